@@ -1,0 +1,44 @@
+"""Every error addrsvc raises on purpose.  What a kernel refuses is a KernelError, whichever kernel it was."""
+
+import os
+from errno import errorcode
+
+__all__ = ["AddrsvcError", "CodecError", "ControlError", "KernelError", "RtnlAssertionError"]
+
+
+class AddrsvcError(Exception):
+    """Base of all errors that a caller may want to catch together."""
+
+
+class KernelError(AddrsvcError, OSError):
+    """A kernel, modelled or real, refused a request.
+
+    Attributes:
+        errno: the positive error number, as in ``errno.EADDRNOTAVAIL``.
+        extack: the kernel's extended-acknowledgement text, or None where it gives none.
+    """
+
+    def __init__(self, errno: int, extack: str | None = None) -> None:
+        super().__init__(errno, os.strerror(errno))
+        self.extack = extack
+
+    def __str__(self) -> str:
+        """The refusal in the words of ip(8): the extack text if there is one, else the errno's own."""
+        return f"{self.extack or self.strerror} ({self.name})"
+
+    @property
+    def name(self) -> str:
+        """The errno's symbol, ``EADDRNOTAVAIL``."""
+        return errorcode.get(self.errno, str(self.errno)) if self.errno is not None else "?"
+
+
+class CodecError(AddrsvcError, ValueError):
+    """Bytes that are no rtnetlink message."""
+
+
+class ControlError(AddrsvcError, ValueError):
+    """A request that is no request: the text names the parameter and what it would accept."""
+
+
+class RtnlAssertionError(AssertionError):
+    """RTNL was not held where the kernel asserts it, or was taken twice: a bug of the caller, never caught."""

@@ -1,0 +1,1 @@
+"""rtnetlink messages as frozen values: what they say (`messages`) and how they read (`text`)."""

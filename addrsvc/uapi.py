@@ -1,0 +1,439 @@
+"""Numbers shared with the kernel, spelled as the kernel spells them (reference release: Linux 6.18).
+
+Enum members where a name has to be found by number or a number by name (events, device types, message types,
+groups); plain integers for flags and limits, because flag arithmetic on enum members is slow.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+REFERENCE_RELEASE: Final = "6.18"
+
+
+class NetdevEvent(IntEnum):
+    """The events of the netdevice notifier chain: include/linux/netdevice.h, enum netdev_cmd."""
+
+    NETDEV_UP = 1
+    NETDEV_DOWN = 2
+    NETDEV_REBOOT = 3
+    NETDEV_CHANGE = 4
+    NETDEV_REGISTER = 5
+    NETDEV_UNREGISTER = 6
+    NETDEV_CHANGEMTU = 7
+    NETDEV_CHANGEADDR = 8
+    NETDEV_PRE_CHANGEADDR = 9
+    NETDEV_GOING_DOWN = 10
+    NETDEV_CHANGENAME = 11
+    NETDEV_FEAT_CHANGE = 12
+    NETDEV_BONDING_FAILOVER = 13
+    NETDEV_PRE_UP = 14
+    NETDEV_PRE_TYPE_CHANGE = 15
+    NETDEV_POST_TYPE_CHANGE = 16
+    NETDEV_POST_INIT = 17
+    NETDEV_PRE_UNINIT = 18
+    NETDEV_RELEASE = 19
+    NETDEV_NOTIFY_PEERS = 20
+    NETDEV_JOIN = 21
+    NETDEV_CHANGEUPPER = 22
+    NETDEV_RESEND_IGMP = 23
+    NETDEV_PRECHANGEMTU = 24
+    NETDEV_CHANGEINFODATA = 25
+    NETDEV_BONDING_INFO = 26
+    NETDEV_PRECHANGEUPPER = 27
+    NETDEV_CHANGELOWERSTATE = 28
+    NETDEV_UDP_TUNNEL_PUSH_INFO = 29
+    NETDEV_UDP_TUNNEL_DROP_INFO = 30
+    NETDEV_CHANGE_TX_QUEUE_LEN = 31
+    NETDEV_CVLAN_FILTER_PUSH_INFO = 32
+    NETDEV_CVLAN_FILTER_DROP_INFO = 33
+    NETDEV_SVLAN_FILTER_PUSH_INFO = 34
+    NETDEV_SVLAN_FILTER_DROP_INFO = 35
+    NETDEV_OFFLOAD_XSTATS_ENABLE = 36
+    NETDEV_OFFLOAD_XSTATS_DISABLE = 37
+    NETDEV_OFFLOAD_XSTATS_REPORT_USED = 38
+    NETDEV_OFFLOAD_XSTATS_REPORT_DELTA = 39
+    NETDEV_XDP_FEAT_CHANGE = 40
+
+
+(
+    NETDEV_UP,
+    NETDEV_DOWN,
+    NETDEV_REBOOT,
+    NETDEV_CHANGE,
+    NETDEV_REGISTER,
+    NETDEV_UNREGISTER,
+    NETDEV_CHANGEMTU,
+    NETDEV_CHANGEADDR,
+    NETDEV_PRE_CHANGEADDR,
+    NETDEV_GOING_DOWN,
+    NETDEV_CHANGENAME,
+    NETDEV_FEAT_CHANGE,
+    NETDEV_BONDING_FAILOVER,
+    NETDEV_PRE_UP,
+    NETDEV_PRE_TYPE_CHANGE,
+    NETDEV_POST_TYPE_CHANGE,
+    NETDEV_POST_INIT,
+    NETDEV_PRE_UNINIT,
+    NETDEV_RELEASE,
+    NETDEV_NOTIFY_PEERS,
+    NETDEV_JOIN,
+    NETDEV_CHANGEUPPER,
+    NETDEV_RESEND_IGMP,
+    NETDEV_PRECHANGEMTU,
+    NETDEV_CHANGEINFODATA,
+    NETDEV_BONDING_INFO,
+    NETDEV_PRECHANGEUPPER,
+    NETDEV_CHANGELOWERSTATE,
+    NETDEV_UDP_TUNNEL_PUSH_INFO,
+    NETDEV_UDP_TUNNEL_DROP_INFO,
+    NETDEV_CHANGE_TX_QUEUE_LEN,
+    NETDEV_CVLAN_FILTER_PUSH_INFO,
+    NETDEV_CVLAN_FILTER_DROP_INFO,
+    NETDEV_SVLAN_FILTER_PUSH_INFO,
+    NETDEV_SVLAN_FILTER_DROP_INFO,
+    NETDEV_OFFLOAD_XSTATS_ENABLE,
+    NETDEV_OFFLOAD_XSTATS_DISABLE,
+    NETDEV_OFFLOAD_XSTATS_REPORT_USED,
+    NETDEV_OFFLOAD_XSTATS_REPORT_DELTA,
+    NETDEV_XDP_FEAT_CHANGE,
+) = NetdevEvent
+
+
+class Arphrd(IntEnum):
+    """Device types: include/uapi/linux/if_arp.h, the ones that IPv6 addrconf has ever told apart or refused."""
+
+    ARPHRD_NETROM = 0
+    ARPHRD_ETHER = 1
+    ARPHRD_IEEE802 = 6
+    ARPHRD_ARCNET = 7
+    ARPHRD_IEEE1394 = 24
+    ARPHRD_EUI64 = 27
+    ARPHRD_INFINIBAND = 32
+    ARPHRD_SLIP = 256
+    ARPHRD_X25 = 271
+    ARPHRD_CAN = 280
+    ARPHRD_MCTP = 290
+    ARPHRD_PPP = 512
+    ARPHRD_CISCO = 513
+    ARPHRD_RAWIP = 519
+    ARPHRD_TUNNEL = 768
+    ARPHRD_TUNNEL6 = 769
+    ARPHRD_FRAD = 770
+    ARPHRD_LOOPBACK = 772
+    ARPHRD_LOCALTLK = 773
+    ARPHRD_FDDI = 774
+    ARPHRD_SIT = 776
+    ARPHRD_IPDDP = 777
+    ARPHRD_IPGRE = 778
+    ARPHRD_PIMREG = 779
+    ARPHRD_HIPPI = 780
+    ARPHRD_IEEE80211 = 801
+    ARPHRD_IEEE802154 = 804
+    ARPHRD_IEEE802154_MONITOR = 805
+    ARPHRD_PHONET = 820
+    ARPHRD_CAIF = 822
+    ARPHRD_IP6GRE = 823
+    ARPHRD_NETLINK = 824
+    ARPHRD_6LOWPAN = 825
+    ARPHRD_NONE = 0xFFFE
+    ARPHRD_VOID = 0xFFFF
+
+
+(
+    ARPHRD_NETROM,
+    ARPHRD_ETHER,
+    ARPHRD_IEEE802,
+    ARPHRD_ARCNET,
+    ARPHRD_IEEE1394,
+    ARPHRD_EUI64,
+    ARPHRD_INFINIBAND,
+    ARPHRD_SLIP,
+    ARPHRD_X25,
+    ARPHRD_CAN,
+    ARPHRD_MCTP,
+    ARPHRD_PPP,
+    ARPHRD_CISCO,
+    ARPHRD_RAWIP,
+    ARPHRD_TUNNEL,
+    ARPHRD_TUNNEL6,
+    ARPHRD_FRAD,
+    ARPHRD_LOOPBACK,
+    ARPHRD_LOCALTLK,
+    ARPHRD_FDDI,
+    ARPHRD_SIT,
+    ARPHRD_IPDDP,
+    ARPHRD_IPGRE,
+    ARPHRD_PIMREG,
+    ARPHRD_HIPPI,
+    ARPHRD_IEEE80211,
+    ARPHRD_IEEE802154,
+    ARPHRD_IEEE802154_MONITOR,
+    ARPHRD_PHONET,
+    ARPHRD_CAIF,
+    ARPHRD_IP6GRE,
+    ARPHRD_NETLINK,
+    ARPHRD_6LOWPAN,
+    ARPHRD_NONE,
+    ARPHRD_VOID,
+) = Arphrd
+
+AF_UNSPEC: Final = 0
+AF_INET: Final = 2
+AF_INET6: Final = 10
+
+# --- net_device flags (include/uapi/linux/if.h) ---------------------------------------------------------------
+IFF_UP: Final = 1 << 0
+IFF_BROADCAST: Final = 1 << 1
+IFF_DEBUG: Final = 1 << 2
+IFF_LOOPBACK: Final = 1 << 3
+IFF_POINTOPOINT: Final = 1 << 4
+IFF_NOTRAILERS: Final = 1 << 5
+IFF_RUNNING: Final = 1 << 6
+IFF_NOARP: Final = 1 << 7
+IFF_PROMISC: Final = 1 << 8
+IFF_ALLMULTI: Final = 1 << 9
+IFF_MASTER: Final = 1 << 10
+IFF_SLAVE: Final = 1 << 11
+IFF_MULTICAST: Final = 1 << 12
+IFF_PORTSEL: Final = 1 << 13
+IFF_AUTOMEDIA: Final = 1 << 14
+IFF_DYNAMIC: Final = 1 << 15
+IFF_LOWER_UP: Final = 1 << 16
+IFF_DORMANT: Final = 1 << 17
+IFF_ECHO: Final = 1 << 18
+IFF_VOLATILE: Final = (
+    IFF_LOOPBACK | IFF_POINTOPOINT | IFF_BROADCAST | IFF_ECHO | IFF_MASTER | IFF_SLAVE
+    | IFF_RUNNING | IFF_LOWER_UP | IFF_DORMANT
+)  # fmt: skip
+IFF_NAMES: Final = {
+    IFF_LOOPBACK: "LOOPBACK",
+    IFF_BROADCAST: "BROADCAST",
+    IFF_POINTOPOINT: "POINTOPOINT",
+    IFF_MULTICAST: "MULTICAST",
+    IFF_NOARP: "NOARP",
+    IFF_ALLMULTI: "ALLMULTI",
+    IFF_PROMISC: "PROMISC",
+    IFF_MASTER: "MASTER",
+    IFF_SLAVE: "SLAVE",
+    IFF_DEBUG: "DEBUG",
+    IFF_DYNAMIC: "DYNAMIC",
+    IFF_AUTOMEDIA: "AUTOMEDIA",
+    IFF_PORTSEL: "PORTSEL",
+    IFF_NOTRAILERS: "NOTRAILERS",
+    IFF_UP: "UP",
+    IFF_LOWER_UP: "LOWER_UP",
+    IFF_DORMANT: "DORMANT",
+    IFF_ECHO: "ECHO",
+}
+
+# --- private flags (include/linux/netdevice.h), the ones that this model acts on ------------------------------
+IFF_XMIT_DST_RELEASE: Final = 1 << 5
+IFF_LIVE_ADDR_CHANGE: Final = 1 << 15
+IFF_XMIT_DST_RELEASE_PERM: Final = 1 << 17
+IFF_NO_QUEUE: Final = 1 << 19
+IFF_NO_ADDRCONF: Final = 1 << 30
+
+# --- operational state, RFC 2863 -------------------------------------------------------------------------------
+IF_OPER_UNKNOWN: Final = 0
+IF_OPER_NOTPRESENT: Final = 1
+IF_OPER_DOWN: Final = 2
+IF_OPER_LOWERLAYERDOWN: Final = 3
+IF_OPER_TESTING: Final = 4
+IF_OPER_DORMANT: Final = 5
+IF_OPER_UP: Final = 6
+IF_OPER_NAMES: Final = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP")
+
+NET_NAME_UNKNOWN: Final = 0
+NET_NAME_ENUM: Final = 1
+NET_NAME_PREDICTABLE: Final = 2
+NET_NAME_USER: Final = 3
+NET_NAME_RENAMED: Final = 4
+NET_ADDR_PERM: Final = 0
+NET_ADDR_RANDOM: Final = 1
+NET_ADDR_STOLEN: Final = 2
+NET_ADDR_SET: Final = 3
+
+IFNAMSIZ: Final = 16
+IFALIASZ: Final = 256
+MAX_ADDR_LEN: Final = 32
+ETH_ALEN: Final = 6
+ETH_HLEN: Final = 14
+INT_MAX: Final = 0x7FFFFFFF
+
+# --- addresses (include/uapi/linux/if_addr.h) ------------------------------------------------------------------
+IFA_F_SECONDARY: Final = 0x01
+IFA_F_TEMPORARY: Final = IFA_F_SECONDARY
+IFA_F_NODAD: Final = 0x02
+IFA_F_OPTIMISTIC: Final = 0x04
+IFA_F_DADFAILED: Final = 0x08
+IFA_F_HOMEADDRESS: Final = 0x10
+IFA_F_DEPRECATED: Final = 0x20
+IFA_F_TENTATIVE: Final = 0x40
+IFA_F_PERMANENT: Final = 0x80
+IFA_F_MANAGETEMPADDR: Final = 0x100
+IFA_F_NOPREFIXROUTE: Final = 0x200
+IFA_F_MCAUTOJOIN: Final = 0x400
+IFA_F_STABLE_PRIVACY: Final = 0x800
+
+IFAPROT_UNSPEC: Final = 0
+IFAPROT_KERNEL_LO: Final = 1
+IFAPROT_KERNEL_RA: Final = 2
+IFAPROT_KERNEL_LL: Final = 3
+IFAPROT_NAMES: Final = {
+    IFAPROT_KERNEL_LO: "kernel_lo",
+    IFAPROT_KERNEL_RA: "kernel_ra",
+    IFAPROT_KERNEL_LL: "kernel_ll",
+}
+INFINITY_LIFE_TIME: Final = 0xFFFFFFFF
+
+# scope as IPv6 addresses know it (include/net/ipv6.h) and as rtnetlink tells it
+IFA_HOST: Final = 0x0010
+IFA_LINK: Final = 0x0020
+IFA_SITE: Final = 0x0040
+RT_SCOPE_UNIVERSE: Final = 0
+RT_SCOPE_SITE: Final = 200
+RT_SCOPE_LINK: Final = 253
+RT_SCOPE_HOST: Final = 254
+RT_SCOPE_NOWHERE: Final = 255
+RT_SCOPE_NAMES: Final = {
+    RT_SCOPE_UNIVERSE: "global",
+    RT_SCOPE_SITE: "site",
+    RT_SCOPE_LINK: "link",
+    RT_SCOPE_HOST: "host",
+    RT_SCOPE_NOWHERE: "nowhere",
+}
+
+IN6_ADDR_GEN_MODE_EUI64: Final = 0
+IN6_ADDR_GEN_MODE_NONE: Final = 1
+IN6_ADDR_GEN_MODE_STABLE_PRIVACY: Final = 2
+IN6_ADDR_GEN_MODE_RANDOM: Final = 3
+
+IF_RA_RCVD: Final = 0x20
+IF_RS_SENT: Final = 0x10
+IF_READY: Final = 0x80000000
+IPV6_MIN_MTU: Final = 1280
+IPV4_MIN_MTU: Final = 68
+
+# --- routes (include/uapi/linux/rtnetlink.h, ipv6_route.h) ------------------------------------------------------
+RT_TABLE_MAIN: Final = 254
+RT_TABLE_LOCAL: Final = 255
+RT_TABLE_NAMES: Final = {RT_TABLE_MAIN: "main", RT_TABLE_LOCAL: "local"}
+RTPROT_KERNEL: Final = 2
+RTPROT_NAMES: Final = {RTPROT_KERNEL: "kernel"}
+RTN_UNICAST: Final = 1
+RTN_LOCAL: Final = 2
+RTN_BROADCAST: Final = 3
+RTN_ANYCAST: Final = 4
+RTN_MULTICAST: Final = 5
+RTN_NAMES: Final = {
+    RTN_UNICAST: "unicast",
+    RTN_LOCAL: "local",
+    RTN_BROADCAST: "broadcast",
+    RTN_ANYCAST: "anycast",
+    RTN_MULTICAST: "multicast",
+}
+RTF_UP: Final = 0x0001
+RTF_REJECT: Final = 0x0200
+RTF_NONEXTHOP: Final = 0x00200000
+RTF_EXPIRES: Final = 0x00400000
+RTF_ANYCAST: Final = 0x00100000
+RTF_LOCAL: Final = 0x80000000
+RTNH_F_DEAD: Final = 1
+RTNH_F_LINKDOWN: Final = 16
+IP6_RT_PRIO_ADDRCONF: Final = 256
+
+# --- netconf (include/uapi/linux/netconf.h) ---------------------------------------------------------------------
+NETCONFA_IFINDEX_ALL: Final = -1
+NETCONFA_IFINDEX_DEFAULT: Final = -2
+
+# --- netlink itself ---------------------------------------------------------------------------------------------
+NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+NLM_F_APPEND: Final = 0x800
+
+
+class Rtm(IntEnum):
+    """rtnetlink message types: include/uapi/linux/rtnetlink.h, the ones that addrsvc says or reads."""
+
+    RTM_NEWLINK = 16
+    RTM_DELLINK = 17
+    RTM_GETLINK = 18
+    RTM_SETLINK = 19
+    RTM_NEWADDR = 20
+    RTM_DELADDR = 21
+    RTM_GETADDR = 22
+    RTM_NEWROUTE = 24
+    RTM_DELROUTE = 25
+    RTM_GETROUTE = 26
+    RTM_NEWMULTICAST = 56
+    RTM_DELMULTICAST = 57
+    RTM_GETMULTICAST = 58
+    RTM_NEWANYCAST = 60
+    RTM_DELANYCAST = 61
+    RTM_GETANYCAST = 62
+    RTM_NEWNETCONF = 80
+    RTM_DELNETCONF = 81
+    RTM_GETNETCONF = 82
+
+
+(
+    RTM_NEWLINK,
+    RTM_DELLINK,
+    RTM_GETLINK,
+    RTM_SETLINK,
+    RTM_NEWADDR,
+    RTM_DELADDR,
+    RTM_GETADDR,
+    RTM_NEWROUTE,
+    RTM_DELROUTE,
+    RTM_GETROUTE,
+    RTM_NEWMULTICAST,
+    RTM_DELMULTICAST,
+    RTM_GETMULTICAST,
+    RTM_NEWANYCAST,
+    RTM_DELANYCAST,
+    RTM_GETANYCAST,
+    RTM_NEWNETCONF,
+    RTM_DELNETCONF,
+    RTM_GETNETCONF,
+) = Rtm
+
+
+class Rtnlgrp(IntEnum):
+    """rtnetlink multicast groups: include/uapi/linux/rtnetlink.h, the ones that addrsvc says or hears."""
+
+    RTNLGRP_LINK = 1
+    RTNLGRP_IPV4_IFADDR = 5
+    RTNLGRP_IPV4_ROUTE = 7
+    RTNLGRP_IPV6_IFADDR = 9
+    RTNLGRP_IPV6_ROUTE = 11
+    RTNLGRP_IPV6_IFINFO = 12
+    RTNLGRP_IPV4_NETCONF = 24
+    RTNLGRP_IPV6_NETCONF = 25
+    RTNLGRP_IPV4_MCADDR = 37
+    RTNLGRP_IPV6_MCADDR = 38
+    RTNLGRP_IPV6_ACADDR = 39
+
+
+(
+    RTNLGRP_LINK,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV4_ROUTE,
+    RTNLGRP_IPV6_IFADDR,
+    RTNLGRP_IPV6_ROUTE,
+    RTNLGRP_IPV6_IFINFO,
+    RTNLGRP_IPV4_NETCONF,
+    RTNLGRP_IPV6_NETCONF,
+    RTNLGRP_IPV4_MCADDR,
+    RTNLGRP_IPV6_MCADDR,
+    RTNLGRP_IPV6_ACADDR,
+) = Rtnlgrp
+
+IFLA_EVENT_NONE: Final = 0
+IFLA_EVENT_REBOOT: Final = 1
+IFLA_EVENT_FEATURES: Final = 2
+IFLA_EVENT_BONDING_FAILOVER: Final = 3
+IFLA_EVENT_NOTIFY_PEERS: Final = 4
+IFLA_EVENT_IGMP_RESEND: Final = 5
+IFLA_EVENT_BONDING_OPTIONS: Final = 6
