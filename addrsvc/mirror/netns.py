@@ -1,0 +1,287 @@
+"""Network namespaces: made, held by file descriptor, entered in a thread that ends there.
+
+A thread that has entered a namespace never leaves it and is never used again, so there is nothing to restore.  What
+was opened inside (a netlink socket) keeps working outside.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from errno import EEXIST, EINVAL, ENOENT, ENOTTY, EPERM
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from addrsvc.errors import ControlError, KernelError
+
+__all__ = [
+    "HOST", "NETNS_RUN_DIR", "NetNs", "create_anonymous", "create_named", "open_netns", "remove_named", "run_in",
+]  # fmt: skip
+
+T = TypeVar("T")
+
+NETNS_RUN_DIR: Final = Path("/run/netns")
+HOST: Final = "host"
+"""The word for the namespace that the calling thread is in: "this one", not that of process 1."""
+
+_THIS_ONE: Final = "/proc/thread-self/ns/net"
+_CLONE_NEWNET: Final = 0x40000000
+_NS_GET_NSTYPE: Final = 0xB703
+_MS_BIND: Final = 1 << 12
+_MS_REC: Final = 1 << 14
+_MS_SHARED: Final = 1 << 20
+_MNT_DETACH: Final = 2
+
+
+class NetNs:
+    """A network namespace, kept alive by the descriptor that this object owns.
+
+    Attributes:
+        label: what it was opened by, for messages to people.
+    """
+
+    def __init__(self, fd: int, label: str) -> None:
+        self._fd = fd
+        self.label = label
+
+    def fileno(self) -> int:
+        """The descriptor; -1 after close()."""
+        return self._fd
+
+    @property
+    def inode(self) -> int:
+        """The number that tells this namespace from every other one alive."""
+        return os.fstat(self._fd).st_ino
+
+    def dup(self) -> "NetNs":
+        """Another handle on the same namespace, with a life of its own."""
+        return NetNs(os.dup(self._fd), self.label)
+
+    def close(self) -> None:
+        """Let go of the namespace.  Closing twice is no error."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<NetNs {self.label}>"
+
+
+# --- open -------------------------------------------------------------------------------------------------------
+
+
+def open_netns(spec: str) -> NetNs:
+    """Hold the namespace that `spec` names.
+
+    Args:
+        spec: ``host`` for this one, a process id, a path (anything with a slash), or a name below /run/netns.
+
+    Raises:
+        ControlError: `spec` is empty or cannot be a name.
+        KernelError: there is no such namespace, it is none, or it needs a privilege; the text says which.
+    """
+    if spec == HOST:
+        return _open(_THIS_ONE, HOST)
+    if "/" in spec:
+        return _open(spec, spec)
+    if spec.isdecimal():
+        return _open(f"/proc/{spec}/ns/net", f"of process {spec}")
+    return _open(str(_named(spec)), spec)
+
+
+def _named(name: str) -> Path:
+    if not name or "/" in name or name in (".", "..", HOST) or name.isdecimal():
+        raise ControlError(
+            f"netns: {name!r} is no name; accepted are a file name below {NETNS_RUN_DIR} (not a number), "
+            f"a path, a process id or {HOST!r}"
+        )
+    return NETNS_RUN_DIR / name
+
+
+def _open(path: str, label: str) -> NetNs:
+    with _refusals(label, "opening", "CAP_SYS_PTRACE"):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    netns = NetNs(fd, label)
+    if not _is_netns(fd):
+        netns.close()
+        raise KernelError(EINVAL, f"{path} is not a network namespace")
+    return netns
+
+
+def _is_netns(fd: int) -> bool:
+    from fcntl import ioctl
+
+    try:
+        return ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET
+    except OSError as error:
+        if error.errno in (ENOTTY, EINVAL):
+            return False
+        raise
+
+
+@contextmanager
+def _refusals(label: str, doing: str, capability: str) -> Iterator[None]:
+    """Say which namespace, and which capability was missing, in place of a bare errno."""
+    try:
+        yield
+    except KernelError:
+        raise
+    except FileNotFoundError:
+        raise KernelError(ENOENT, f'no network namespace "{label}"') from None
+    except FileExistsError:
+        raise KernelError(EEXIST, f'network namespace "{label}" exists already') from None
+    except PermissionError as error:
+        text = f'{doing} network namespace "{label}" needs {capability}'
+        raise KernelError(error.errno or EPERM, text) from None
+    except OSError as error:
+        raise KernelError(error.errno or EINVAL, f'{doing} network namespace "{label}": {error.strerror}') from None
+
+
+# --- enter ------------------------------------------------------------------------------------------------------
+
+
+def run_in(netns: NetNs, function: Callable[[], T]) -> T:
+    """Call `function` in a thread that is inside `netns` and ends there; its result or its exception comes back.
+
+    Raises:
+        KernelError: the namespace cannot be entered (CAP_SYS_ADMIN).
+    """
+
+    def inside() -> T:
+        with _refusals(netns.label, "entering", "CAP_SYS_ADMIN"):
+            _setns(netns.fileno())
+        return function()
+
+    return _in_a_thread(inside)
+
+
+def _in_a_thread(function: Callable[[], T]) -> T:
+    """Run `function` in a thread of its own, which ends with it."""
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            done.append(function())
+        except BaseException as error:  # noqa: BLE001 - it is raised again where it was asked for
+            failed.append(error)
+
+    thread = threading.Thread(target=body, name="netns")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed.pop()
+    return done.pop()
+
+
+# --- make and remove ----------------------------------------------------------------------------------------------
+
+
+def create_anonymous(label: str = "anonymous") -> NetNs:
+    """Make a namespace that has no name and ends when the last descriptor on it is closed.
+
+    Raises:
+        KernelError: CAP_SYS_ADMIN is missing.
+    """
+    return _in_a_thread(lambda: _unshared(label))
+
+
+def create_named(name: str) -> NetNs:
+    """Make a namespace below /run/netns, as ``ip netns add`` does, and hold it.
+
+    Raises:
+        ControlError: `name` cannot be a name.
+        KernelError: it exists already, or CAP_SYS_ADMIN is missing.
+    """
+    path = _named(name)
+    with _refusals(name, "creating", "CAP_SYS_ADMIN"):
+        _share_run_dir()
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+        try:
+            return _in_a_thread(lambda: _unshared(name, mounted_on=path))
+        except BaseException:
+            path.unlink()
+            raise
+
+
+def remove_named(name: str) -> None:
+    """Take the name away, as ``ip netns del`` does; the namespace ends when nobody holds it any more.
+
+    Raises:
+        ControlError: `name` cannot be a name.
+        KernelError: there is none, or CAP_SYS_ADMIN is missing.
+    """
+    path = _named(name)
+    with _refusals(name, "removing", "CAP_SYS_ADMIN"):
+        with suppress(_NotMounted):
+            _umount(path)
+        path.unlink()
+
+
+def _unshared(label: str, mounted_on: Path | None = None) -> NetNs:
+    """Give the calling thread, which must end soon, a new namespace."""
+    with _refusals(label, "creating", "CAP_SYS_ADMIN"):
+        _unshare()
+        if mounted_on is not None:
+            _mount(_THIS_ONE, mounted_on, _MS_BIND)
+        return NetNs(os.open(_THIS_ONE, os.O_RDONLY | os.O_CLOEXEC), label)
+
+
+def _share_run_dir() -> None:
+    """Make /run/netns a shared mount, so that names come and go in every mount namespace alike."""
+    NETNS_RUN_DIR.mkdir(mode=0o755, exist_ok=True)
+    try:
+        _mount("", NETNS_RUN_DIR, _MS_SHARED | _MS_REC)
+    except _NotMounted:
+        _mount(str(NETNS_RUN_DIR), NETNS_RUN_DIR, _MS_BIND | _MS_REC)
+        _mount("", NETNS_RUN_DIR, _MS_SHARED | _MS_REC)
+
+
+# --- the system calls, Python 3.11 having none of them ---------------------------------------------------------------
+
+
+class _NotMounted(OSError):
+    """EINVAL of mount(2) and umount2(2): the path is no mount point."""
+
+
+def _setns(fd: int) -> None:
+    if hasattr(os, "setns"):
+        os.setns(fd, _CLONE_NEWNET)
+    else:
+        _libc("setns", fd, _CLONE_NEWNET)
+
+
+def _unshare() -> None:
+    if hasattr(os, "unshare"):
+        os.unshare(_CLONE_NEWNET)
+    else:
+        _libc("unshare", _CLONE_NEWNET)
+
+
+def _mount(source: str, target: Path, flags: int) -> None:
+    from ctypes import c_ulong
+
+    _libc("mount", source.encode(), os.fsencode(target), b"none", c_ulong(flags), None)
+
+
+def _umount(target: Path) -> None:
+    _libc("umount2", os.fsencode(target), _MNT_DETACH)
+
+
+def _libc(name: str, *args: object) -> None:
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None, use_errno=True), name)
+    if call(*args) == 0:
+        return
+    errno = ctypes.get_errno()
+    if errno == EINVAL and name in ("mount", "umount2"):
+        raise _NotMounted(errno, os.strerror(errno))
+    raise OSError(errno, os.strerror(errno))

@@ -1,0 +1,187 @@
+"""addrsvc.mirror.netns on namespaces of the running kernel."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from errno import EEXIST, EINVAL, ENOENT, EPERM
+from pathlib import Path
+
+import pytest
+
+from addrsvc.errors import ControlError, KernelError
+from addrsvc.mirror.netns import (
+    NETNS_RUN_DIR,
+    NetNs,
+    create_anonymous,
+    create_named,
+    open_netns,
+    remove_named,
+    run_in,
+)
+
+
+@pytest.fixture
+def name(netns: NetNs) -> Iterator[str]:
+    """A name below /run/netns that nobody else uses; whatever the test leaves there is taken away."""
+    name = f"addrsvc-test-{os.getpid()}"
+    yield name
+    if (NETNS_RUN_DIR / name).exists():
+        remove_named(name)
+
+
+def interfaces() -> list[tuple[int, str]]:
+    return socket.if_nameindex()
+
+
+def test_the_word_host_is_the_namespace_we_are_in() -> None:
+    with open_netns("host") as here:
+        assert here.inode == Path("/proc/self/ns/net").stat().st_ino
+
+
+def test_the_word_host_is_said_from_the_callers_thread(netns: NetNs) -> None:
+    def inode_of_host() -> int:
+        with open_netns("host") as here:
+            return here.inode
+
+    assert run_in(netns, inode_of_host) == netns.inode
+
+
+def test_a_process_id_is_the_namespace_of_that_process() -> None:
+    with open_netns(str(os.getpid())) as by_pid, open_netns("host") as here:
+        assert by_pid.inode == here.inode
+
+
+def test_a_path_is_opened_as_it_is(netns: NetNs) -> None:
+    with open_netns(f"/proc/self/fd/{netns.fileno()}") as by_path:
+        assert by_path.inode == netns.inode
+
+
+def test_a_fresh_namespace_has_lo_alone(netns: NetNs) -> None:
+    assert run_in(netns, interfaces) == [(1, "lo")]
+
+
+def test_every_anonymous_namespace_is_another(netns: NetNs) -> None:
+    with create_anonymous() as other, open_netns("host") as here:
+        assert len({netns.inode, other.inode, here.inode}) == 3
+
+
+def test_the_caller_stays_where_it_was(netns: NetNs) -> None:
+    before = Path("/proc/thread-self/ns/net").stat().st_ino
+    run_in(netns, interfaces)
+
+    assert Path("/proc/thread-self/ns/net").stat().st_ino == before
+
+
+def test_the_thread_that_entered_has_ended(netns: NetNs) -> None:
+    inside = run_in(netns, threading.current_thread)
+
+    assert inside is not threading.current_thread()
+    assert not inside.is_alive()
+
+
+def test_a_socket_opened_inside_works_outside(netns: NetNs) -> None:
+    """lo is down in there, so an address that everybody has is out of reach for that socket alone."""
+    with run_in(netns, socket.socket) as inside, pytest.raises(OSError, match="Network is unreachable"):
+        inside.connect(("127.0.0.1", 9))
+
+
+def test_an_exception_of_the_function_comes_back(netns: NetNs) -> None:
+    def fail() -> None:
+        raise LookupError("inside")
+
+    with pytest.raises(LookupError, match="inside"):
+        run_in(netns, fail)
+
+
+def test_a_handle_may_be_closed_twice(netns: NetNs) -> None:
+    other = netns.dup()
+    other.close()
+    other.close()
+
+    assert other.fileno() == -1
+    assert netns.fileno() >= 0
+
+
+def test_a_named_namespace_is_found_by_its_name_and_gone_when_removed(name: str) -> None:
+    with create_named(name) as made, open_netns(name) as found:
+        assert made.inode == found.inode
+        remove_named(name)
+        assert not (NETNS_RUN_DIR / name).exists()
+        assert run_in(found, interfaces) == [(1, "lo")]
+
+
+def test_names_are_on_a_shared_mount_as_ip_has_them(name: str) -> None:
+    create_named(name).close()
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    run_dir = [line for line in lines if line.split()[4] == str(NETNS_RUN_DIR)]
+
+    assert len(run_dir) == 1
+    assert " shared:" in run_dir[0]
+
+
+def test_a_name_is_made_once(name: str) -> None:
+    create_named(name).close()
+    with pytest.raises(KernelError) as refused:
+        create_named(name)
+
+    assert refused.value.errno == EEXIST
+    assert str(refused.value) == f'network namespace "{name}" exists already (EEXIST)'
+
+
+def test_a_missing_name_is_said_plainly() -> None:
+    with pytest.raises(KernelError) as refused:
+        open_netns("no-such-namespace")
+
+    assert refused.value.errno == ENOENT
+    assert str(refused.value) == 'no network namespace "no-such-namespace" (ENOENT)'
+
+
+def test_removing_a_missing_name_is_said_plainly(netns: NetNs) -> None:
+    with pytest.raises(KernelError, match='no network namespace "no-such-namespace"'):
+        remove_named("no-such-namespace")
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/proc/self/ns/mnt", "/proc/self/exe"])
+def test_what_is_no_network_namespace_is_refused(path: str) -> None:
+    with pytest.raises(KernelError) as refused:
+        open_netns(path)
+
+    assert refused.value.errno == EINVAL
+    assert str(refused.value) == f"{path} is not a network namespace (EINVAL)"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "host", "12", "a/b"])
+def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
+    with pytest.raises(ControlError, match="is no name"):
+        create_named(name)
+
+
+def test_without_privilege_the_missing_capability_is_named(netns: NetNs) -> None:
+    """A forked child drops its privileges for good, and tells what it was told."""
+    assert in_a_child_without_privilege(lambda: create_anonymous("t")) == (
+        f'creating network namespace "t" needs CAP_SYS_ADMIN {EPERM}'
+    )
+    assert in_a_child_without_privilege(lambda: run_in(netns, interfaces)) == (
+        f'entering network namespace "{netns.label}" needs CAP_SYS_ADMIN {EPERM}'
+    )
+
+
+def in_a_child_without_privilege(function: object) -> str:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            function()  # type: ignore[operator]
+        except KernelError as error:
+            os.write(writer, f"{error.extack} {error.errno}".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader) as told:
+        text = told.read()
+    os.waitpid(child, 0)
+    return text
