@@ -57,8 +57,8 @@ __all__ = ["IFAPROT_ADDRSVC", "Divergence", "Dump", "Plan", "Step", "adopt", "pl
 IFAPROT_ADDRSVC: Final = 0xAD
 """The IFA_PROTO of every address that addrsvc puts into a kernel: who carries it is ours to change and to remove.
 
-Values from 4 up are user space's own; `ip -d addr` shows this one as ``proto 0xad``.  The one exception is a
-restored ::1, which claims the kernel's IFAPROT_KERNEL_LO as the kernel's own does.
+Values from 4 up are user space's own.  The exceptions are restored ::1 and 127.0.0.1, which claim what the kernel's own
+do, IFAPROT_KERNEL_LO and nothing.
 """
 
 Dump: TypeAlias = tuple[Message, ...]
@@ -332,11 +332,19 @@ def _serve(wanted: AddrMsg, there: AddrMsg | None, device: _Device) -> Iterator[
 
 
 def _change(there: AddrMsg, ours: AddrMsg, why: str) -> Iterator[Step]:
-    if (there.ifa_prefixlen, _peer(there)) == (ours.ifa_prefixlen, _peer(ours)):
+    if _can_change_in_place(there, ours):
         yield Step(replace(ours, nlmsg_flags=NLM_F_REPLACE), why)
         return
     yield Step(_delete(there), why)
     yield Step(ours, why)
+
+
+def _can_change_in_place(there: AddrMsg, ours: AddrMsg) -> bool:
+    """Limiting a life that had no end spoils the prefix route in the kernel; prefix and peer it cannot change."""
+    if (there.ifa_prefixlen, _peer(there)) != (ours.ifa_prefixlen, _peer(ours)):
+        return False
+    is_limited_now = _lifetimes(there) == _lifetimes(_RECIPE6) != _lifetimes(ours)
+    return not is_limited_now or bool(_flags(there) & IFA_F_NOPREFIXROUTE)
 
 
 def _unpromised(device: _Device) -> Iterator[Divergence]:
