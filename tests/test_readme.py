@@ -1,0 +1,70 @@
+"""README.md keeps its word: its Python blocks run, its commands exist."""
+
+import doctest
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+TEXT = README.read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language, without the indentation of a list they may stand in."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", TEXT, re.M | re.S)
+    return [re.sub(f"(?m)^{indent}", "", body) for indent, body in found]
+
+
+def commands() -> list[str]:
+    """The `addrsvc` command lines of the quick start, without their comments."""
+    lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line.removeprefix("sudo ") for line in lines if line.removeprefix("sudo ").startswith("addrsvc ")]
+
+
+def test_the_blocks_for_programmers_do_what_they_show() -> None:
+    examples = "\n".join(blocks("pycon"))
+    test = doctest.DocTestParser().get_doctest(examples, {}, "README.md", str(README), 0)
+    report: list[str] = []
+    failed, attempted = doctest.DocTestRunner().run(test, out=report.append)
+
+    assert attempted > 10
+    assert failed == 0, "".join(report)
+
+
+def test_the_two_commands_are_complete_and_start_from_nothing() -> None:
+    two = [block.strip() for block in blocks("sh")[:2]]
+
+    assert all(command.startswith("python3 -m venv .venv && .venv/bin/pip install ") for command in two)
+    assert two[0].endswith(".venv/bin/addrsvc run --once")
+    assert two[1].endswith(".venv/bin/python -m pytest")
+
+
+@pytest.mark.parametrize("command", sorted({shlex.split(line)[1] for line in commands()}))
+def test_every_command_of_the_quick_start_has_help(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "addrsvc", command, "--help"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert command in done.stdout
+
+
+def test_the_main_job_shows_the_loopback_address() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "addrsvc", "run", "--once"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"inet6 ::1/128 scope host", done.stdout)
+
+
+def test_links_within_the_page_lead_somewhere() -> None:
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", TEXT, re.M)
+    }
+
+    assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= headings
