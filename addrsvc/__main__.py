@@ -1,0 +1,21 @@
+"""``python -m addrsvc``, and the ``addrsvc`` command: the version at once, everything else by the command line."""
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run the command in sys.argv and give its exit code.  Ours."""
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        from addrsvc import __version__
+
+        print(f"addrsvc {__version__}")
+        return 0
+    from addrsvc.cli import main as command_line
+
+    return command_line(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

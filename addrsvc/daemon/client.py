@@ -1,0 +1,148 @@
+"""Where the control socket is, and a blocking client for it.
+
+A Varlink message is a JSON object and a zero byte, which is little enough to speak without a library: a command of a
+moment does not pay for an event loop.  The service's side is `interface`, where the library is.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from addrsvc.errors import AddrsvcError, ControlError, KernelError
+
+__all__ = ["INTERFACE", "Client", "ServiceError", "control_path", "method_name"]
+
+INTERFACE: Final = "org.addrsvc.Control"
+_CHUNK: Final = 1 << 16
+
+
+class ServiceError(AddrsvcError):
+    """There is no service to ask, it has gone, or it does not do what was asked for."""
+
+
+def control_path() -> Path | None:
+    """Where the control socket is by default, or None for a user to whom the system gives no directory."""
+    if os.geteuid() == 0:
+        return Path("/run/addrsvc/control")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime, "addrsvc", "control") if runtime else None
+
+
+def method_name(command: str) -> str:
+    """A command's name in Varlink's spelling: ``link_set`` is ``LinkSet``."""
+    return "".join(word.capitalize() for word in command.split("_"))
+
+
+class Client:
+    """A connection to a running service.
+
+    Args:
+        path: the control socket.
+
+    Raises:
+        ServiceError: nobody listens there, or one may not connect.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._unread = b""
+        try:
+            self._socket.connect(os.fspath(path))
+        except OSError as error:
+            self._socket.close()
+            raise ServiceError(_no_service(path, error)) from None
+
+    def ask(self, command: str, parameters: Mapping[str, object]) -> dict[str, object]:
+        """Run one command of the service and give what it answers.
+
+        Raises:
+            KernelError: the service's kernel refused.
+            ControlError: the service could make nothing of the request.
+            ServiceError: it may not be done, or the service went away.
+        """
+        self._send(command, parameters, more=False)
+        return _parameters(self._receive())
+
+    def stream(self, command: str, parameters: Mapping[str, object]) -> Iterator[dict[str, object]]:
+        """Run a command that answers many times, until the service has no more to say or ends.
+
+        Raises:
+            ControlError: the service could make nothing of the request.
+        """
+        self._send(command, parameters, more=True)
+        while (reply := self._receive_if_any()) is not None:
+            yield _parameters(reply)
+            if not reply.get("continues"):
+                return
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _send(self, command: str, parameters: Mapping[str, object], *, more: bool) -> None:
+        call: dict[str, object] = {"method": f"{INTERFACE}.{method_name(command)}", "parameters": dict(parameters)}
+        if more:
+            call["more"] = True
+        self._socket.sendall(json.dumps(call).encode() + b"\0")
+
+    def _receive(self) -> dict[str, object]:
+        reply = self._receive_if_any()
+        if reply is None:
+            raise ServiceError("the service ended before it answered")
+        return reply
+
+    def _receive_if_any(self) -> dict[str, object] | None:
+        while b"\0" not in self._unread:
+            try:
+                data = self._socket.recv(_CHUNK)
+            except ConnectionError:
+                return None
+            if not data:
+                return None
+            self._unread += data
+        first, self._unread = self._unread.split(b"\0", 1)
+        reply: dict[str, object] = json.loads(first)
+        return reply
+
+
+def _no_service(path: Path, error: OSError) -> str:
+    match error:
+        case FileNotFoundError() | ConnectionRefusedError():
+            return f"no service is running at {path} (start one: addrsvc run; or ask a fresh model: --once)"
+        case PermissionError():
+            return f"{path}: {error.strerror}: the service belongs to another user"
+        case _:
+            return f"{path}: {error.strerror or error}"
+
+
+def _parameters(reply: Mapping[str, object]) -> dict[str, object]:
+    given = reply.get("parameters")
+    parameters: dict[str, object] = given if isinstance(given, dict) else {}
+    if "error" in reply:
+        raise _error(str(reply["error"]), parameters)
+    return parameters
+
+
+def _error(name: str, given: Mapping[str, object]) -> AddrsvcError:
+    match name.removeprefix(INTERFACE + "."), given:
+        case "KernelRefused", {"errno": int(errno)}:
+            extack = given.get("extack")
+            return KernelError(errno, None if extack is None else str(extack))
+        case "BadRequest", {"text": text}:
+            return ControlError(str(text))
+        case "org.varlink.service.InvalidParameter", {"parameter": parameter}:
+            return ControlError(f"{parameter}: not of the kind that is expected there")
+        case "org.varlink.service.PermissionDenied", _:
+            return ServiceError("not permitted: changes are for root and for the user that the service runs as")
+        case _:
+            return ServiceError(f"the service answered {name} {dict(given) or ''}".rstrip())

@@ -1,0 +1,401 @@
+"""What can be asked of the service: one function and one row per command.
+
+A function's keyword parameters are the command's schema and its docstring is its help, on the control socket and on
+the command line alike.  The table is the permission: anyone may run a query, a change needs privilege.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict
+
+from addrsvc.daemon.story import Said
+from addrsvc.errors import ControlError
+from addrsvc.netlink.text import Json, addr_show_json, line, link_show_json, names_of, to_json
+from addrsvc.uapi import REFERENCE_RELEASE, Arphrd, NetdevEvent
+
+if TYPE_CHECKING:
+    from addrsvc.daemon.service import Service
+    from addrsvc.linux import Namespace
+
+__all__ = ["CHANGES", "INIT_NET", "QUERIES", "Command", "bind", "look_up"]
+
+INIT_NET: Final = "init_net"
+
+Command: TypeAlias = Callable[..., Mapping[str, object] | None]
+
+
+class Links(TypedDict):
+    """Devices, spelled as ``ip -j`` spells them."""
+
+    links: list[Json]
+
+
+class MirrorStatus(TypedDict):
+    """One namespace of the running kernel, and the model's namespace that it follows."""
+
+    netns: str
+    net: str
+    sent: int
+    divergences: list[str]
+
+
+class NetStatus(TypedDict):
+    """One namespace of the model."""
+
+    net: str
+    devices: int
+    addresses: int
+
+
+class Status(TypedDict):
+    """The service at a glance."""
+
+    version: str
+    reference_release: str
+    pid: int
+    jiffies: int
+    next_expiry: int | None
+    nets: list[NetStatus]
+    mirrors: list[MirrorStatus]
+    watchers: int
+
+
+class PlannedStep(TypedDict):
+    """One message that would be sent, and why."""
+
+    text: str
+    why: str
+    repair: bool
+    message: Json
+
+
+class PlannedDivergence(TypedDict):
+    """A difference that cannot be sent, and why."""
+
+    why: str
+    text: str | None
+
+
+class NetnsPlan(TypedDict):
+    """What would be sent to one namespace of the running kernel."""
+
+    netns: str
+    net: str
+    steps: list[PlannedStep]
+    divergences: list[PlannedDivergence]
+
+
+class Plans(TypedDict):
+    """What would be sent, by namespace."""
+
+    plans: list[NetnsPlan]
+
+
+class History(TypedDict):
+    """What was said lately, oldest first."""
+
+    news: list[Said]
+
+
+class Value(TypedDict):
+    """A value below /proc/sys."""
+
+    value: str
+
+
+class Events(TypedDict):
+    """The events of the netdevice notifier chain, by name."""
+
+    events: dict[str, int]
+
+
+# --- queries ------------------------------------------------------------------------------------------------------
+
+
+def status(service: "Service") -> Status:
+    """Show the service at a glance: its namespaces, what it mirrors, what it waits for."""
+    import os
+
+    from addrsvc import __version__
+
+    return {
+        "version": __version__,
+        "reference_release": REFERENCE_RELEASE,
+        "pid": os.getpid(),
+        "jiffies": service.linux.jiffies,
+        "next_expiry": service.linux.next_expiry(),
+        "nets": [_net_status(ns) for ns in service.linux.nets.values()],
+        "mirrors": [
+            {"netns": m.name, "net": m.net.name, "sent": m.sent, "divergences": [d.why for d in m.divergences]}
+            for m in service.mirrors.values()
+        ],
+        "watchers": service.watchers,
+    }
+
+
+def _net_status(ns: "Namespace") -> NetStatus:
+    links = addr_show_json(ns.dump())
+    return {"net": ns.name, "devices": len(links), "addresses": sum(map(_count_addresses, links))}
+
+
+def _count_addresses(link: Json) -> int:
+    infos = link["addr_info"]
+    return len(infos) if isinstance(infos, list) else 0
+
+
+def links(service: "Service", *, net: str = INIT_NET, dev: str | None = None, details: bool = False) -> Links:
+    """Show devices, as ``ip -j link show`` does."""
+    return {"links": _of_device(link_show_json(service.net(net).dump(), details=details), dev)}
+
+
+def addresses(
+    service: "Service", *, net: str = INIT_NET, dev: str | None = None, family: str | None = None, details: bool = False
+) -> Links:
+    """Show devices with their addresses, as ``ip -j addr show`` does; family is inet or inet6."""
+    shown = _of_device(addr_show_json(service.net(net).dump(), details=details), dev)
+    return {"links": shown if family is None else [_of_family(link, family) for link in shown]}
+
+
+def _of_device(shown: list[Json], dev: str | None) -> list[Json]:
+    if dev is None:
+        return shown
+    found = [link for link in shown if link["ifname"] == dev]
+    if not found:
+        raise ControlError(f'Device "{dev}" does not exist.{did_you_mean(dev, [str(k["ifname"]) for k in shown])}')
+    return found
+
+
+def _of_family(link: Json, family: str) -> Json:
+    if family not in ("inet", "inet6"):
+        raise ControlError(f"family: {family!r} is neither inet nor inet6")
+    infos = link["addr_info"]
+    assert isinstance(infos, list)
+    hardware = ("link_type", "address", "broadcast")
+    return {k: v for k, v in link.items() if k not in hardware} | {
+        "addr_info": [info for info in infos if info["family"] == family]
+    }
+
+
+def plan(service: "Service", *, netns: str | None = None) -> Plans:
+    """Show what would be sent to the mirrored namespaces of the running kernel, and why; nothing is sent."""
+    return {"plans": [_planned(service, name) for name in service.mirror_names(netns)]}
+
+
+def _planned(service: "Service", name: str) -> NetnsPlan:
+    mirror = service.mirrors[name]
+    todo = mirror.plan()
+    names = names_of(mirror.kernel.dump())
+    return {
+        "netns": name,
+        "net": mirror.net.name,
+        "steps": [
+            {"text": line(s.message, names), "why": s.why, "repair": s.is_repair, "message": to_json(s.message, names)}
+            for s in todo.steps
+        ],
+        "divergences": [
+            {"why": d.why, "text": None if d.message is None else line(d.message, names)} for d in todo.divergences
+        ],
+    }
+
+
+def sysctl(service: "Service", *, name: str, net: str = INIT_NET) -> Value:
+    """Read a value below /proc/sys of a namespace: ``net.ipv6.conf.lo.disable_ipv6``."""
+    return {"value": service.net(net).sysctl(name)}
+
+
+def history(service: "Service") -> History:
+    """Tell what happened lately."""
+    return {"news": list(service.history)}
+
+
+def netdev_events(service: "Service") -> Events:
+    """List the events of the netdevice notifier chain with their numbers."""
+    return {"events": {event.name: event.value for event in NetdevEvent}}
+
+
+# --- changes ------------------------------------------------------------------------------------------------------
+
+
+def link_set(
+    service: "Service",
+    *,
+    dev: str,
+    net: str = INIT_NET,
+    up: bool | None = None,
+    mtu: int | None = None,
+    name: str | None = None,
+    address: str | None = None,
+    broadcast: str | None = None,
+    txqlen: int | None = None,
+    group: int | None = None,
+    alias: str | None = None,
+    operstate: str | None = None,
+    linkmode: str | None = None,
+    addr_gen_mode: str | None = None,
+    noarp: bool | None = None,
+    multicast: bool | None = None,
+    debug: bool | None = None,
+    dynamic: bool | None = None,
+    promisc: bool | None = None,
+    allmulti: bool | None = None,
+) -> None:
+    """Change a device, as ``ip link set`` does; the events of the change follow from it."""
+    changes = _given(
+        up=up, mtu=mtu, name=name, address=address, broadcast=broadcast, txqlen=txqlen, group=group, alias=alias,
+        operstate=operstate, linkmode=linkmode, addr_gen_mode=addr_gen_mode, noarp=noarp, multicast=multicast,
+        debug=debug, dynamic=dynamic, promisc=promisc, allmulti=allmulti,
+    )  # fmt: skip
+    service.net(net).link_set(dev, **changes)
+
+
+def link_add(
+    service: "Service",
+    *,
+    name: str,
+    net: str = INIT_NET,
+    type: str = "ether",
+    mtu: int | None = None,
+    address: str | None = None,
+) -> None:
+    """Register a device of the model: of an ARPHRD type by name (``ether``, ``sit``) or number."""
+    service.net(net).link_add(name, type=_arphrd(type), **_given(mtu=mtu, address=address))
+
+
+def link_del(service: "Service", *, dev: str, net: str = INIT_NET) -> None:
+    """Unregister a device of the model."""
+    service.net(net).link_del(dev)
+
+
+def addr_add(
+    service: "Service",
+    *,
+    address: str,
+    dev: str,
+    net: str = INIT_NET,
+    peer: str | None = None,
+    metric: int | None = None,
+    proto: int | None = None,
+    valid_lft: int | None = None,
+    preferred_lft: int | None = None,
+    nodad: bool = False,
+    noprefixroute: bool = False,
+) -> None:
+    """Add an address to a device, as ``ip addr add`` does."""
+    service.net(net).addr_add(
+        address, dev=dev, nodad=nodad, noprefixroute=noprefixroute,
+        **_given(peer=peer, metric=metric, proto=proto, valid_lft=valid_lft, preferred_lft=preferred_lft),
+    )  # fmt: skip
+
+
+def addr_del(service: "Service", *, address: str, dev: str, net: str = INIT_NET) -> None:
+    """Delete an address from a device, as ``ip addr del`` does."""
+    service.net(net).addr_del(address, dev=dev)
+
+
+def inject(
+    service: "Service", *, event: str, dev: str, net: str = INIT_NET, info: dict[str, str] | None = None
+) -> None:
+    """Call the notifier chain with an event, by name or number, for a device; no state is changed before the call."""
+    service.net(net).inject(
+        int(event) if event.isdecimal() else event, dev, **{key: _number_or_text(v) for key, v in (info or {}).items()}
+    )
+
+
+def sysctl_set(service: "Service", *, name: str, value: str, net: str = INIT_NET) -> None:
+    """Write a value below /proc/sys of a namespace."""
+    service.net(net).sysctl(name, value)
+
+
+def net_add(service: "Service", *, net: str) -> None:
+    """Make a namespace of the model; its loopback device comes with it, down."""
+    service.linux.add_net(net)
+
+
+def net_del(service: "Service", *, net: str) -> None:
+    """Remove a namespace of the model, with its devices."""
+    service.linux.del_net(net)
+
+
+def converge(service: "Service", *, netns: str | None = None) -> None:
+    """Look at the mirrored namespaces of the running kernel now, and send what is missing."""
+    for name in service.mirror_names(netns):
+        service.mirrors[name].is_due = True
+
+
+QUERIES: Final[dict[str, Command]] = {
+    "status": status,
+    "links": links,
+    "addresses": addresses,
+    "plan": plan,
+    "sysctl": sysctl,
+    "history": history,
+    "netdev_events": netdev_events,
+}
+CHANGES: Final[dict[str, Command]] = {
+    "link_set": link_set,
+    "link_add": link_add,
+    "link_del": link_del,
+    "addr_add": addr_add,
+    "addr_del": addr_del,
+    "inject": inject,
+    "sysctl_set": sysctl_set,
+    "net_add": net_add,
+    "net_del": net_del,
+    "converge": converge,
+}
+
+
+def look_up(command: str) -> Command:
+    """The function of a command.
+
+    Raises:
+        ControlError: there is no such command.
+    """
+    found = QUERIES.get(command) or CHANGES.get(command)
+    if found is None:
+        raise ControlError(f"no command {command!r}{did_you_mean(command, [*QUERIES, *CHANGES])}")
+    return found
+
+
+def bind(command: Command, parameters: Mapping[str, object]) -> dict[str, object]:
+    """The parameters, if a command would take them.
+
+    Raises:
+        ControlError: one is missing, or is none of the command's.
+    """
+    known = dict(list(inspect.signature(command).parameters.items())[1:])
+    for name in parameters:
+        if name not in known:
+            raise ControlError(f"no parameter {name!r}{did_you_mean(name, list(known))}")
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and parameters.get(name) is None:
+            raise ControlError(f"{name}: missing")
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """`` (did you mean lo?)``, or nothing where nothing is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _given(**values: object) -> dict[str, object]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _number_or_text(text: str) -> int | str:
+    try:
+        return int(text, 0)
+    except ValueError:
+        return text
+
+
+def _arphrd(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    known = {kind.name.removeprefix("ARPHRD_").lower(): kind.value for kind in Arphrd}
+    if text.lower() not in known:
+        raise ControlError(f"type: {text!r} is no device type{did_you_mean(text.lower(), list(known))}")
+    return known[text.lower()]

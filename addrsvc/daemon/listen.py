@@ -1,0 +1,118 @@
+"""The control socket's place in the file system: made, taken over from a dead service, and cleared away.
+
+Beside the socket lies a lock file, held for as long as a service lives.  Whoever gets the lock knows that the socket
+next to it belongs to nobody, so two services that start at once cannot both believe that it is stale.
+"""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from addrsvc.daemon.client import ServiceError
+
+__all__ = ["control_socket"]
+
+_EVERYONE: Final = 0o666
+_BACKLOG: Final = 16
+
+
+@contextmanager
+def control_socket(path: Path) -> Iterator[socket.socket]:
+    """A listening socket at `path` while the block runs; nothing is left behind: socket, lock or directory.
+
+    Everybody may connect; what one may do is decided by who one is.
+
+    Raises:
+        ServiceError: a service is running there, or the path cannot be used; the text says why.
+    """
+    made_directory = _make_directory(path.parent)
+    try:
+        with _lock(path), _bound(path) as sock:
+            yield sock
+    finally:
+        if made_directory:
+            with suppress(OSError):
+                path.parent.rmdir()
+
+
+def _make_directory(path: Path) -> bool:
+    try:
+        path.mkdir(mode=0o755, parents=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ServiceError(f"{path}: {error.strerror} (choose another place with --control)") from None
+    return True
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    name = path.with_name(path.name + ".lock")
+    while True:
+        descriptor = _open_lock(name)
+        if _is_ours(descriptor, name, path):
+            break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        name.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _open_lock(name: Path) -> int:
+    try:
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except PermissionError:
+        raise ServiceError(f"{name}: permission denied (choose another place with --control)") from None
+    except OSError as error:
+        raise ServiceError(f"{name}: {error.strerror}") from None
+
+
+def _is_ours(descriptor: int, name: Path, path: Path) -> bool:
+    """Whether we hold the lock, on the file that bears the name; the last holder may have removed it meanwhile."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ServiceError(f"a service is running already at {path} (see: addrsvc status)") from None
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(name))
+    return False
+
+
+@contextmanager
+def _bound(path: Path) -> Iterator[socket.socket]:
+    _clear(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.bind(os.fspath(path))
+        except OSError as error:
+            raise ServiceError(f"{path}: {error.strerror or error}") from None
+        try:
+            path.chmod(_EVERYONE)
+            sock.listen(_BACKLOG)
+            yield sock
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _clear(path: Path) -> None:
+    """Remove the socket of a dead service; anything else is not ours to remove."""
+    if not os.path.lexists(path):
+        return
+    if not path.is_socket():
+        raise ServiceError(f"{path} exists and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except OSError as error:
+            raise ServiceError(f"{path}: {error.strerror}") from None
+        else:
+            raise ServiceError(f"somebody is listening already at {path}")
