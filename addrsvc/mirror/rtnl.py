@@ -486,11 +486,15 @@ def _wanted(msg: Message) -> bool:
 
 
 class RtnlWatch:
-    """A subscription to every group of uapi.Rtnlgrp: a Watch port (see addrsvc.mirror.kernel)."""
+    """A subscription to every group of uapi.Rtnlgrp: a Watch port (see addrsvc.mirror.kernel).
+
+    Attributes:
+        settle: seconds of silence after which the namespace counts as quiet; may be set at any time.
+    """
 
     def __init__(self, sock: socket.socket, settle: float) -> None:
+        self.settle = settle
         self._socket = sock
-        self._settle = settle
         self._pending: deque[Message] = deque()
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
@@ -505,7 +509,7 @@ class RtnlWatch:
         Raises:
             MessagesLost: the kernel dropped messages for want of room.  Iterating again goes on with what is left.
         """
-        while self._pending or self._poll.poll(self._settle * 1000):
+        while self._pending or self._poll.poll(self.settle * 1000):
             if not self._pending:
                 self._pending.extend(self._receive())
             while self._pending:

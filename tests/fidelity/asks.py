@@ -1,5 +1,6 @@
 """What the fidelity tests ask of lo, one short word per request."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_address, ip_interface
 
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, Inet6LinkInfo, LinkMsg, Message, Sysctl
@@ -125,8 +126,6 @@ def delete(address: str, *, peer: str | None = None) -> Message:
 
 
 def _address(nlmsg_type: int, text: str, peer: str | None, rest: AddrMsg) -> AddrMsg:
-    from dataclasses import replace
-
     interface = ip_interface(text)
     family = AF_INET if isinstance(interface, IPv4Interface) else AF_INET6
     other: IPv4Address | IPv6Address = interface.ip if peer is None else ip_address(peer)

@@ -1,7 +1,8 @@
 """Messages in the short notation of the tests, and in full for a reader who has to find a difference."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
+from enum import IntEnum
 from ipaddress import ip_address
 
 from addrsvc.errors import KernelError
@@ -29,7 +30,7 @@ from addrsvc.uapi import (
     RTN_UNICAST,
 )
 
-_KINDS = {
+_KINDS: Mapping[int, str] = {
     RTM_NEWADDR: "A", RTM_DELADDR: "A", RTM_NEWMULTICAST: "M", RTM_DELMULTICAST: "M",
     RTM_NEWANYCAST: "AC", RTM_DELANYCAST: "AC",
 }  # fmt: skip
@@ -101,7 +102,11 @@ def refusal(error: KernelError) -> str:
 def spelled(msg: Message) -> str:
     """A message as Python spells it, without what is as it is by default."""
     given = ((field.name, getattr(msg, field.name)) for field in fields(msg) if not _is_default(msg, field.name))
-    return f"{type(msg).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
+    return f"{type(msg).__name__}({', '.join(f'{name}={_value(value)}' for name, value in given)})"
+
+
+def _value(value: object) -> str:
+    return value.name if isinstance(value, IntEnum) else repr(value)
 
 
 def _is_default(msg: Message, name: str) -> bool:
