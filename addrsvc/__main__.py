@@ -10,7 +10,7 @@ def main() -> int:
     if sys.argv[1:] in (["--version"], ["-V"]):
         from addrsvc import __version__
 
-        print(f"addrsvc {__version__}")
+        sys.stdout.write(f"addrsvc {__version__}\n")
         return 0
     from addrsvc.cli import main as command_line
 

@@ -8,16 +8,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict
 
-from addrsvc.daemon.story import Said
 from addrsvc.errors import ControlError
 from addrsvc.netlink.text import Json, addr_show_json, line, link_show_json, names_of, to_json
 from addrsvc.uapi import REFERENCE_RELEASE, Arphrd, NetdevEvent
 
 if TYPE_CHECKING:
-    from addrsvc.daemon.service import Service
     from addrsvc.linux import Namespace
 
-__all__ = ["CHANGES", "INIT_NET", "QUERIES", "Command", "bind", "look_up"]
+    from addrsvc.daemon.service import Service
+
+__all__ = ["CHANGES", "INIT_NET", "QUERIES", "Command", "Said", "bind", "look_up"]
 
 INIT_NET: Final = "init_net"
 
@@ -89,6 +89,22 @@ class Plans(TypedDict):
     """What would be sent, by namespace."""
 
     plans: list[NetnsPlan]
+
+
+class Said(TypedDict):
+    """One thing told.
+
+    `kind` is "event" (a chain is called), "callback" (a block of it ran), "message" (an rtnetlink notification),
+    "printk", "tracepoint"; or, of the mirror, "sent" (a message to the running kernel) and "differs" (what cannot be
+    sent).  `depth` is the nesting: what stands deeper was caused by what stands above it.
+    """
+
+    seq: int
+    kind: str
+    net: str
+    depth: int
+    text: str
+    data: Json
 
 
 class History(TypedDict):
@@ -253,12 +269,12 @@ def link_add(
     *,
     name: str,
     net: str = INIT_NET,
-    type: str = "ether",
+    arphrd: str = "ether",
     mtu: int | None = None,
     address: str | None = None,
 ) -> None:
     """Register a device of the model: of an ARPHRD type by name (``ether``, ``sit``) or number."""
-    service.net(net).link_add(name, type=_arphrd(type), **_given(mtu=mtu, address=address))
+    service.net(net).link_add(name, type=_arphrd(arphrd), **_given(mtu=mtu, address=address))
 
 
 def link_del(service: "Service", *, dev: str, net: str = INIT_NET) -> None:
@@ -397,5 +413,5 @@ def _arphrd(text: str) -> int:
         return int(text)
     known = {kind.name.removeprefix("ARPHRD_").lower(): kind.value for kind in Arphrd}
     if text.lower() not in known:
-        raise ControlError(f"type: {text!r} is no device type{did_you_mean(text.lower(), list(known))}")
+        raise ControlError(f"arphrd: {text!r} is no device type{did_you_mean(text.lower(), list(known))}")
     return known[text.lower()]

@@ -17,9 +17,8 @@ from asyncvarlink import (
 from asyncvarlink.serviceinterface import PermissionDenied, VarlinkServiceInterface
 
 from addrsvc.daemon.client import INTERFACE, method_name
-from addrsvc.daemon.commands import CHANGES, QUERIES, Command
+from addrsvc.daemon.commands import CHANGES, QUERIES, Command, Said
 from addrsvc.daemon.service import NotPermitted
-from addrsvc.daemon.story import Said
 from addrsvc.errors import ControlError, KernelError
 
 __all__ = ["BadRequest", "Control", "KernelRefused", "News", "Newsroom", "registry"]

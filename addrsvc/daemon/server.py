@@ -84,7 +84,7 @@ class Server:
         self._stopped.set()
 
     def _open(self) -> None:
-        self._socket.setblocking(False)
+        self._socket.settimeout(0)
         self._loop.add_reader(self._socket, self._accept)
         for mirror in self._service.mirrors.values():
             self._listen(mirror)
@@ -104,16 +104,16 @@ class Server:
 
     async def _hang_up(self) -> None:
         """Let what is on its way go out, for a moment; a reader that does not read is not waited for."""
-        for look in range(_FAREWELL):
-            open_ones = [(transport, conn) for transport, conn in self._connections if conn.fileno() >= 0]
-            if not open_ones:
-                return
-            await asyncio.sleep(0.01)
-            for transport, _ in open_ones if look == 0 else ():
-                transport.close()
-        for _, conn in open_ones:
-            self._loop.remove_writer(conn)
-            conn.close()
+        await asyncio.sleep(0.01)
+        for transport, _ in self._connections:
+            transport.close()
+        for _ in range(_FAREWELL):
+            if any(conn.fileno() >= 0 for _, conn in self._connections):
+                await asyncio.sleep(0.01)
+        for _, conn in self._connections:
+            if conn.fileno() >= 0:
+                self._loop.remove_writer(conn)
+                conn.close()
 
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
         """A callback of ours failed outside a request: nothing sensible can follow."""
@@ -230,7 +230,7 @@ class Connection(VarlinkInterfaceServerProtocol):
             self._log("request without an end", "warning")
             self.close()
 
-    def handle_call_exception(self, exc: BaseException, oneway: bool) -> None:
+    def handle_call_exception(self, exc: BaseException, oneway: bool) -> None:  # noqa: FBT001
         """A bug."""
         import traceback
 

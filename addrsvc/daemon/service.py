@@ -11,12 +11,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from addrsvc.daemon import commands
-from addrsvc.daemon.story import Said, Teller
+from addrsvc.daemon.commands import Said
+from addrsvc.daemon.story import Teller
 from addrsvc.errors import AddrsvcError, ControlError
 from addrsvc.netlink.text import line, names_of, to_json
 
 if TYPE_CHECKING:
     from addrsvc.linux import Linux, Namespace
+
     from addrsvc.mirror.converge import Outcome
     from addrsvc.mirror.kernel import Kernel
     from addrsvc.mirror.plan import Divergence, Dump, Plan
@@ -79,6 +81,7 @@ class Mirror:
         sent: how many messages were sent in all.
         divergences: what differed still at the last look.
         is_due: the pump is to look.
+        is_dry: nothing is ever sent; one only wants to know what would be.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Mirror:
     sent: int = 0
     divergences: "tuple[Divergence, ...]" = ()
     is_due: bool = True
+    is_dry: bool = False
 
     def adopt(self) -> None:
         """Let the model take over what is the host's own, so that it never resets it."""
@@ -162,12 +166,12 @@ class Service:
 
     # --- who follows and who watches ---
 
-    def follow(self, name: str, net: str, kernel: "Kernel") -> Mirror:
+    def follow(self, name: str, net: str, kernel: "Kernel", *, is_dry: bool = False) -> Mirror:
         """Make a kernel's namespace follow the model's namespace `net`, from the next ask or tick on.
 
         What the kernel's devices are like is taken over into the model first.
         """
-        mirror = self.mirrors[name] = Mirror(name, self.net(net), kernel)
+        mirror = self.mirrors[name] = Mirror(name, self.net(net), kernel, is_dry=is_dry)
         mirror.adopt()
         return mirror
 
@@ -219,7 +223,7 @@ class Service:
     def _pump(self) -> None:
         self._hand_out(self._teller.tell())
         for mirror in list(self.mirrors.values()):
-            if mirror.is_due or mirror.net.name in self._teller.said_by:
+            if not mirror.is_dry and (mirror.is_due or mirror.net.name in self._teller.said_by):
                 self._converge(mirror)
         self.rearm(self.linux.next_expiry())
 

@@ -5,18 +5,19 @@ printed, kept, and carried over the control socket.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final
 
+from addrsvc.daemon.commands import Said
 from addrsvc.model.notifier import NOTIFY_BAD, NOTIFY_STOP_MASK, notifier_to_errno
 from addrsvc.model.structs import (
     In6ValidatorInfo,
     Inet6Ifaddr,
     InIfaddr,
     InValidatorInfo,
+    NetDevice,
     NetdevNotifierChangeInfo,
     NetdevNotifierInfo,
     NetdevNotifierInfoExt,
-    NetDevice,
     Printk,
     RtnlNotify,
 )
@@ -28,25 +29,9 @@ from addrsvc.uapi import NetdevEvent
 if TYPE_CHECKING:
     from addrsvc.linux import Linux
 
-__all__ = ["Said", "Teller"]
+__all__ = ["Teller"]
 
 _NETDEV_CHAIN: Final = "netdev_chain"
-
-
-class Said(TypedDict):
-    """One thing told.
-
-    `kind` is "event" (a chain is called), "callback" (a block of it ran), "message" (an rtnetlink notification),
-    "printk", "tracepoint"; or, of the mirror, "sent" (a message to the running kernel) and "differs" (what cannot be
-    sent).  `depth` is the nesting: what stands deeper was caused by what stands above it.
-    """
-
-    seq: int
-    kind: str
-    net: str
-    depth: int
-    text: str
-    data: Json
 
 
 class Teller:
@@ -165,7 +150,11 @@ def _about(v: object) -> tuple[str, str, Json]:
         case NetdevNotifierInfoExt(dev=dev, mtu=mtu):
             return dev.net.name, f"{dev.name}  (mtu was {mtu})", {"dev": dev.name, "mtu": mtu}
         case NetdevNotifierChangeInfo(dev=dev, flags_changed=changed):
-            return dev.net.name, f"{dev.name}  (flags_changed {changed:#x})", {"dev": dev.name, "flags_changed": changed}
+            return (
+                dev.net.name,
+                f"{dev.name}  (flags_changed {changed:#x})",
+                {"dev": dev.name, "flags_changed": changed},
+            )
         case NetdevNotifierInfo(dev=dev):
             return _of_device(dev, "")
         case Inet6Ifaddr():

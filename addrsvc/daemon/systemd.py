@@ -41,8 +41,9 @@ def inherited_socket() -> socket.socket | None:
         return None
     if count != "1":
         raise ValueError(f"systemd passed {count} sockets, one was expected")
-    os.set_inheritable(_LISTEN_FDS_START, False)
-    return _checked(socket.socket(fileno=_LISTEN_FDS_START))
+    sock = socket.socket(fileno=_LISTEN_FDS_START)
+    os.set_inheritable(_LISTEN_FDS_START, False)  # noqa: FBT003
+    return _checked(sock)
 
 
 def _checked(sock: socket.socket) -> socket.socket:

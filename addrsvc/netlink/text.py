@@ -55,7 +55,11 @@ Json: TypeAlias = dict[str, object]
 """One message as ``ip -j`` would say it: keys in the order of the text."""
 
 _FAMILIES: Final = {AF_INET: "inet", AF_INET6: "inet6"}
-_LINK_TYPES: Final[Mapping[int, str]] = {Arphrd.ARPHRD_LOOPBACK: "loopback", Arphrd.ARPHRD_ETHER: "ether", Arphrd.ARPHRD_NONE: "none"}
+_LINK_TYPES: Final[Mapping[int, str]] = {
+    Arphrd.ARPHRD_LOOPBACK: "loopback",
+    Arphrd.ARPHRD_ETHER: "ether",
+    Arphrd.ARPHRD_NONE: "none",
+}
 _LINK_MODES: Final = ("DEFAULT", "DORMANT")
 _ADDR_GEN_MODES: Final = ("eui64", "none", "stable_secret", "random")
 _PREFERENCES: Final = {0: "medium", 1: "high", 3: "low"}

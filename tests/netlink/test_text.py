@@ -1,4 +1,4 @@
-"""Messages read as ip(8) prints them.  The expected lines were printed by iproute2, except where a test says otherwise."""
+"""Messages read as ip(8) prints them; the expected lines are iproute2's own, except where a test says otherwise."""
 
 import socket
 
@@ -174,7 +174,9 @@ def test_an_address_reads_as_ip_monitor_prints_it(msg: Message, expected: str) -
             "broadcast 127.255.255.255 dev lo table local proto kernel scope link src 127.0.0.1",
         ),
         (
-            RouteMsg(rtm_type=RTN_UNICAST, rtm_table=RT_TABLE_MAIN, rtm_protocol=RTPROT_KERNEL, oif=1, priority=1, pref=0),
+            RouteMsg(
+                rtm_type=RTN_UNICAST, rtm_table=RT_TABLE_MAIN, rtm_protocol=RTPROT_KERNEL, oif=1, priority=1, pref=0
+            ),
             "default dev lo proto kernel metric 1 pref medium",
         ),
     ],
