@@ -16,7 +16,7 @@ from addrsvc.errors import KernelError
 from addrsvc.mirror.netns import create_anonymous
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, LinkMsg, Message, RouteMsg
-from addrsvc.uapi import AF_INET6, IFF_NOARP, INFINITY_LIFE_TIME
+from addrsvc.uapi import AF_INET6, IFF_NOARP, IFF_UP, INFINITY_LIFE_TIME, IPV6_MIN_MTU, RTM_NEWADDR
 from tests.fidelity.notation import refusal, spelled
 
 GRAIN = 10_000
@@ -113,6 +113,32 @@ def is_chancy(ask: Message) -> bool:
     return isinstance(ask, LinkMsg) and bool((ask.ifi_change or ask.ifi_flags) & IFF_NOARP)
 
 
+RACE = (
+    "lo coming up with an mtu below 1280 while it holds kept addresses: the kernel queues their DAD and takes IPv6 "
+    "down again in the same request, and whether the work item has started by then is chance (about 2 in 5 times)"
+)
+
+
+def is_a_race(ask: Message, holds: Sequence[Message]) -> bool:
+    """Whether the running kernel itself has two answers to the request, so that there is nothing to compare."""
+    if not isinstance(ask, LinkMsg) or not ask.ifi_flags & IFF_UP:
+        return False
+    (link,) = (msg for msg in holds if isinstance(msg, LinkMsg))
+    kept = any(
+        isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_NEWADDR and len(msg.address or b"") == 16 for msg in holds
+    )
+    return kept and not link.ifi_flags & IFF_UP and _mtu(ask, link) < IPV6_MIN_MTU
+
+
+def ifname(holds: Sequence[Message]) -> str:
+    """The name that the loopback device bears."""
+    return next(msg.ifname for msg in holds if isinstance(msg, LinkMsg) and msg.ifname)
+
+
+def _mtu(ask: LinkMsg, link: LinkMsg) -> int:
+    return (link.mtu if ask.mtu is None else ask.mtu) or 0
+
+
 # --- one kernel -----------------------------------------------------------------------------------------------------
 
 
@@ -164,11 +190,6 @@ class Model:
 
     def holds(self) -> tuple[Message, ...]:
         return normal(self._net.dump())
-
-    @property
-    def ifname(self) -> str:
-        """The present name of the loopback device."""
-        return next(msg.ifname for msg in self._net.dump() if isinstance(msg, LinkMsg) and msg.ifname)
 
 
 class Running:
@@ -222,14 +243,14 @@ class Both:
 
     Attributes:
         script: every request so far.
-        last: what the running kernel made of the last one.
+        last: what the running kernel made of the last one, or held at the start.
     """
 
     def __init__(self) -> None:
         self.running = Running()
         self.model = Model()
         self.script: list[Message] = []
-        self.last = Outcome("", (), ())
+        self.last = self.running.outcome(0)
 
     def ask(self, ask: Message) -> Difference | None:
         """One request to both; None where they agree."""
