@@ -102,7 +102,9 @@ def test_every_errno_comes_back_out_of_its_return_value(err: int) -> None:
     assert notifier_to_errno(notifier_from_errno(err)) == err
 
 
-@pytest.mark.parametrize(("ret", "err"), [(NOTIFY_DONE, 0), (NOTIFY_OK, 0), (NOTIFY_STOP, 0), (NOTIFY_BAD, -EPERM), (2, -1)])
+@pytest.mark.parametrize(
+    ("ret", "err"), [(NOTIFY_DONE, 0), (NOTIFY_OK, 0), (NOTIFY_STOP, 0), (NOTIFY_BAD, -EPERM), (2, -1)]
+)
 def test_stop_carries_no_errno_and_bad_carries_eperm(ret: int, err: int) -> None:
     assert notifier_to_errno(ret) == err
 
@@ -401,6 +403,7 @@ def test_a_block_put_behind_the_last_one_while_that_runs_is_not_called(chain: Ch
 
 def test_a_removed_block_leads_on_by_the_link_it_had(chain: Chain) -> None:
     """a removes b, then c: b still runs, and still knows c, which runs too."""
+
     def remove_both() -> None:
         chain.remove(b)
         chain.remove(c)

@@ -1,0 +1,36 @@
+"""Start-up is part of the product: what is not needed is not imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"asyncio", "asyncvarlink", "netaddr", "pyroute2", "structlog"}
+
+
+def imported_by(*args: str) -> set[str]:
+    """The top-level modules that a Python process with these arguments imports."""
+    done = subprocess.run([sys.executable, "-X", "importtime", *args], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["-c", "import addrsvc"], set()),
+        (["-m", "addrsvc", "--version"], set()),
+        (["-m", "addrsvc", "--help"], set()),
+        (["-m", "addrsvc", "run", "--once"], {"netaddr"}),
+        (["-c", "import addrsvc; addrsvc.Linux()"], {"netaddr"}),
+        (["-c", "import addrsvc.mirror.plan"], set()),
+    ],
+    ids=" ".join,
+)
+def test_heavy_imports_wait_until_they_are_needed(arguments: list[str], allowed: set[str]) -> None:
+    assert imported_by(*arguments) & HEAVY <= allowed
+
+
+def test_saying_the_version_needs_no_parser() -> None:
+    assert not imported_by("-m", "addrsvc", "--version") & {"argparse", "dataclasses", "json", "socket"}
