@@ -38,7 +38,7 @@ NOTIFY_STOP: Final = NOTIFY_STOP_MASK | NOTIFY_OK
 NotifierFn: TypeAlias = Callable[[int, Any], int | None]
 """callback(val, v): the event and what comes with it, the kernel's void pointer.
 
-The result is NOTIFY_* or an encoded errno; None counts as NOTIFY_DONE, so a callback that does not care may say nothing.
+The result is NOTIFY_* or an encoded errno; None counts as NOTIFY_DONE, so who does not care may say nothing.
 """
 
 

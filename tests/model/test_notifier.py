@@ -461,7 +461,7 @@ def test_a_callback_that_raises_leaves_the_chain_usable(chain: Chain) -> None:
     assert chain.calls == ["a", "b"]
 
 
-# --- against a plain linked list, under random changes -----------------------------------------------------------------
+# --- against a plain linked list, under random changes ----------------------------------------------------------------
 
 
 @dataclass(eq=False)
