@@ -1,6 +1,7 @@
 """What every test may ask for: a namespace of the running kernel, and a kernel that is either side of the port."""
 
 import functools
+import platform
 from collections.abc import Iterator
 
 import pytest
@@ -70,7 +71,6 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
     return rtnl
 
 
-def pytest_report_header() -> str:
-    import platform
-
-    return f"kernel: {platform.release()} (reference {REFERENCE_RELEASE}); namespaces: {why_no_namespace() or 'yes'}"
+def pytest_report_header(config: pytest.Config) -> str:
+    namespaces = "off" if config.getoption("--netns") == "off" else why_no_namespace() or "yes"
+    return f"kernel: {platform.release()} (reference {REFERENCE_RELEASE}); namespaces: {namespaces}"

@@ -170,7 +170,7 @@ def _in_a_thread(function: Callable[[], T]) -> T:
     def body() -> None:
         try:
             done.append(function())
-        except BaseException as error:  # noqa: BLE001 - it is raised again where it was asked for
+        except BaseException as error:
             failed.append(error)
 
     thread = threading.Thread(target=body, name="netns")

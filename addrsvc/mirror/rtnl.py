@@ -89,13 +89,17 @@ _DEVCONF_MTU6: Final = 2
 _DEVCONF_DISABLE_IPV6: Final = 26
 
 
+_Wire: TypeAlias = Any
+"""Something of pyroute2's, which says nothing of its types."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Kind:
     """How one attribute's payload becomes a field: pyroute2's class for it, and our way there and back."""
 
     nla: str
-    decode: Callable[[Any], Any] = lambda value: value
-    encode: Callable[[Any], Any] = lambda value: value
+    decode: Callable[[_Wire], _Wire] = lambda value: value
+    encode: Callable[[_Wire], _Wire] = lambda value: value
 
 
 def _text(value: bytes) -> str:
@@ -122,12 +126,12 @@ def _expires_bytes(value: int) -> bytes:
     return struct.pack("=IIiIIIII", 0, 0, value, 0, 0, 0, 0, 0)
 
 
-def _inet6_of_af_spec(value: Any) -> Inet6LinkInfo | None:
+def _inet6_of_af_spec(value: _Wire) -> Inet6LinkInfo | None:
     inet6 = value.get_attr("AF_INET6")
     return None if inet6 is None else _inet6(inet6)
 
 
-def _inet6(value: Any) -> Inet6LinkInfo:
+def _inet6(value: _Wire) -> Inet6LinkInfo:
     conf = value.get_attr("conf") or b""
     numbers = struct.unpack(f"={len(conf) // 4}i", conf)
     return Inet6LinkInfo(
@@ -138,11 +142,11 @@ def _inet6(value: Any) -> Inet6LinkInfo:
     )
 
 
-def _af_spec_attrs(value: Inet6LinkInfo) -> dict[str, Any]:
+def _af_spec_attrs(value: Inet6LinkInfo) -> dict[str, _Wire]:
     return {"attrs": [("AF_INET6", _inet6_attrs(value))]}
 
 
-def _inet6_attrs(value: Inet6LinkInfo) -> dict[str, Any]:
+def _inet6_attrs(value: Inet6LinkInfo) -> dict[str, _Wire]:
     settable = (("flags", value.flags), ("addr_gen_mode", value.addr_gen_mode))
     return {"attrs": [(name, number) for name, number in settable if number is not None]}
 
@@ -263,7 +267,7 @@ _LAYOUTS: Final[Mapping[int, _Layout]] = {
 
 
 @cache
-def _wire(layout: _Layout) -> Any:
+def _wire(layout: _Layout) -> _Wire:
     """The pyroute2 message class of a layout: its fields and attributes bear the names of ours."""
     from pyroute2.netlink import nla, nlmsg
 
@@ -278,7 +282,7 @@ def _wire(layout: _Layout) -> Any:
 
 
 @cache
-def _error_wire() -> Any:
+def _error_wire() -> Mapping[int, _Wire]:
     """A refusal, and the end of a dump that was refused, as the kernel says it under NETLINK_CAP_ACK."""
     from pyroute2.netlink import nlmsg
 
@@ -315,7 +319,7 @@ def _layout_of(msg: _Said) -> _Layout:
             return _NETCONF
 
 
-def _attrs(msg: _Said, layout: _Layout) -> Iterator[tuple[str, Any]]:
+def _attrs(msg: _Said, layout: _Layout) -> Iterator[tuple[str, _Wire]]:
     """The attributes that a request carries, in the order of our own fields."""
     numbers = {name: (number, kind) for number, (name, kind) in layout.attributes.items()}
     for field in fields(msg):
@@ -342,7 +346,7 @@ def _decode(data: bytes, offset: int) -> Message | None:
     )
 
 
-def _known(wire: Any, layout: _Layout) -> Iterator[tuple[str, _Kind, Any]]:
+def _known(wire: _Wire, layout: _Layout) -> Iterator[tuple[str, _Kind, _Wire]]:
     for slot in wire["attrs"]:
         if slot.name != "UNKNOWN":
             name, kind = layout.attributes[int(slot.name)]
@@ -411,11 +415,10 @@ class RtnlKernel:
             ControlError: a Sysctl whose name is not below ``net.``.
         """
         if isinstance(msg, Sysctl):
-            return run_in(self._netns, lambda: _write_sysctl(msg))
+            run_in(self._netns, lambda: _write_sysctl(msg))
+            return
         sequence = self._send(msg, msg.nlmsg_flags | _NLM_F_REQUEST | _NLM_F_ACK)
-        for data, offset, nlmsg_type, flags in self._answers(sequence):
-            if nlmsg_type == _NLMSG_ERROR:
-                return _check(data, offset, nlmsg_type, flags)
+        _check(*next(answer for answer in self._answers(sequence) if answer[2] == _NLMSG_ERROR))
 
     def dump(self) -> tuple[Message, ...]:
         """All devices, addresses (IPv4, IPv6), IPv6 routes of main and local, IPv6 multicast memberships.
