@@ -1,0 +1,44 @@
+"""Oddities that the random walk found, each by name."""
+
+from collections.abc import Iterable
+
+from addrsvc.mirror.kernel import Kernel
+from addrsvc.mirror.netns import NetNs
+from addrsvc.netlink.messages import Message
+from tests.fidelity.asks import add, disable_ipv6, down, keep_addr_on_down, mtu, rename, up
+from tests.fidelity.compare import first_difference
+from tests.fidelity.notation import brief
+
+
+def agree(script: Iterable[Message]) -> None:
+    """Both kernels, fresh, answer the whole script alike."""
+    assert str(first_difference(script) or "") == ""
+
+
+def test_a_kept_address_may_complete_while_a_small_mtu_takes_ipv6_down_again(kernel: Kernel) -> None:
+    """The running kernel itself has two answers here: whether the work item has begun is chance."""
+    for ask in (keep_addr_on_down(1), up(), add("2001:db8::1/64")):
+        kernel.request(ask)
+    settle(kernel)
+    for ask in (down(), mtu(1000)):
+        kernel.request(ask)
+    watch = kernel.watch()
+    kernel.request(up())
+    said = brief(watch)
+    watch.close()
+
+    always = (
+        "L M4+224.0.0.1 R4+brd:127.255.255.255 R+pfx:2001:db8::/64 A+::1 R+loc:::1 I "
+        "R-pfx:2001:db8::/64 R-loc:::1 A-::1"
+    )
+    assert said in (always, f"{always} A+2001:db8::1")
+
+
+def test_a_name_of_two_parts_is_one_part_of_a_sysctl(netns: NetNs) -> None:
+    agree((up(), rename("lo.7"), disable_ipv6(1, "lo.7"), disable_ipv6(0, "lo.7")))
+
+
+def settle(kernel: Kernel) -> None:
+    watch = kernel.watch()
+    list(watch)
+    watch.close()
