@@ -1,0 +1,81 @@
+"""net/ipv6/anycast.c: the anycast addresses of a device; here those of a router, one for each of its prefixes."""
+
+from errno import ENODEV, ENOENT
+
+from addrsvc.errors import KernelError
+from addrsvc.model.ip6_route import addrconf_f6i_alloc, ip6_del_rt, ip6_ins_rt
+from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
+from addrsvc.model.structs import Ifacaddr6, Inet6Dev
+from addrsvc.model.timer import cstamp_delta
+from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
+from addrsvc.uapi import IFA_F_PERMANENT, INFINITY_LIFE_TIME, RTM_DELANYCAST, RTM_NEWANYCAST
+
+__all__ = ["ipv6_ac_destroy_dev", "ipv6_dev_ac_dec", "ipv6_dev_ac_inc"]
+
+
+def _ifacaddr_notify(nlmsg_type: int, aca: Ifacaddr6, idev: Inet6Dev) -> None:
+    """Kernel: net/ipv6/anycast.c, inet6_ifacaddr_notify()."""
+    cacheinfo = IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME, aca.aca_cstamp, aca.aca_cstamp)
+    msg = AddrMsg(
+        nlmsg_type,
+        ifa_flags=IFA_F_PERMANENT,
+        ifa_index=idev.dev.ifindex,
+        anycast=aca.aca_addr,
+        cacheinfo=cacheinfo,
+    )
+    rtnl_notify(idev.dev.net, msg)
+
+
+def ipv6_dev_ac_inc(idev: Inet6Dev, addr: bytes) -> None:
+    """Take on an anycast address and its route, or count one more user of it.
+
+    Kernel: net/ipv6/anycast.c, __ipv6_dev_ac_inc().
+
+    Raises:
+        KernelError: ENODEV, the device is going away.
+    """
+    ASSERT_RTNL(idev.dev)
+    if idev.dead:
+        raise KernelError(ENODEV)
+    if addr in idev.ac_list:
+        idev.ac_list[addr].aca_users += 1
+        return
+    rt = addrconf_f6i_alloc(idev.dev, addr, anycast=True)
+    aca = Ifacaddr6(addr, rt, aca_cstamp=cstamp_delta(idev.dev.machine.timers.jiffies))
+    idev.ac_list[addr] = aca
+    ip6_ins_rt(idev.dev.net, rt)
+    _ifacaddr_notify(RTM_NEWANYCAST, aca, idev)
+
+
+def ipv6_dev_ac_dec(idev: Inet6Dev, addr: bytes) -> None:
+    """Give up an anycast address and its route when its last user does.
+
+    Kernel: net/ipv6/anycast.c, __ipv6_dev_ac_dec().
+
+    Raises:
+        KernelError: ENOENT, it has no such address.
+    """
+    ASSERT_RTNL(idev.dev)
+    aca = idev.ac_list.get(addr)
+    if aca is None:
+        raise KernelError(ENOENT)
+    aca.aca_users -= 1
+    if not aca.aca_users:
+        del idev.ac_list[addr]
+        _drop(idev, aca)
+
+
+def _drop(idev: Inet6Dev, aca: Ifacaddr6) -> None:
+    ip6_del_rt(idev.dev.net, aca.aca_rt)
+    _ifacaddr_notify(RTM_DELANYCAST, aca, idev)
+
+
+def ipv6_ac_destroy_dev(idev: Inet6Dev) -> None:
+    """The IPv6 half goes, its anycast addresses with it, newest first.
+
+    Kernel: net/ipv6/anycast.c, ipv6_ac_destroy_dev().
+    """
+    gone = list(reversed(idev.ac_list.values()))
+    idev.ac_list.clear()
+    for aca in gone:
+        _drop(idev, aca)

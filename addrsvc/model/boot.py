@@ -1,0 +1,101 @@
+"""The initcalls, in order: a machine from nothing to an initial namespace with its lo, still down."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from addrsvc.errors import KernelError
+from addrsvc.model.addrconf import addrconf_init
+from addrsvc.model.dev import dev_change_net_namespace, unregister_netdevice_many
+from addrsvc.model.devinet import devinet_init
+from addrsvc.model.fib_frontend import ip_fib_init
+from addrsvc.model.ip6_route import ip6_route_init
+from addrsvc.model.loopback import loopback_net_ops
+from addrsvc.model.ndisc import ndisc_init
+from addrsvc.model.net_namespace import addrconf_ops, copy_net_ns, register_pernet_device, register_pernet_subsys
+from addrsvc.model.netdev_chain import for_each_netdev
+from addrsvc.model.rtnetlink import rtnetlink_init
+from addrsvc.model.rtnl import printk, rtnl_lock
+from addrsvc.model.structs import Chance, Machine, Net, PernetOperations
+from addrsvc.model.timer import INITIAL_JIFFIES, TimerBase
+from addrsvc.model.tracepoint import Trace
+
+__all__ = ["INITCALLS", "INIT_NET", "boot", "net_dev_init"]
+
+INIT_NET: Final = "init_net"
+
+
+def _default_device_exit(net: Net) -> None:
+    """Send home the devices that may leave a dying namespace, and unregister the rest, lo last.
+
+    Kernel: net/core/dev.c, default_device_exit_batch(), default_device_exit_net().
+    """
+    init_net = net.machine.net_namespace_list[0]
+    with rtnl_lock(net.machine):
+        for dev in for_each_netdev(net):
+            if not dev.netns_immutable:
+                name = f"dev{dev.ifindex}"
+                dev_change_net_namespace(dev, init_net, "dev%d" if name in init_net.dev_name_head else name)
+        unregister_netdevice_many(list(reversed(list(for_each_netdev(net)))))
+
+
+default_device_ops = PernetOperations("default_device_ops", exit=_default_device_exit)
+"""Kernel: net/core/dev.c, default_device_ops."""
+
+
+def net_init(machine: Machine) -> None:
+    """Make the initial namespace, with nothing in it yet.
+
+    Kernel: net/core/net_namespace.c, net_ns_init().
+    """
+    copy_net_ns(machine, INIT_NET)
+
+
+def net_dev_init(machine: Machine) -> None:
+    """Let every namespace have its lo, as the first device that comes and the last that goes.
+
+    Kernel: net/core/dev.c, net_dev_init().
+
+    Raises:
+        KernelError: lo could not be set up; the kernel panics here.
+    """
+    machine.dev_boot_phase = False
+    try:
+        register_pernet_device(machine, loopback_net_ops)
+    except KernelError:
+        printk(machine, "emerg", "Kernel panic - not syncing: loopback: Failed to register netdevice")
+        raise
+    register_pernet_device(machine, default_device_ops)
+
+
+def _addrconf_net_init(machine: Machine) -> None:
+    register_pernet_subsys(machine, addrconf_ops)
+
+
+# In the kernel's order: it decides who is called first among blocks of equal priority.
+INITCALLS: Final[Sequence[Callable[[Machine], None]]] = (
+    net_init,
+    rtnetlink_init,
+    _addrconf_net_init,
+    net_dev_init,
+    devinet_init,
+    ip_fib_init,
+    ip6_route_init,
+    addrconf_init,
+    ndisc_init,
+)
+
+
+def boot(chance: Chance, *, trace: Trace | None = None) -> Machine:
+    """Boot a machine.  Ours.
+
+    Args:
+        chance: where random decisions come from; the same script and seed give the same effects.
+        trace: where walks of chains and effects are recorded, if it is on.
+
+    Raises:
+        KernelError: lo could not be set up.
+    """
+    machine = Machine(chance, trace or Trace(), TimerBase(INITIAL_JIFFIES))
+    for initcall in INITCALLS:
+        initcall(machine)
+    return machine

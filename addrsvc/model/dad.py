@@ -1,0 +1,124 @@
+"""net/ipv6/addrconf.c, addrconf_dad_*: how an address stops being tentative.
+
+On lo, and on any device without neighbours, there is nobody to ask: it stops as soon as the work queue gets to it.
+"""
+
+from addrsvc.model.ifaddr import addrconf_join_solict, ipv6_ifa_notify
+from addrsvc.model.rtnl import rtnl_lock
+from addrsvc.model.structs import (
+    INET6_IFADDR_STATE_DAD,
+    INET6_IFADDR_STATE_DEAD,
+    INET6_IFADDR_STATE_PREDAD,
+    Inet6Dev,
+    Inet6Ifaddr,
+)
+from addrsvc.model.timer import HZ, Timer, del_timer, mod_timer
+from addrsvc.uapi import (
+    IF_READY,
+    IFA_F_DADFAILED,
+    IFA_F_NODAD,
+    IFA_F_OPTIMISTIC,
+    IFA_F_TENTATIVE,
+    IFF_LOOPBACK,
+    IFF_NOARP,
+    RTM_NEWADDR,
+)
+
+__all__ = ["addrconf_dad_run", "addrconf_dad_start"]
+
+RETRANS_TIME = HZ
+"""neigh_parms retrans_time, in jiffies."""
+_SETTLED = IFA_F_TENTATIVE | IFA_F_OPTIMISTIC | IFA_F_DADFAILED
+
+
+def _mod_dad_work(ifp: Inet6Ifaddr, delay: int) -> None:
+    timers = ifp.idev.dev.machine.timers
+    if ifp.dad_work is None:
+        ifp.dad_work = Timer(lambda: _dad_work(ifp))
+    mod_timer(timers, ifp.dad_work, timers.jiffies + delay)
+
+
+def addrconf_dad_start(ifp: Inet6Ifaddr) -> None:
+    """Queue the first step.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_dad_start().
+    """
+    if ifp.state != INET6_IFADDR_STATE_DEAD:
+        ifp.state = INET6_IFADDR_STATE_PREDAD
+        _mod_dad_work(ifp, 0)
+
+
+def addrconf_dad_kick(ifp: Inet6Ifaddr) -> None:
+    """Queue the next step after a random wait of less than router_solicitation_delay.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_dad_kick().
+    """
+    cnf, chance = ifp.idev.cnf, ifp.idev.dev.machine.chance
+    wait = 0 if ifp.flags & IFA_F_OPTIMISTIC else chance.randrange(max(cnf["router_solicitation_delay"] * HZ, 1))
+    ifp.dad_probes = cnf["dad_transmits"]
+    _mod_dad_work(ifp, wait)
+
+
+def addrconf_dad_run(idev: Inet6Dev, *, restart: bool) -> None:
+    """Go on with every address that waits for its device, or begin anew with all.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_dad_run().
+    Differs: looks only where a tentative address can be, so that the cost does not grow with the others.
+    """
+    for ifp in list(idev.addr_list) if restart else list(idev.waiting):
+        if restart:
+            ifp.state = INET6_IFADDR_STATE_PREDAD
+        addrconf_dad_kick(ifp)
+
+
+def _dad_work(ifp: Inet6Ifaddr) -> None:
+    """Kernel: net/ipv6/addrconf.c, addrconf_dad_work()."""
+    with rtnl_lock(ifp.idev.dev.machine):
+        if ifp.state == INET6_IFADDR_STATE_DEAD:
+            return
+        if ifp.state == INET6_IFADDR_STATE_PREDAD:
+            ifp.state = INET6_IFADDR_STATE_DAD
+            _dad_begin(ifp)
+        else:
+            _dad_probe(ifp)
+
+
+def _nobody_to_ask(ifp: Inet6Ifaddr) -> bool:
+    dev, cnf = ifp.idev.dev, ifp.idev.cnf
+    return bool(
+        dev.flags & (IFF_NOARP | IFF_LOOPBACK)
+        or (dev.net.ipv6.devconf_all["accept_dad"] < 1 and cnf["accept_dad"] < 1)
+        or not ifp.flags & IFA_F_TENTATIVE
+        or ifp.flags & IFA_F_NODAD
+    )
+
+
+def _dad_begin(ifp: Inet6Ifaddr) -> None:
+    """Kernel: net/ipv6/addrconf.c, addrconf_dad_begin()."""
+    addrconf_join_solict(ifp)
+    if _nobody_to_ask(ifp):
+        _dad_completed(ifp)
+    elif ifp.idev.if_flags & IF_READY:
+        addrconf_dad_kick(ifp)
+    else:
+        ifp.idev.waiting[ifp] = None
+
+
+def _dad_probe(ifp: Inet6Ifaddr) -> None:
+    if not ifp.idev.if_flags & IF_READY or ifp.idev.dead:
+        ifp.idev.waiting[ifp] = None
+        return
+    if not ifp.dad_probes:
+        _dad_completed(ifp)
+        return
+    ifp.dad_probes -= 1
+    _mod_dad_work(ifp, max(RETRANS_TIME, HZ // 100))
+
+
+def _dad_completed(ifp: Inet6Ifaddr) -> None:
+    """Kernel: net/ipv6/addrconf.c, addrconf_dad_completed()."""
+    ifp.flags &= ~_SETTLED
+    ifp.idev.waiting.pop(ifp, None)
+    if ifp.dad_work is not None:
+        del_timer(ifp.dad_work)
+    ipv6_ifa_notify(RTM_NEWADDR, ifp)

@@ -1,0 +1,640 @@
+"""net/core/dev.c and net/core/dev_api.c, control half: the life of a network device and what may be changed of it.
+
+Who is told of it stands in `netdev_chain`; packets are not handled here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from errno import EEXIST, EINVAL, EIO, ENFILE, ENODEV, EOPNOTSUPP, ERANGE
+
+from addrsvc.errors import KernelError
+from addrsvc.model.netdev_chain import (
+    call_netdevice_notifiers,
+    call_netdevice_notifiers_extack,
+    call_netdevice_notifiers_info,
+    call_netdevice_notifiers_mtu,
+    move_netdevice_notifiers_dev_net,
+)
+from addrsvc.model.notifier import notifier_to_errno
+from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtmsg_ifinfo, rtmsg_ifinfo_build, rtnl_notify
+from addrsvc.model.structs import (
+    NETREG_REGISTERED,
+    NETREG_RELEASED,
+    NETREG_UNINITIALIZED,
+    NETREG_UNREGISTERED,
+    NETREG_UNREGISTERING,
+    Net,
+    NetDevice,
+    NetdevNotifierChangeInfo,
+    NetdevNotifierPreChangeaddrInfo,
+)
+from addrsvc.uapi import (
+    IF_OPER_DORMANT,
+    IF_OPER_TESTING,
+    IF_OPER_UNKNOWN,
+    IF_OPER_UP,
+    IFALIASZ,
+    IFF_ALLMULTI,
+    IFF_AUTOMEDIA,
+    IFF_DEBUG,
+    IFF_DYNAMIC,
+    IFF_MULTICAST,
+    IFF_NO_QUEUE,
+    IFF_NOARP,
+    IFF_NOTRAILERS,
+    IFF_PORTSEL,
+    IFF_PROMISC,
+    IFF_RUNNING,
+    IFF_UP,
+    IFF_VOLATILE,
+    IFF_XMIT_DST_RELEASE,
+    IFF_XMIT_DST_RELEASE_PERM,
+    IFNAMSIZ,
+    INT_MAX,
+    NET_ADDR_PERM,
+    NET_ADDR_SET,
+    NET_NAME_RENAMED,
+    NETDEV_CHANGE,
+    NETDEV_CHANGE_TX_QUEUE_LEN,
+    NETDEV_CHANGEADDR,
+    NETDEV_CHANGEMTU,
+    NETDEV_CHANGENAME,
+    NETDEV_DOWN,
+    NETDEV_GOING_DOWN,
+    NETDEV_POST_INIT,
+    NETDEV_PRE_CHANGEADDR,
+    NETDEV_PRE_UNINIT,
+    NETDEV_PRE_UP,
+    NETDEV_PRECHANGEMTU,
+    NETDEV_REGISTER,
+    NETDEV_UNREGISTER,
+    NETDEV_UP,
+    RTM_DELLINK,
+    RTM_NEWLINK,
+)
+
+__all__ = [
+    "alloc_netdev", "dev_change_flags", "dev_change_name", "dev_change_net_namespace", "dev_change_tx_queue_len",
+    "dev_close", "dev_get_by_index", "dev_get_by_name", "dev_open", "dev_set_alias", "dev_set_group",
+    "dev_set_mac_address", "dev_set_mtu", "netif_state_change", "register_netdevice", "set_operstate",
+    "unregister_netdevice", "unregister_netdevice_many",
+]  # fmt: skip
+
+ALL_CHANGED = 0xFFFFFFFF
+_S16_MAX = 0x7FFF
+_DEFAULT_TX_QUEUE_LEN = 1000
+_MAX_NUMBERED = 8 * 4096
+_USER_FLAGS = (
+    IFF_DEBUG | IFF_NOTRAILERS | IFF_NOARP | IFF_DYNAMIC | IFF_MULTICAST | IFF_PORTSEL | IFF_AUTOMEDIA
+)  # fmt: skip
+_SILENT_FLAGS = IFF_UP | IFF_PROMISC | IFF_ALLMULTI | IFF_VOLATILE
+
+
+# --- finding, naming, numbering -------------------------------------------------------------------------------------
+
+
+def dev_get_by_index(net: Net, ifindex: int) -> NetDevice | None:
+    """The device with this index, if any.
+
+    Kernel: net/core/dev.c, __dev_get_by_index().
+    """
+    return net.dev_base_head.get(ifindex)
+
+
+def dev_get_by_name(net: Net, name: str) -> NetDevice | None:
+    """The device with this name, if any.
+
+    Kernel: net/core/dev.c, __dev_get_by_name().
+    """
+    return net.dev_name_head.get(name)
+
+
+def dev_valid_name(name: str) -> bool:
+    """Whether a device may be called so: 1 to 15 bytes, no slash, colon or white space, not "." or "..".
+
+    Kernel: net/core/dev.c, dev_valid_name().
+    """
+    if not 0 < len(name.encode()) < IFNAMSIZ or name in (".", ".."):
+        return False
+    return not any(c in "/: \t\n\v\f\r" or c == "\xa0" for c in name)
+
+
+def _valid_name(net: Net, name: str) -> str:
+    """The name to take: as wished, or with its %d replaced by the first free number (dev_prep_valid_name)."""
+    if not dev_valid_name(name):
+        raise KernelError(EINVAL)
+    if "%" in name:
+        return _alloc_name(net, name)
+    if name in net.dev_name_head:
+        raise KernelError(EEXIST)
+    return name
+
+
+def _alloc_name(net: Net, pattern: str) -> str:
+    if pattern.count("%") != 1 or "%d" not in pattern:
+        raise KernelError(EINVAL)
+    for number in range(_MAX_NUMBERED):
+        name = pattern.replace("%d", str(number))
+        if name not in net.dev_name_head:
+            return name
+    raise KernelError(ENFILE)
+
+
+def _index_reserve(net: Net, ifindex: int) -> int:
+    """An index for a newcomer: the one it wants, or the next of a cursor that does not reuse (dev_index_reserve)."""
+    if ifindex < 0 or ifindex > INT_MAX:
+        raise KernelError(EINVAL)
+    if ifindex:
+        if ifindex in net.dev_base_head:
+            raise KernelError(EEXIST)
+        return ifindex
+    while net.ifindex_cursor in net.dev_base_head:
+        net.ifindex_cursor = net.ifindex_cursor % INT_MAX + 1
+    taken = net.ifindex_cursor
+    net.ifindex_cursor = taken % INT_MAX + 1
+    return taken
+
+
+def _list_netdevice(dev: NetDevice) -> None:
+    dev.net.dev_base_head[dev.ifindex] = dev
+    dev.net.dev_name_head[dev.name] = dev
+
+
+def _unlist_netdevice(dev: NetDevice) -> None:
+    del dev.net.dev_base_head[dev.ifindex]
+    del dev.net.dev_name_head[dev.name]
+
+
+# --- making and registering ------------------------------------------------------------------------------------------
+
+
+def alloc_netdev(net: Net, name: str, name_assign_type: int, setup: Callable[[NetDevice], None]) -> NetDevice:
+    """A device that is not registered yet, filled in by `setup`.
+
+    Kernel: net/core/dev.c, alloc_netdev_mqs(); include/linux/netdevice.h, alloc_netdev().
+    Differs: no private area; one queue each way.
+
+    Raises:
+        KernelError: ENOMEM never; EINVAL, the name is longer than 15 bytes.
+    """
+    if len(name.encode()) >= IFNAMSIZ:
+        raise KernelError(EINVAL)
+    dev = NetDevice(net, name, name_assign_type)
+    dev.priv_flags = IFF_XMIT_DST_RELEASE | IFF_XMIT_DST_RELEASE_PERM
+    setup(dev)
+    if not dev.tx_queue_len:
+        dev.priv_flags |= IFF_NO_QUEUE
+        dev.tx_queue_len = _DEFAULT_TX_QUEUE_LEN
+    return dev
+
+
+def register_netdevice(dev: NetDevice) -> None:
+    """Give a device its name and index, tell the chains, and list it.
+
+    Kernel: net/core/dev.c, register_netdevice().
+    Differs: ndo_init refuses by KernelError; a refusal that carries no errno is EIO, as a positive one is there.
+
+    Raises:
+        KernelError: a bad or used name or index, ndo_init's refusal, or the veto of a callback at POST_INIT or
+            REGISTER; the device is then not registered.
+    """
+    ASSERT_RTNL(dev)
+    if dev.reg_state != NETREG_UNINITIALIZED:
+        raise AssertionError(f"{dev.name} was registered before")
+    dev.name = _valid_name(dev.net, dev.name)
+    _ndo_init(dev)
+    try:
+        dev.ifindex = _index_reserve(dev.net, dev.ifindex)
+        call_netdevice_notifiers_extack(NETDEV_POST_INIT, dev)
+    except KernelError:
+        _undo_init(dev)
+        raise
+    dev.reg_state = NETREG_REGISTERED
+    dev.present = True
+    dev.qdisc = dev.qdisc_sleeping = "noop"
+    _list_netdevice(dev)
+    if dev.addr_assign_type == NET_ADDR_PERM:
+        dev.perm_addr = dev.dev_addr.ljust(32, b"\0")
+    _announce(dev)
+
+
+def _ndo_init(dev: NetDevice) -> None:
+    if dev.netdev_ops.ndo_init is None:
+        return
+    try:
+        dev.netdev_ops.ndo_init(dev)
+    except KernelError as err:
+        raise err if err.errno else KernelError(EIO) from err
+
+
+def _undo_init(dev: NetDevice) -> None:
+    if dev.netdev_ops.ndo_uninit is not None:
+        dev.netdev_ops.ndo_uninit(dev)
+    if dev.priv_destructor is not None:
+        dev.priv_destructor(dev)
+
+
+def _announce(dev: NetDevice) -> None:
+    try:
+        call_netdevice_notifiers_extack(NETDEV_REGISTER, dev)
+    except KernelError:
+        dev.needs_free_netdev = False
+        unregister_netdevice(dev)
+        raise
+    rtmsg_ifinfo(RTM_NEWLINK, dev, ALL_CHANGED)
+
+
+def unregister_netdevice(dev: NetDevice) -> None:
+    """Take one device away.
+
+    Kernel: include/linux/netdevice.h, unregister_netdevice().
+    """
+    unregister_netdevice_many([dev])
+
+
+def unregister_netdevice_many(devs: Sequence[NetDevice]) -> None:
+    """Take devices away together: close all, unlist all, then tell the chains of one after the other.
+
+    Kernel: net/core/dev.c, unregister_netdevice_many_notify().
+    Differs: nobody holds references, so nothing is waited for.
+    """
+    for dev in devs:
+        ASSERT_RTNL(dev)
+        dev.dismantle = True
+    _close_many([dev for dev in devs if dev.flags & IFF_UP])
+    for dev in devs:
+        _unlist_netdevice(dev)
+        dev.reg_state = NETREG_UNREGISTERING
+    for dev in devs:
+        _say_goodbye(dev)
+    for dev in devs:
+        _netdev_run_todo(dev)
+
+
+def _say_goodbye(dev: NetDevice) -> None:
+    dev.qdisc = dev.qdisc_sleeping = "noop"
+    call_netdevice_notifiers(NETDEV_UNREGISTER, dev)
+    farewell = rtmsg_ifinfo_build(RTM_DELLINK, dev, ALL_CHANGED)
+    call_netdevice_notifiers(NETDEV_PRE_UNINIT, dev)
+    if dev.netdev_ops.ndo_uninit is not None:
+        dev.netdev_ops.ndo_uninit(dev)
+    rtnl_notify(dev.net, farewell)
+
+
+def _netdev_run_todo(dev: NetDevice) -> None:
+    dev.reg_state = NETREG_UNREGISTERED
+    if dev.priv_destructor is not None:
+        dev.priv_destructor(dev)
+    if dev.needs_free_netdev:
+        dev.reg_state = NETREG_RELEASED
+
+
+def dev_change_net_namespace(dev: NetDevice, net: Net, pat: str | None = None) -> None:
+    """Move a device to another namespace; it arrives closed.
+
+    Kernel: net/core/dev.c, __dev_change_net_namespace().
+    Differs: no alternative names, no new index asked for.
+
+    Raises:
+        KernelError: EINVAL, the device may not move; EEXIST, its name is taken and `pat` gives no other.
+    """
+    ASSERT_RTNL(dev)
+    if dev.netns_immutable:
+        raise KernelError(EINVAL, "The interface netns is immutable")
+    if dev.net is net:
+        return
+    name = _name_over_there(dev, net, pat)
+    dev_close(dev)
+    _unlist_netdevice(dev)
+    call_netdevice_notifiers(NETDEV_UNREGISTER, dev)
+    ifindex = _index_reserve(net, 0 if dev.ifindex in net.dev_base_head else dev.ifindex)
+    rtnl_notify(dev.net, rtmsg_ifinfo_build(RTM_DELLINK, dev, ALL_CHANGED))
+    move_netdevice_notifiers_dev_net(dev, net)
+    dev.net, dev.name, dev.ifindex = net, name, ifindex
+    _list_netdevice(dev)
+    call_netdevice_notifiers(NETDEV_REGISTER, dev)
+    rtmsg_ifinfo(RTM_NEWLINK, dev, ALL_CHANGED)
+
+
+def _name_over_there(dev: NetDevice, net: Net, pat: str | None) -> str:
+    if dev.name not in net.dev_name_head:
+        return dev.name
+    if pat is None:
+        raise KernelError(EEXIST, "An interface with the same name exists in the target netns")
+    return _valid_name(net, pat)
+
+
+# --- up and down -------------------------------------------------------------------------------------------------------
+
+
+def dev_open(dev: NetDevice) -> None:
+    """Bring a device up.
+
+    Kernel: net/core/dev.c, netif_open() (earlier dev_open()).
+
+    Raises:
+        KernelError: ENODEV, it is not present; a callback's veto at PRE_UP; the driver's own refusal.
+    """
+    if dev.flags & IFF_UP:
+        return
+    _open(dev)
+    rtmsg_ifinfo(RTM_NEWLINK, dev, IFF_UP | IFF_RUNNING)
+    call_netdevice_notifiers(NETDEV_UP, dev)
+
+
+def _open(dev: NetDevice) -> None:
+    """Kernel: net/core/dev.c, __dev_open()."""
+    ASSERT_RTNL(dev)
+    if not dev.present:
+        raise KernelError(ENODEV)
+    call_netdevice_notifiers_extack(NETDEV_PRE_UP, dev)
+    dev.running = True
+    try:
+        for op in (dev.netdev_ops.ndo_validate_addr, dev.netdev_ops.ndo_open):
+            if op is not None:
+                op(dev)
+    except KernelError:
+        dev.running = False
+        raise
+    dev.flags |= IFF_UP
+    _activate(dev)
+
+
+def _activate(dev: NetDevice) -> None:
+    """Kernel: net/sched/sch_generic.c, dev_activate()."""
+    if dev.qdisc_sleeping == "noop":
+        dev.qdisc_sleeping = "noqueue" if dev.priv_flags & IFF_NO_QUEUE else "pfifo_fast"
+    if dev.carrier:
+        dev.qdisc = dev.qdisc_sleeping
+
+
+def dev_close(dev: NetDevice) -> None:
+    """Take a device down.
+
+    Kernel: net/core/dev.c, netif_close() (earlier dev_close()).
+    """
+    if dev.flags & IFF_UP:
+        _close_many([dev])
+
+
+def _close_many(devs: Iterable[NetDevice]) -> None:
+    """Kernel: net/core/dev.c, netif_close_many()."""
+    devs = list(devs)
+    _take_down(devs)
+    for dev in devs:
+        rtmsg_ifinfo(RTM_NEWLINK, dev, IFF_UP | IFF_RUNNING)
+        call_netdevice_notifiers(NETDEV_DOWN, dev)
+
+
+def _take_down(devs: Sequence[NetDevice]) -> None:
+    """Kernel: net/core/dev.c, __dev_close_many()."""
+    for dev in devs:
+        ASSERT_RTNL(dev)
+        call_netdevice_notifiers(NETDEV_GOING_DOWN, dev)
+        dev.running = False
+    for dev in devs:
+        dev.qdisc = "noop"
+        if dev.netdev_ops.ndo_stop is not None:
+            dev.netdev_ops.ndo_stop(dev)
+        dev.flags &= ~IFF_UP
+
+
+# --- flags --------------------------------------------------------------------------------------------------------------
+
+
+def dev_change_flags(dev: NetDevice, flags: int) -> None:
+    """Set the flags that a user may set; IFF_UP opens or closes the device.
+
+    Kernel: net/core/dev.c, netif_change_flags() (earlier dev_change_flags()).
+
+    Raises:
+        KernelError: the device could not be opened.
+    """
+    old_flags, old_gflags = dev.flags, dev.gflags
+    _change_flags(dev, flags)
+    _notify_flags(dev, old_flags, (old_flags ^ dev.flags) | (old_gflags ^ dev.gflags))
+
+
+def _change_flags(dev: NetDevice, flags: int) -> None:
+    """Kernel: net/core/dev.c, __dev_change_flags()."""
+    ASSERT_RTNL(dev)
+    old_flags = dev.flags
+    dev.flags = flags & _USER_FLAGS | old_flags & (IFF_UP | IFF_VOLATILE | IFF_PROMISC | IFF_ALLMULTI)
+    if (old_flags ^ flags) & IFF_UP:
+        if old_flags & IFF_UP:
+            _take_down([dev])
+        else:
+            _open(dev)
+    if (flags ^ dev.gflags) & IFF_PROMISC:
+        dev.gflags ^= IFF_PROMISC
+        _set_promiscuity(dev, 1 if flags & IFF_PROMISC else -1)
+    if (flags ^ dev.gflags) & IFF_ALLMULTI:
+        dev.gflags ^= IFF_ALLMULTI
+        _set_allmulti(dev, 1 if flags & IFF_ALLMULTI else -1)
+
+
+def _set_promiscuity(dev: NetDevice, inc: int) -> None:
+    """Kernel: net/core/dev.c, __dev_set_promiscuity()."""
+    dev.promiscuity += inc
+    old = dev.flags
+    dev.flags = old | IFF_PROMISC if dev.promiscuity else old & ~IFF_PROMISC
+    if dev.flags != old:
+        verb = "entered" if dev.flags & IFF_PROMISC else "left"
+        printk(dev.machine, "info", f"{dev.name}: {verb} promiscuous mode")
+
+
+def _set_allmulti(dev: NetDevice, inc: int) -> None:
+    """Kernel: net/core/dev.c, netif_set_allmulti()."""
+    dev.allmulti += inc
+    old = dev.flags
+    dev.flags = old | IFF_ALLMULTI if dev.allmulti else old & ~IFF_ALLMULTI
+    if dev.flags != old:
+        verb = "entered" if dev.flags & IFF_ALLMULTI else "left"
+        printk(dev.machine, "info", f"{dev.name}: {verb} allmulticast mode")
+
+
+def _notify_flags(dev: NetDevice, old_flags: int, gchanges: int) -> None:
+    """Kernel: net/core/dev.c, __dev_notify_flags()."""
+    changes = dev.flags ^ old_flags
+    if gchanges:
+        rtmsg_ifinfo(RTM_NEWLINK, dev, gchanges)
+    if changes & IFF_UP:
+        call_netdevice_notifiers(NETDEV_UP if dev.flags & IFF_UP else NETDEV_DOWN, dev)
+    if dev.flags & IFF_UP and changes & ~_SILENT_FLAGS:
+        call_netdevice_notifiers_info(NETDEV_CHANGE, NetdevNotifierChangeInfo(dev, flags_changed=changes))
+
+
+def netif_state_change(dev: NetDevice) -> None:
+    """Tell the chains, then the listeners, that something about an up device changed; of a down one nothing is said.
+
+    Kernel: net/core/dev.c, netif_state_change() (earlier netdev_state_change()).
+    """
+    if dev.flags & IFF_UP:
+        call_netdevice_notifiers_info(NETDEV_CHANGE, NetdevNotifierChangeInfo(dev))
+        rtmsg_ifinfo(RTM_NEWLINK, dev, 0)
+
+
+# which operational states each wish is granted from
+_OPERSTATE_FROM = {
+    IF_OPER_UP: (IF_OPER_DORMANT, IF_OPER_TESTING, IF_OPER_UNKNOWN),
+    IF_OPER_TESTING: (IF_OPER_UP, IF_OPER_UNKNOWN),
+    IF_OPER_DORMANT: (IF_OPER_UP, IF_OPER_UNKNOWN),
+}
+
+
+def set_operstate(dev: NetDevice, transition: int) -> None:
+    """Wish for an operational state; what cannot be granted is ignored.
+
+    Kernel: net/core/rtnetlink.c, set_operstate().
+    """
+    if dev.operstate in _OPERSTATE_FROM.get(transition, ()):
+        dev.operstate = transition
+        netif_state_change(dev)
+
+
+# --- one property at a time -----------------------------------------------------------------------------------------------
+
+
+def dev_set_mtu(dev: NetDevice, new_mtu: int) -> None:
+    """Change the MTU, in bytes.
+
+    Kernel: net/core/dev.c, netif_set_mtu_ext(), dev_validate_mtu().
+
+    Raises:
+        KernelError: EINVAL, outside of what the device takes; ENODEV, it is not present; a callback's veto at
+            PRECHANGEMTU, or at CHANGEMTU, after which everybody was told of the old MTU again.
+    """
+    if new_mtu == dev.mtu:
+        return
+    if new_mtu < 0 or new_mtu < dev.min_mtu:
+        raise KernelError(EINVAL, "mtu less than device minimum")
+    if 0 < dev.max_mtu < new_mtu:
+        raise KernelError(EINVAL, "mtu greater than device maximum")
+    if not dev.present:
+        raise KernelError(ENODEV)
+    _raise_veto(call_netdevice_notifiers(NETDEV_PRECHANGEMTU, dev))
+    orig_mtu = dev.mtu
+    _write_mtu(dev, new_mtu)
+    veto = call_netdevice_notifiers_mtu(NETDEV_CHANGEMTU, dev, orig_mtu)
+    if notifier_to_errno(veto):
+        _write_mtu(dev, orig_mtu)
+        call_netdevice_notifiers_mtu(NETDEV_CHANGEMTU, dev, new_mtu)
+        _raise_veto(veto)
+
+
+def _write_mtu(dev: NetDevice, mtu: int) -> None:
+    if dev.netdev_ops.ndo_change_mtu is not None:
+        dev.netdev_ops.ndo_change_mtu(dev, mtu)
+    else:
+        dev.mtu = mtu
+
+
+def _raise_veto(ret: int) -> None:
+    errno = notifier_to_errno(ret)
+    if errno:
+        raise KernelError(-errno)
+
+
+def dev_change_name(dev: NetDevice, newname: str) -> None:
+    """Rename a device, up or down; "%d" in the name becomes the first free number.
+
+    Kernel: net/core/dev.c, netif_change_name() (earlier dev_change_name()).
+
+    Raises:
+        KernelError: EINVAL, no name for a device; EEXIST, taken; a callback's veto at CHANGENAME, after which
+            everybody was told of the old name again.
+    """
+    ASSERT_RTNL(dev)
+    if newname == dev.name:
+        return
+    oldname, old_assign_type = dev.name, dev.name_assign_type
+    _rename(dev, _valid_name(dev.net, newname), NET_NAME_RENAMED)
+    while_up = " (while UP)" if dev.flags & IFF_UP else ""
+    printk(dev.machine, "info", f"{dev.name}: renamed from {oldname}{while_up}")
+    veto = call_netdevice_notifiers(NETDEV_CHANGENAME, dev)
+    if not notifier_to_errno(veto):
+        return
+    _rename(dev, oldname, old_assign_type)
+    again = notifier_to_errno(call_netdevice_notifiers(NETDEV_CHANGENAME, dev))
+    if again:
+        printk(dev.machine, "err", f"{dev.name}: name change rollback failed: {again}")
+    _raise_veto(veto)
+
+
+def _rename(dev: NetDevice, name: str, assign_type: int) -> None:
+    del dev.net.dev_name_head[dev.name]
+    dev.name, dev.name_assign_type = name, assign_type
+    dev.net.dev_name_head[name] = dev
+
+
+def dev_set_mac_address(dev: NetDevice, addr: bytes) -> None:
+    """Set the hardware address; bytes beyond the device's address length are ignored.
+
+    Kernel: net/core/dev.c, netif_set_mac_address() (earlier dev_set_mac_address()).
+
+    Raises:
+        KernelError: EOPNOTSUPP, the device cannot; EINVAL, too short; ENODEV, not present; a callback's veto at
+            PRE_CHANGEADDR; the driver's refusal of the address.
+    """
+    ndo_set_mac_address = dev.netdev_ops.ndo_set_mac_address
+    if ndo_set_mac_address is None:
+        raise KernelError(EOPNOTSUPP)
+    if len(addr) < dev.addr_len:
+        raise KernelError(EINVAL)
+    if not dev.present:
+        raise KernelError(ENODEV)
+    addr = addr[: dev.addr_len]
+    _raise_veto(call_netdevice_notifiers_info(NETDEV_PRE_CHANGEADDR, NetdevNotifierPreChangeaddrInfo(dev, dev_addr=addr)))
+    if addr != dev.dev_addr:
+        ndo_set_mac_address(dev, addr)
+    dev.addr_assign_type = NET_ADDR_SET
+    call_netdevice_notifiers(NETDEV_CHANGEADDR, dev)
+
+
+def dev_set_broadcast(dev: NetDevice, addr: bytes) -> None:
+    """Set the broadcast address, unchecked.
+
+    Kernel: net/core/rtnetlink.c, do_setlink(), IFLA_BROADCAST.
+    """
+    dev.broadcast = addr[: dev.addr_len]
+    call_netdevice_notifiers(NETDEV_CHANGEADDR, dev)
+
+
+def dev_change_tx_queue_len(dev: NetDevice, new_len: int) -> None:
+    """Set the transmit queue length, in packets.
+
+    Kernel: net/core/dev.c, netif_change_tx_queue_len() (earlier dev_change_tx_queue_len()).
+
+    Raises:
+        KernelError: ERANGE, above 32767; a callback's veto, after which the old length stands.
+    """
+    if new_len > _S16_MAX:
+        raise KernelError(ERANGE)
+    if new_len == dev.tx_queue_len:
+        return
+    orig_len, dev.tx_queue_len = dev.tx_queue_len, new_len
+    veto = call_netdevice_notifiers(NETDEV_CHANGE_TX_QUEUE_LEN, dev)
+    if notifier_to_errno(veto):
+        printk(dev.machine, "err", f"{dev.name}: refused to change device tx_queue_len")
+        dev.tx_queue_len = orig_len
+        _raise_veto(veto)
+
+
+def dev_set_alias(dev: NetDevice, alias: str) -> None:
+    """Set the alias; an empty one removes it.  The caller tells of it.
+
+    Kernel: net/core/dev.c, dev_set_alias().
+
+    Raises:
+        KernelError: EINVAL, 256 bytes or more.
+    """
+    if len(alias.encode()) >= IFALIASZ:
+        raise KernelError(EINVAL)
+    dev.ifalias = alias or None
+
+
+def dev_set_group(dev: NetDevice, group: int) -> None:
+    """Set the device group.  The caller tells of it.
+
+    Kernel: net/core/dev.c, netif_set_group() (earlier dev_set_group()).
+    """
+    dev.group = group

@@ -1,0 +1,445 @@
+"""net/ipv4/devinet.c: a device's IPv4 half, 127.0.0.1/8 on loopback devices, and requests for IPv4 addresses.
+
+It is here because its messages interleave with those of IPv6, and because it is a second subscriber of the chain.
+Finite IPv4 lifetimes are kept and told, but nothing is done when they run out.
+"""
+
+from collections.abc import Callable
+from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENOBUFS, ENODEV
+
+from addrsvc.errors import KernelError
+from addrsvc.model.dev import dev_get_by_index
+from addrsvc.model.fib_frontend import fib_modify_prefix_metric, inet_ifa_match
+from addrsvc.model.igmp import ip_mc_down, ip_mc_up
+from addrsvc.model.netdev_chain import register_netdevice_notifier
+from addrsvc.model.notifier import (
+    NOTIFY_DONE,
+    NotifierBlock,
+    blocking_notifier_call_chain,
+    notifier_to_errno,
+)
+from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
+from addrsvc.model.structs import InDevice, InIfaddr, InValidatorInfo, Machine, Net, NetDevice, NetdevNotifierInfo
+from addrsvc.model.timer import cstamp_delta
+from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, NetconfMsg
+from addrsvc.uapi import (
+    AF_INET,
+    IFA_F_DADFAILED,
+    IFA_F_DEPRECATED,
+    IFA_F_HOMEADDRESS,
+    IFA_F_MANAGETEMPADDR,
+    IFA_F_NODAD,
+    IFA_F_OPTIMISTIC,
+    IFA_F_PERMANENT,
+    IFA_F_SECONDARY,
+    IFA_F_STABLE_PRIVACY,
+    IFA_F_TENTATIVE,
+    IFF_LOOPBACK,
+    IFF_UP,
+    INFINITY_LIFE_TIME,
+    IPV4_MIN_MTU,
+    NETDEV_CHANGEMTU,
+    NETDEV_CHANGENAME,
+    NETDEV_DOWN,
+    NETDEV_REGISTER,
+    NETDEV_UNREGISTER,
+    NETDEV_UP,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    RT_SCOPE_HOST,
+    RTM_DELADDR,
+    RTM_DELNETCONF,
+    RTM_NEWADDR,
+    RTM_NEWNETCONF,
+)
+
+__all__ = [
+    "INADDR_LOOPBACK", "devinet_init", "inet_dump_ifaddr", "inet_rtm_deladdr", "inet_rtm_newaddr", "inetdev_event",
+]  # fmt: skip
+
+INADDR_LOOPBACK = bytes((127, 0, 0, 1))
+_RESERVED_NAMES = ("all", "default")
+_IPV6ONLY_FLAGS = (
+    IFA_F_NODAD | IFA_F_OPTIMISTIC | IFA_F_DADFAILED | IFA_F_HOMEADDRESS | IFA_F_TENTATIVE | IFA_F_MANAGETEMPADDR
+    | IFA_F_STABLE_PRIVACY
+)  # fmt: skip
+
+
+# --- what is said -----------------------------------------------------------------------------------------------------
+
+
+def inet_fill_ifaddr(ifa: InIfaddr, nlmsg_type: int = RTM_NEWADDR, nlmsg_flags: int = 0) -> AddrMsg:
+    """An IPv4 address as a message.
+
+    Kernel: net/ipv4/devinet.c, inet_fill_ifaddr().
+    """
+    return AddrMsg(
+        nlmsg_type=nlmsg_type,
+        nlmsg_flags=nlmsg_flags,
+        ifa_family=AF_INET,
+        ifa_prefixlen=ifa.ifa_prefixlen,
+        ifa_flags=ifa.ifa_flags & 0xFF,
+        ifa_scope=ifa.ifa_scope,
+        ifa_index=ifa.ifa_dev.dev.ifindex,
+        address=ifa.ifa_address if any(ifa.ifa_address) else None,
+        local=ifa.ifa_local if any(ifa.ifa_local) else None,
+        label=ifa.ifa_label or None,
+        broadcast=ifa.ifa_broadcast,
+        cacheinfo=_cacheinfo(ifa),
+        flags=ifa.ifa_flags,
+        rt_priority=ifa.ifa_rt_priority or None,
+        proto=ifa.ifa_proto or None,
+    )
+
+
+def _cacheinfo(ifa: InIfaddr) -> IfaCacheinfo:
+    stamps = cstamp_delta(ifa.ifa_cstamp), cstamp_delta(ifa.ifa_tstamp)
+    if ifa.ifa_flags & IFA_F_PERMANENT:
+        return IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME, *stamps)
+    return IfaCacheinfo(ifa.ifa_preferred_lft, ifa.ifa_valid_lft, *stamps)
+
+
+def _rtmsg_ifa(nlmsg_type: int, ifa: InIfaddr) -> None:
+    rtnl_notify(ifa.ifa_dev.dev.net, inet_fill_ifaddr(ifa, nlmsg_type))
+
+
+def _netconf_notify(nlmsg_type: int, in_dev: InDevice) -> None:
+    """Kernel: net/ipv4/devinet.c, inet_netconf_notify_devconf()."""
+    ifindex = in_dev.dev.ifindex
+    if nlmsg_type == RTM_DELNETCONF:
+        rtnl_notify(in_dev.dev.net, NetconfMsg(nlmsg_type, ncm_family=AF_INET, ifindex=ifindex))
+        return
+    msg = NetconfMsg(
+        nlmsg_type,
+        ncm_family=AF_INET,
+        ifindex=ifindex,
+        forwarding=in_dev.forwarding,
+        rp_filter=in_dev.rp_filter,
+        mc_forwarding=in_dev.mc_forwarding,
+        proxy_neigh=in_dev.proxy_arp,
+        ignore_routes_with_linkdown=in_dev.ignore_routes_with_linkdown,
+        bc_forwarding=in_dev.bc_forwarding,
+    )
+    rtnl_notify(in_dev.dev.net, msg)
+
+
+# --- the IPv4 half of a device ------------------------------------------------------------------------------------------
+
+
+def _sysctl_register(in_dev: InDevice) -> None:
+    """Kernel: net/ipv4/devinet.c, devinet_sysctl_register(): no device can have the name of a directory there."""
+    if in_dev.dev.name in _RESERVED_NAMES:
+        raise KernelError(EINVAL)
+    _netconf_notify(RTM_NEWNETCONF, in_dev)
+
+
+def inetdev_init(dev: NetDevice) -> InDevice:
+    """Give a device its IPv4 half.
+
+    Kernel: net/ipv4/devinet.c, inetdev_init().
+    """
+    ASSERT_RTNL(dev)
+    in_dev = InDevice(dev)
+    _sysctl_register(in_dev)
+    dev.ip_ptr = in_dev
+    if dev.flags & IFF_UP:
+        ip_mc_up(in_dev)
+    return in_dev
+
+
+def _inetdev_destroy(in_dev: InDevice) -> None:
+    """Kernel: net/ipv4/devinet.c, inetdev_destroy()."""
+    in_dev.dead = True
+    ip_mc_down(in_dev)
+    while in_dev.ifa_list:
+        _del_ifa(in_dev.ifa_list[0])
+    in_dev.dev.ip_ptr = None
+    _netconf_notify(RTM_DELNETCONF, in_dev)
+
+
+# --- addresses ------------------------------------------------------------------------------------------------------------
+
+
+def _insert_ifa(ifa: InIfaddr) -> None:
+    """Kernel: net/ipv4/devinet.c, __inet_insert_ifa()."""
+    in_dev = ifa.ifa_dev
+    ASSERT_RTNL(in_dev.dev)
+    if not any(ifa.ifa_local):
+        return
+    ifa.ifa_flags &= ~(IFA_F_SECONDARY | _IPV6ONLY_FLAGS)
+    for other in in_dev.ifa_list:
+        if other.ifa_prefixlen == ifa.ifa_prefixlen and inet_ifa_match(other.ifa_address, ifa):
+            _join_subnet(ifa, other)
+    _ask_validators(ifa)
+    in_dev.ifa_list.insert(_place(ifa), ifa)
+    _rtmsg_ifa(RTM_NEWADDR, ifa)
+    blocking_notifier_call_chain(in_dev.dev.machine.inetaddr_chain, NETDEV_UP, ifa)
+
+
+def _join_subnet(ifa: InIfaddr, other: InIfaddr) -> None:
+    if other.ifa_local == ifa.ifa_local:
+        raise KernelError(EEXIST)
+    if other.ifa_scope != ifa.ifa_scope:
+        raise KernelError(EINVAL, "ipv4: Invalid scope value")
+    ifa.ifa_flags |= IFA_F_SECONDARY
+
+
+def _ask_validators(ifa: InIfaddr) -> None:
+    chain = ifa.ifa_dev.dev.machine.inetaddr_validator_chain
+    question = InValidatorInfo(ifa.ifa_address, ifa.ifa_dev)
+    errno = notifier_to_errno(blocking_notifier_call_chain(chain, NETDEV_UP, question))
+    if errno:
+        raise KernelError(-errno, question.extack)
+
+
+def _place(ifa: InIfaddr) -> int:
+    """Secondaries go last; a primary goes behind the last primary whose scope is not narrower."""
+    ifa_list = ifa.ifa_dev.ifa_list
+    if ifa.ifa_flags & IFA_F_SECONDARY:
+        return len(ifa_list)
+    before = [i for i, o in enumerate(ifa_list) if not o.ifa_flags & IFA_F_SECONDARY and ifa.ifa_scope <= o.ifa_scope]
+    return before[-1] + 1 if before else 0
+
+
+def _del_ifa(ifa: InIfaddr) -> None:
+    """Kernel: net/ipv4/devinet.c, __inet_del_ifa()."""
+    in_dev = ifa.ifa_dev
+    ASSERT_RTNL(in_dev.dev)
+    gone = [ifa]
+    if not ifa.ifa_flags & IFA_F_SECONDARY and not in_dev.dead:
+        gone = [*_secondaries(ifa), ifa]
+    for each in gone:
+        in_dev.ifa_list.remove(each)
+        _rtmsg_ifa(RTM_DELADDR, each)
+        blocking_notifier_call_chain(in_dev.dev.machine.inetaddr_chain, NETDEV_DOWN, each)
+
+
+def _secondaries(ifa: InIfaddr) -> list[InIfaddr]:
+    ifa_list = ifa.ifa_dev.ifa_list
+    return [
+        other
+        for other in ifa_list[ifa_list.index(ifa) + 1 :]
+        if other.ifa_flags & IFA_F_SECONDARY
+        and other.ifa_prefixlen == ifa.ifa_prefixlen
+        and inet_ifa_match(ifa.ifa_address, other)
+    ]
+
+
+# --- events ------------------------------------------------------------------------------------------------------------
+
+
+def inetdev_valid_mtu(mtu: int) -> bool:
+    """Whether IPv4 works with this MTU, in bytes.
+
+    Kernel: include/linux/inetdevice.h, inetdev_valid_mtu().
+    """
+    return mtu >= IPV4_MIN_MTU
+
+
+def _register(in_dev: InDevice | None, dev: NetDevice) -> None:
+    if in_dev is None:
+        in_dev = inetdev_init(dev)
+        in_dev.noxfrm = in_dev.nopolicy = bool(dev.flags & IFF_LOOPBACK)
+
+
+def _up(in_dev: InDevice | None, dev: NetDevice) -> None:
+    if in_dev is None or not inetdev_valid_mtu(dev.mtu):
+        return
+    if dev.flags & IFF_LOOPBACK:
+        _add_loopback_address(in_dev)
+    ip_mc_up(in_dev)
+
+
+def _add_loopback_address(in_dev: InDevice) -> None:
+    now = in_dev.dev.machine.timers.jiffies
+    ifa = InIfaddr(
+        INADDR_LOOPBACK,
+        INADDR_LOOPBACK,
+        8,
+        RT_SCOPE_HOST,
+        in_dev.dev.name,
+        in_dev,
+        ifa_flags=IFA_F_PERMANENT,
+        ifa_cstamp=now,
+        ifa_tstamp=now,
+    )
+    try:
+        _insert_ifa(ifa)
+    except KernelError:
+        return  # it is there already, or somebody vetoed it: the kernel does not look either
+
+
+def _down(in_dev: InDevice | None, dev: NetDevice) -> None:
+    if in_dev is not None:
+        ip_mc_down(in_dev)
+
+
+def _changemtu(in_dev: InDevice | None, dev: NetDevice) -> None:
+    if inetdev_valid_mtu(dev.mtu):
+        if in_dev is None:
+            inetdev_init(dev)
+    elif in_dev is not None:
+        _inetdev_destroy(in_dev)
+
+
+def _unregister(in_dev: InDevice | None, dev: NetDevice) -> None:
+    if in_dev is not None:
+        _inetdev_destroy(in_dev)
+
+
+def _changename(in_dev: InDevice | None, dev: NetDevice) -> None:
+    if in_dev is None:
+        return
+    for nth, ifa in enumerate(in_dev.ifa_list):
+        _relabel(ifa, nth, dev.name)
+        _rtmsg_ifa(RTM_NEWADDR, ifa)
+    _netconf_notify(RTM_DELNETCONF, in_dev)
+    try:
+        _sysctl_register(in_dev)
+    except KernelError:
+        return  # the IPv6 block refuses the same name, and that undoes the rename
+
+
+def _relabel(ifa: InIfaddr, nth: int, name: str) -> None:
+    """Kernel: net/ipv4/devinet.c, inetdev_changename()."""
+    _, colon, alias = ifa.ifa_label.partition(":")
+    if nth == 0:
+        ifa.ifa_label = name
+        return
+    suffix = colon + alias if colon else f":{nth + 1}"
+    ifa.ifa_label = name + suffix if len(name) + len(suffix) < 16 else name[: 15 - len(suffix)] + suffix
+
+
+ON_NETDEV_EVENT: dict[int, Callable[[InDevice | None, NetDevice], None]] = {
+    NETDEV_REGISTER: _register,
+    NETDEV_UP: _up,
+    NETDEV_DOWN: _down,
+    NETDEV_CHANGEMTU: _changemtu,
+    NETDEV_UNREGISTER: _unregister,
+    NETDEV_CHANGENAME: _changename,
+}
+
+
+def inetdev_event(event: int, info: NetdevNotifierInfo) -> int:
+    """IPv4's ear on the netdevice chain.
+
+    Kernel: net/ipv4/devinet.c, inetdev_event().
+    """
+    act = ON_NETDEV_EVENT.get(event)
+    if act is not None:
+        act(info.dev.ip_ptr, info.dev)
+    return NOTIFY_DONE
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def inet_rtm_newaddr(net: Net, msg: AddrMsg) -> None:
+    """Add an IPv4 address, or with NLM_F_REPLACE change one.
+
+    Kernel: net/ipv4/devinet.c, inet_rtm_newaddr(), rtm_to_ifaddr().
+
+    Raises:
+        KernelError: the kernel's errno and text, for the first thing that is wrong.
+    """
+    ifa = _from_message(net, msg)
+    present = next((o for o in ifa.ifa_dev.ifa_list if _matches(o, ifa)), None)
+    if present is None:
+        _insert_ifa(ifa)
+        return
+    if msg.nlmsg_flags & NLM_F_EXCL or not msg.nlmsg_flags & NLM_F_REPLACE:
+        raise KernelError(EEXIST, "ipv4: Address already assigned")
+    if present.ifa_rt_priority != ifa.ifa_rt_priority:
+        fib_modify_prefix_metric(present, ifa.ifa_rt_priority)
+        present.ifa_rt_priority = ifa.ifa_rt_priority
+    present.ifa_proto = ifa.ifa_proto
+    _set_lifetime(present, ifa.ifa_preferred_lft, ifa.ifa_valid_lft)
+    _rtmsg_ifa(RTM_NEWADDR, present)
+
+
+def _matches(present: InIfaddr, ifa: InIfaddr) -> bool:
+    """Kernel: net/ipv4/devinet.c, find_matching_ifa()."""
+    same_prefix = present.ifa_prefixlen == ifa.ifa_prefixlen and inet_ifa_match(present.ifa_address, ifa)
+    return same_prefix and present.ifa_local == ifa.ifa_local
+
+
+def _from_message(net: Net, msg: AddrMsg) -> InIfaddr:
+    if msg.ifa_prefixlen > 32:
+        raise KernelError(EINVAL, "ipv4: Invalid prefix length")
+    if msg.local is None:
+        raise KernelError(EINVAL, "ipv4: Local address is not supplied")
+    dev = dev_get_by_index(net, msg.ifa_index)
+    if dev is None:
+        raise KernelError(ENODEV, "ipv4: Device not found")
+    if dev.ip_ptr is None:
+        raise KernelError(ENOBUFS)
+    lifetimes = msg.cacheinfo or IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
+    if not lifetimes.ifa_valid or lifetimes.ifa_prefered > lifetimes.ifa_valid:
+        raise KernelError(EINVAL, "ipv4: address lifetime invalid")
+    ifa = InIfaddr(
+        ifa_local=msg.local[:4],
+        ifa_address=(msg.address or msg.local)[:4],
+        ifa_prefixlen=msg.ifa_prefixlen,
+        ifa_scope=msg.ifa_scope,
+        ifa_label=msg.label or dev.name,
+        ifa_dev=dev.ip_ptr,
+        ifa_broadcast=msg.broadcast,
+        ifa_flags=msg.ifa_flags if msg.flags is None else msg.flags,
+        ifa_proto=msg.proto or 0,
+        ifa_rt_priority=msg.rt_priority or 0,
+        ifa_cstamp=dev.machine.timers.jiffies,
+    )
+    _set_lifetime(ifa, lifetimes.ifa_prefered, lifetimes.ifa_valid)
+    return ifa
+
+
+def _set_lifetime(ifa: InIfaddr, preferred: int, valid: int) -> None:
+    """Kernel: net/ipv4/devinet.c, set_ifa_lifetime()."""
+    ifa.ifa_flags &= ~(IFA_F_PERMANENT | IFA_F_DEPRECATED)
+    ifa.ifa_flags |= IFA_F_PERMANENT * (valid == INFINITY_LIFE_TIME) | IFA_F_DEPRECATED * (preferred == 0)
+    ifa.ifa_valid_lft, ifa.ifa_preferred_lft = valid, preferred
+    ifa.ifa_tstamp = ifa.ifa_dev.dev.machine.timers.jiffies
+
+
+def inet_rtm_deladdr(net: Net, msg: AddrMsg) -> None:
+    """Delete the first IPv4 address that the request describes.
+
+    Kernel: net/ipv4/devinet.c, inet_rtm_deladdr().
+
+    Raises:
+        KernelError: ENODEV, no such device or it has no IPv4; EADDRNOTAVAIL, none fits.
+    """
+    dev = dev_get_by_index(net, msg.ifa_index)
+    if dev is None or dev.ip_ptr is None:
+        raise KernelError(ENODEV, "ipv4: Device not found")
+    for ifa in dev.ip_ptr.ifa_list:
+        if _described(ifa, msg):
+            _del_ifa(ifa)
+            return
+    raise KernelError(EADDRNOTAVAIL, "ipv4: Address not found")
+
+
+def _described(ifa: InIfaddr, msg: AddrMsg) -> bool:
+    if msg.local is not None and ifa.ifa_local != msg.local[:4]:
+        return False
+    if msg.label is not None and ifa.ifa_label != msg.label:
+        return False
+    if msg.address is None:
+        return True
+    return msg.ifa_prefixlen == ifa.ifa_prefixlen and inet_ifa_match(msg.address[:4], ifa)
+
+
+def inet_dump_ifaddr(dev: NetDevice) -> list[AddrMsg]:
+    """The IPv4 addresses of a device in the kernel's order.
+
+    Kernel: net/ipv4/devinet.c, inet_dump_ifaddr().
+    """
+    return [inet_fill_ifaddr(ifa) for ifa in dev.ip_ptr.ifa_list] if dev.ip_ptr else []
+
+
+def devinet_init(machine: Machine) -> None:
+    """Subscribe IPv4 to devices.
+
+    Kernel: net/ipv4/devinet.c, devinet_init().
+    """
+    register_netdevice_notifier(machine, NotifierBlock(inetdev_event))

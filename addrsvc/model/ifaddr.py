@@ -1,0 +1,381 @@
+"""net/ipv6/addrconf.c, the address list: how an IPv6 address is added, changed, removed and announced.
+
+Whether it has to prove itself first (`dad`) and how long it lives (`lifetimes`) stand next door.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from errno import EACCES, EADDRNOTAVAIL, EEXIST, ENODEV
+from heapq import heappop, heappush
+
+from addrsvc.errors import KernelError
+from addrsvc.model.addrconf_core import (
+    in6addr_any,
+    in6addr_loopback,
+    inet6addr_notifier_call_chain,
+    inet6addr_validator_notifier_call_chain,
+    ipv6_addr_is_multicast,
+    ipv6_addr_prefix,
+    ipv6_addr_src_scope,
+    rt_scope,
+)
+from addrsvc.model.anycast import ipv6_dev_ac_dec, ipv6_dev_ac_inc
+from addrsvc.model.ip6_route import (
+    addrconf_f6i_alloc,
+    addrconf_get_prefix_route,
+    addrconf_prefix_route,
+    fib6_set_expires,
+    ip6_del_rt,
+    ip6_ins_rt,
+)
+from addrsvc.model.mcast import ipv6_dev_mc_dec, ipv6_dev_mc_inc
+from addrsvc.model.notifier import notifier_to_errno
+from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtnl_notify
+from addrsvc.model.structs import (
+    INET6_IFADDR_STATE_DEAD,
+    In6ValidatorInfo,
+    Inet6Dev,
+    Inet6Ifaddr,
+    PrefixUsers,
+)
+from addrsvc.model.timer import HZ, del_timer, cstamp_delta
+from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
+from addrsvc.uapi import (
+    IFA_F_MCAUTOJOIN,
+    IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
+    IFA_F_PERMANENT,
+    IFA_F_TENTATIVE,
+    IFF_LOOPBACK,
+    IFF_NOARP,
+    IFF_UP,
+    INFINITY_LIFE_TIME,
+    NETDEV_DOWN,
+    NETDEV_UP,
+    RTM_DELADDR,
+    RTM_NEWADDR,
+)
+
+__all__ = [
+    "Ifa6Config", "addrconf_join_anycast", "addrconf_join_solict", "addrconf_leave_anycast", "addrconf_leave_solict", "cleanup_prefix_route", "inet6_fill_ifaddr",
+    "ipv6_add_addr", "ipv6_del_addr", "ipv6_ifa_notify", "ipv6_unlink_addr",
+]  # fmt: skip
+
+
+@dataclass(slots=True)
+class Ifa6Config:
+    """struct ifa6_config: an address that is wished for.  Lifetimes are seconds."""
+
+    pfx: bytes
+    plen: int
+    ifa_flags: int = 0
+    scope: int = 0
+    peer_pfx: bytes | None = None
+    rt_priority: int = 0
+    ifa_proto: int = 0
+    valid_lft: int = INFINITY_LIFE_TIME
+    preferred_lft: int = INFINITY_LIFE_TIME
+
+
+# --- what is said -----------------------------------------------------------------------------------------------------
+
+
+def inet6_fill_ifaddr(ifp: Inet6Ifaddr, nlmsg_type: int = RTM_NEWADDR, nlmsg_flags: int = 0) -> AddrMsg:
+    """An IPv6 address as a message.
+
+    Kernel: net/ipv6/addrconf.c, inet6_fill_ifaddr().
+    """
+    return AddrMsg(
+        nlmsg_type=nlmsg_type,
+        nlmsg_flags=nlmsg_flags,
+        ifa_prefixlen=ifp.prefix_len,
+        ifa_flags=ifp.flags & 0xFF,
+        ifa_scope=rt_scope(ifp.scope),
+        ifa_index=ifp.idev.dev.ifindex,
+        local=ifp.addr if ifp.peer_addr else None,
+        address=ifp.peer_addr or ifp.addr,
+        cacheinfo=_cacheinfo(ifp),
+        flags=ifp.flags,
+        rt_priority=ifp.rt_priority or None,
+        proto=ifp.ifa_proto or None,
+    )
+
+
+def _cacheinfo(ifp: Inet6Ifaddr) -> IfaCacheinfo:
+    """Lifetimes left.  They only shrink while the preferred one is finite, as in the kernel."""
+    preferred, valid = ifp.prefered_lft, ifp.valid_lft
+    stamps = cstamp_delta(ifp.cstamp), cstamp_delta(ifp.tstamp)
+    if ifp.flags & IFA_F_PERMANENT and preferred == INFINITY_LIFE_TIME:
+        return IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME, *stamps)
+    if preferred == INFINITY_LIFE_TIME:
+        return IfaCacheinfo(preferred, valid, *stamps)
+    age = (ifp.idev.dev.machine.timers.jiffies - ifp.tstamp) // HZ
+    left = valid if valid == INFINITY_LIFE_TIME else max(valid - age, 0)
+    return IfaCacheinfo(max(preferred - age, 0), left, *stamps)
+
+
+# --- who needs which prefix route ------------------------------------------------------------------------------------------
+
+
+def _prefix_key(ifp: Inet6Ifaddr) -> tuple[bytes, int]:
+    return ipv6_addr_prefix(ifp.addr, ifp.prefix_len), ifp.prefix_len
+
+
+def prefix_join(ifp: Inet6Ifaddr) -> None:
+    """Count an address among the users of its prefix; again after its flags or lifetime changed.  Ours."""
+    users = ifp.idev.prefixes.setdefault(_prefix_key(ifp), PrefixUsers())
+    users.holders.pop(ifp.addr, None)
+    users.finite.pop(ifp.addr, None)
+    if ifp.flags & (IFA_F_PERMANENT | IFA_F_NOPREFIXROUTE):
+        users.holders[ifp.addr] = ifp
+    else:
+        users.finite[ifp.addr] = ifp
+        heappush(users.expiries, (-_valid_until(ifp), ifp.addr))
+
+
+def _prefix_leave(ifp: Inet6Ifaddr) -> None:
+    users = ifp.idev.prefixes[_prefix_key(ifp)]
+    users.holders.pop(ifp.addr, None)
+    users.finite.pop(ifp.addr, None)
+    if not users.holders and not users.finite:
+        del ifp.idev.prefixes[_prefix_key(ifp)]
+
+
+def _valid_until(ifp: Inet6Ifaddr) -> int:
+    return ifp.tstamp + ifp.valid_lft * HZ
+
+
+def _latest_expiry(users: PrefixUsers) -> int:
+    while True:
+        until, addr = users.expiries[0]
+        ifp = users.finite.get(addr)
+        if ifp is not None and _valid_until(ifp) == -until:
+            return -until
+        heappop(users.expiries)
+
+
+def check_cleanup_prefix_route(ifp: Inet6Ifaddr) -> Callable[[], None]:
+    """What has to happen to the prefix route once this address no longer needs it; call the result then.
+
+    Kernel: net/ipv6/addrconf.c, check_cleanup_prefix_route().
+    Differs: asks an index of users of the prefix where the kernel searches the address list.
+    """
+    users = ifp.idev.prefixes.get(_prefix_key(ifp), PrefixUsers())
+    holders = len(users.holders) - (ifp.addr in users.holders)
+    if holders:
+        return _leave_prefix_route
+    finite = len(users.finite) - (ifp.addr in users.finite)
+    if not finite:
+        return lambda: cleanup_prefix_route(ifp, ifp.addr)
+    expires = max(_latest_expiry(users), ifp.idev.dev.machine.timers.jiffies)
+    return lambda: cleanup_prefix_route(ifp, ifp.addr, expires=expires)
+
+
+def _leave_prefix_route() -> None:
+    return
+
+
+def cleanup_prefix_route(ifp: Inet6Ifaddr, addr: bytes, *, expires: int | None = None) -> None:
+    """Delete the route to an address's prefix or, given `expires` in jiffies, let it expire.
+
+    Kernel: net/ipv6/addrconf.c, cleanup_prefix_route().
+    """
+    dev = ifp.idev.dev
+    rt = addrconf_get_prefix_route(dev, addr, ifp.prefix_len)
+    if rt is None:
+        return
+    if expires is None:
+        ip6_del_rt(dev.net, rt)
+    else:
+        fib6_set_expires(rt, expires)
+
+
+# --- adding -----------------------------------------------------------------------------------------------------------
+
+
+def ipv6_add_addr(idev: Inet6Dev, cfg: Ifa6Config) -> Inet6Ifaddr:
+    """Link a new address, tentative unless it asks for no DAD, and tell the inet6addr chain.
+
+    Kernel: net/ipv6/addrconf.c, ipv6_add_addr().
+
+    Raises:
+        KernelError: the kernel's errno and text: no address, a multicast one, ::1 on a device that is no loopback, a
+            device that is going or has IPv6 disabled, a validator's veto, or EEXIST.
+    """
+    ASSERT_RTNL(idev.dev)
+    _refuse_unfit(idev, cfg)
+    _ask_validators(idev, cfg)
+    now = idev.dev.machine.timers.jiffies
+    ifp = Inet6Ifaddr(
+        addr=cfg.pfx,
+        prefix_len=cfg.plen,
+        idev=idev,
+        flags=cfg.ifa_flags if cfg.ifa_flags & IFA_F_NODAD else cfg.ifa_flags | IFA_F_TENTATIVE,
+        scope=cfg.scope,
+        peer_addr=cfg.peer_pfx,
+        rt_priority=cfg.rt_priority,
+        ifa_proto=cfg.ifa_proto,
+        valid_lft=cfg.valid_lft,
+        prefered_lft=cfg.preferred_lft,
+        cstamp=now,
+        tstamp=now,
+        rt=addrconf_f6i_alloc(idev.dev, cfg.pfx),
+    )
+    if cfg.pfx in idev.addr_hash:
+        raise KernelError(EEXIST, "ipv6: address already assigned")
+    idev.addr_hash[ifp.addr] = ifp
+    idev.addr_list.link(ifp, ipv6_addr_src_scope(ifp.addr))
+    prefix_join(ifp)
+    inet6addr_notifier_call_chain(NETDEV_UP, ifp)
+    return ifp
+
+
+def _refuse_unfit(idev: Inet6Dev, cfg: Ifa6Config) -> None:
+    if cfg.pfx == in6addr_any:
+        raise KernelError(EADDRNOTAVAIL, "ipv6: Invalid address")
+    if ipv6_addr_is_multicast(cfg.pfx) and not cfg.ifa_flags & IFA_F_MCAUTOJOIN:
+        raise KernelError(EADDRNOTAVAIL, 'ipv6: Cannot assign multicast address without "IFA_F_MCAUTOJOIN" flag')
+    if cfg.pfx == in6addr_loopback and not idev.dev.flags & IFF_LOOPBACK:
+        raise KernelError(EADDRNOTAVAIL, "ipv6: Cannot assign loopback address on this device")
+    if idev.dead:
+        raise KernelError(ENODEV, "ipv6: device is going away")
+    if idev.cnf["disable_ipv6"]:
+        raise KernelError(EACCES, "ipv6: IPv6 is disabled on this device")
+
+
+def _ask_validators(idev: Inet6Dev, cfg: Ifa6Config) -> None:
+    question = In6ValidatorInfo(cfg.pfx, idev)
+    errno = notifier_to_errno(inet6addr_validator_notifier_call_chain(NETDEV_UP, question))
+    if errno:
+        raise KernelError(-errno, question.extack)
+
+
+# --- announcing ---------------------------------------------------------------------------------------------------------
+
+
+def ipv6_ifa_notify(event: int, ifp: Inet6Ifaddr) -> None:
+    """Announce an address and give it, or take from it, its routes; event 0 is an announcement and no more.
+
+    Kernel: net/ipv6/addrconf.c, ipv6_ifa_notify(), __ipv6_ifa_notify().
+    """
+    dev = ifp.idev.dev
+    rtnl_notify(dev.net, inet6_fill_ifaddr(ifp, event or RTM_NEWADDR))
+    if event:
+        ASSERT_RTNL(dev)
+        _ROUTES_ON[event](ifp)
+
+
+def _give_routes(ifp: Inet6Ifaddr) -> None:
+    dev = ifp.idev.dev
+    if ifp.rt is not None and not ifp.rt.in_table:
+        ip6_ins_rt(dev.net, ifp.rt)
+    elif ifp.rt is None and dev.flags & IFF_UP:
+        printk(dev.machine, "warning", f"BUG: an address on device {dev.name} is missing its host route.")
+    if ifp.idev.cnf["forwarding"]:
+        addrconf_join_anycast(ifp)
+    if ifp.peer_addr:
+        addrconf_prefix_route(dev, ifp.peer_addr, 128, metric=ifp.rt_priority)
+
+
+def _take_routes(ifp: Inet6Ifaddr) -> None:
+    dev = ifp.idev.dev
+    if ifp.idev.cnf["forwarding"]:
+        addrconf_leave_anycast(ifp)
+    addrconf_leave_solict(ifp)
+    to_peer = addrconf_get_prefix_route(dev, ifp.peer_addr, 128) if ifp.peer_addr else None
+    for rt in (to_peer, ifp.rt):
+        if rt is not None:
+            ip6_del_rt(dev.net, rt)
+    ifp.rt = None
+
+
+_ROUTES_ON: dict[int, Callable[[Inet6Ifaddr], None]] = {RTM_NEWADDR: _give_routes, RTM_DELADDR: _take_routes}
+
+
+def _router_anycast(ifp: Inet6Ifaddr) -> bytes | None:
+    """The subnet-router anycast address of an address, where RFC 6164 allows one."""
+    prefix = ipv6_addr_prefix(ifp.addr, ifp.prefix_len)
+    return prefix if ifp.prefix_len < 127 and prefix != in6addr_any else None
+
+
+def addrconf_join_anycast(ifp: Inet6Ifaddr) -> None:
+    """A router answers to the first address of each of its prefixes.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_join_anycast().
+    """
+    addr = _router_anycast(ifp)
+    if addr is not None:
+        with suppress(KernelError):
+            ipv6_dev_ac_inc(ifp.idev, addr)
+
+
+def addrconf_leave_anycast(ifp: Inet6Ifaddr) -> None:
+    """And no longer does.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_leave_anycast().
+    """
+    addr = _router_anycast(ifp)
+    if addr is not None:
+        with suppress(KernelError):
+            ipv6_dev_ac_dec(ifp.idev, addr)
+
+
+def _solicited_node(ifp: Inet6Ifaddr) -> bytes | None:
+    """The group in which neighbours look for an address; a device without neighbours needs none."""
+    if ifp.idev.dev.flags & (IFF_LOOPBACK | IFF_NOARP):
+        return None
+    return bytes.fromhex("ff0200000000000000000001ff") + ifp.addr[13:]
+
+
+def addrconf_join_solict(ifp: Inet6Ifaddr) -> None:
+    """Join the solicited-node group of an address.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_join_solict().
+    """
+    group = _solicited_node(ifp)
+    if group is not None:
+        with suppress(KernelError):
+            ipv6_dev_mc_inc(ifp.idev.dev, group)
+
+
+def addrconf_leave_solict(ifp: Inet6Ifaddr) -> None:
+    """Leave it.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_leave_solict().
+    """
+    group = _solicited_node(ifp)
+    if group is not None:
+        with suppress(KernelError):
+            ipv6_dev_mc_dec(ifp.idev, group)
+
+
+# --- removing -----------------------------------------------------------------------------------------------------------
+
+
+def ipv6_unlink_addr(ifp: Inet6Ifaddr) -> None:
+    """Take an address off every list, without a word, and stop its clocks.  Ours."""
+    del ifp.idev.addr_hash[ifp.addr]
+    ifp.idev.addr_list.unlink(ifp, ipv6_addr_src_scope(ifp.addr))
+    _prefix_leave(ifp)
+    ifp.idev.waiting.pop(ifp, None)
+    ifp.lifetime_serial = 0
+    if ifp.dad_work is not None:
+        del_timer(ifp.dad_work)
+
+
+def ipv6_del_addr(ifp: Inet6Ifaddr) -> None:
+    """Remove an address: announce it, take its routes, tell the chain, and see to its prefix route.
+
+    Kernel: net/ipv6/addrconf.c, ipv6_del_addr().
+    """
+    ASSERT_RTNL(ifp.idev.dev)
+    if ifp.state == INET6_IFADDR_STATE_DEAD:
+        return
+    ifp.state = INET6_IFADDR_STATE_DEAD
+    own_prefix_route = ifp.flags & IFA_F_PERMANENT and not ifp.flags & IFA_F_NOPREFIXROUTE
+    afterwards = check_cleanup_prefix_route(ifp) if own_prefix_route else _leave_prefix_route
+    ipv6_unlink_addr(ifp)
+    ipv6_ifa_notify(RTM_DELADDR, ifp)
+    inet6addr_notifier_call_chain(NETDEV_DOWN, ifp)
+    afterwards()

@@ -1,0 +1,353 @@
+"""net/ipv6/route.c and ip6_fib.c, as far as addresses go: the routes an address brings, and what a device takes along.
+
+Two tables, local and main; a route belongs to one device.  Look-ups, nexthop objects, exceptions and the garbage
+collector of expired routes are not here.
+"""
+
+from bisect import insort_right
+from errno import EEXIST
+
+from addrsvc.errors import KernelError
+from addrsvc.model.addrconf_core import in6addr_loopback, ipv6_addr_prefix
+from addrsvc.model.netdev_chain import register_netdevice_notifier
+from addrsvc.model.notifier import NOTIFY_OK, NotifierBlock
+from addrsvc.model.rtnl import rtnl_notify
+from addrsvc.model.structs import (
+    ADDRCONF_NOTIFY_PRIORITY,
+    Fib6Info,
+    Fib6Table,
+    Machine,
+    Net,
+    NetDevice,
+    NetdevNotifierInfo,
+)
+from addrsvc.model.timer import jiffies_to_clock_t
+from addrsvc.netlink.messages import RouteMsg
+from addrsvc.uapi import (
+    AF_INET6,
+    IFF_LOOPBACK,
+    IFF_UP,
+    IP6_RT_PRIO_ADDRCONF,
+    NETDEV_REGISTER,
+    NETDEV_UNREGISTER,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    RT_SCOPE_UNIVERSE,
+    RT_TABLE_LOCAL,
+    RT_TABLE_MAIN,
+    RTF_ANYCAST,
+    RTF_EXPIRES,
+    RTF_LOCAL,
+    RTF_NONEXTHOP,
+    RTF_REJECT,
+    RTF_UP,
+    RTNH_F_LINKDOWN,
+    RTM_DELROUTE,
+    RTM_NEWROUTE,
+    RTN_ANYCAST,
+    RTN_LOCAL,
+    RTN_MULTICAST,
+    RTN_UNICAST,
+    RTPROT_KERNEL,
+)
+
+__all__ = [
+    "addrconf_f6i_alloc", "addrconf_get_prefix_route", "addrconf_prefix_route", "fib6_dump", "fib6_set_expires",
+    "ip6_del_rt", "ip6_ins_rt", "ip6_route_init", "new_tables", "rt6_disable_ip", "rt6_sync_down_dev", "rt6_sync_up",
+]  # fmt: skip
+
+IP6_ROUTE_NOTIFY_PRIORITY = ADDRCONF_NOTIFY_PRIORITY - 10
+_NEVER = 0xFFFFFFFF
+
+
+def new_tables() -> dict[int, Fib6Table]:
+    """The tables of a namespace, in the order in which the kernel walks them.
+
+    Kernel: net/ipv6/ip6_fib.c, fib6_tables_init().
+    """
+    return {table: Fib6Table(table) for table in (RT_TABLE_MAIN, RT_TABLE_LOCAL)}
+
+
+# --- routes as messages ------------------------------------------------------------------------------------------------
+
+
+def rt6_fill_node(rt: Fib6Info, nlmsg_type: int = RTM_NEWROUTE, nlmsg_flags: int = 0) -> RouteMsg:
+    """A route as a message.
+
+    Kernel: net/ipv6/route.c, rt6_fill_node().
+    """
+    assert rt.dev is not None
+    return RouteMsg(
+        nlmsg_type=nlmsg_type,
+        nlmsg_flags=nlmsg_flags,
+        rtm_family=AF_INET6,
+        rtm_dst_len=rt.dst_len,
+        rtm_table=rt.table,
+        rtm_protocol=rt.protocol,
+        rtm_scope=RT_SCOPE_UNIVERSE,
+        rtm_type=rt.fib6_type,
+        rtm_flags=_nh_flags(rt),
+        table=rt.table,
+        dst=rt.dst if rt.dst_len else None,
+        priority=rt.metric,
+        oif=rt.dev.ifindex,
+        expires=_expires(rt),
+        pref=0,
+    )
+
+
+def _nh_flags(rt: Fib6Info) -> int:
+    marked = rt.dev is not None and rt.serial <= rt.dev.fib6_linkdown_mark
+    return RTNH_F_LINKDOWN if marked and not rt.fib6_flags & (RTF_LOCAL | RTF_ANYCAST) else 0
+
+
+def _expires(rt: Fib6Info) -> int:
+    """RTA_CACHEINFO's rta_expires, in 1/100 s from now; 0 for a route that stays."""
+    if not rt.fib6_flags & RTF_EXPIRES or rt.expires is None or rt.dev is None:
+        return 0
+    left = rt.expires - rt.dev.machine.timers.jiffies
+    return jiffies_to_clock_t(left) if left >= 0 else -jiffies_to_clock_t(-left)
+
+
+# --- the table -----------------------------------------------------------------------------------------------------------
+
+
+def _metric(rt: Fib6Info) -> int:
+    return rt.metric
+
+
+def ip6_ins_rt(net: Net, rt: Fib6Info) -> None:
+    """Put a route into its table and say so.
+
+    Kernel: net/ipv6/route.c, ip6_ins_rt(); net/ipv6/ip6_fib.c, fib6_add(), fib6_add_rt2node().
+
+    Raises:
+        KernelError: EEXIST, the device has this route; the expiry of the present one follows the new one's.
+    """
+    assert rt.dev is not None
+    table = net.ipv6.fib6_tables[rt.table]
+    siblings = table.routes.setdefault((rt.dst, rt.dst_len), [])
+    rivals = [other for other in siblings if other.metric == rt.metric]
+    for other in rivals:
+        if other.dev is rt.dev:
+            _adopt_expiry(other, rt)
+            raise KernelError(EEXIST)
+    insort_right(siblings, rt, key=_metric)
+    table.by_dev.setdefault(rt.dev, {})[rt] = None
+    rt.in_table = True
+    net.ipv6.fib6_serial += 1
+    rt.serial = net.ipv6.fib6_serial
+    rtnl_notify(net, rt6_fill_node(rt, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL * (not rivals)))
+
+
+def _adopt_expiry(present: Fib6Info, rt: Fib6Info) -> None:
+    if not present.fib6_flags & RTF_EXPIRES:
+        return
+    if rt.fib6_flags & RTF_EXPIRES:
+        present.expires = rt.expires
+    else:
+        present.fib6_flags &= ~RTF_EXPIRES
+
+
+def ip6_del_rt(net: Net, rt: Fib6Info, *, skip_notify: bool = False) -> None:
+    """Take a route out of its table and say so; of one that is out already nothing is said.
+
+    Kernel: net/ipv6/route.c, ip6_del_rt(); net/ipv6/ip6_fib.c, fib6_del().
+    """
+    if not rt.in_table:
+        return
+    assert rt.dev is not None
+    table = net.ipv6.fib6_tables[rt.table]
+    siblings = table.routes[rt.dst, rt.dst_len]
+    siblings.remove(rt)
+    if not siblings:
+        del table.routes[rt.dst, rt.dst_len]
+    del table.by_dev[rt.dev][rt]
+    rt.in_table = False
+    if not skip_notify:
+        rtnl_notify(net, rt6_fill_node(rt, RTM_DELROUTE))
+
+
+def _walk_order(rt: Fib6Info) -> tuple[int, int, int]:
+    """A tree is walked children first: by the last address of the prefix, longer prefixes before shorter ones."""
+    last = int.from_bytes(rt.dst) | (1 << (128 - rt.dst_len)) - 1
+    return last, -rt.dst_len, rt.metric
+
+
+def fib6_dump(net: Net) -> list[RouteMsg]:
+    """All routes, main table first, each table as its tree is walked.
+
+    Kernel: net/ipv6/ip6_fib.c, inet6_dump_fib().
+    """
+    tables = net.ipv6.fib6_tables.values()
+    routes = [sorted((rt for rts in t.routes.values() for rt in rts), key=_walk_order) for t in tables]
+    return [rt6_fill_node(rt) for table in routes for rt in table]
+
+
+def rt6_disable_ip(dev: NetDevice, *, unregister: bool) -> None:
+    """Remove all routes over a device, saying so unless the namespace wants no word of it when a device goes down.
+
+    Kernel: net/ipv6/route.c, rt6_disable_ip(), rt6_sync_down_dev(), fib6_ifdown().
+    """
+    net = dev.net
+    silent = bool(net.ipv6.skip_notify_on_dev_down) and not unregister
+    for table in net.ipv6.fib6_tables.values():
+        for rt in sorted(table.by_dev.get(dev, ()), key=_walk_order):
+            ip6_del_rt(net, rt, skip_notify=silent)
+        if unregister:
+            table.by_dev.pop(dev, None)
+
+
+def rt6_sync_down_dev(dev: NetDevice) -> None:
+    """The link under an up device is gone: its routes of this moment, but for those to this host, are marked.
+
+    Kernel: net/ipv6/route.c, rt6_sync_down_dev() for NETDEV_CHANGE, fib6_ifdown().
+    """
+    dev.fib6_linkdown_mark = dev.net.ipv6.fib6_serial
+
+
+def rt6_sync_up(dev: NetDevice) -> None:
+    """The link is back: no route of the device is marked any more.
+
+    Kernel: net/ipv6/route.c, rt6_sync_up(), fib6_ifup().
+    """
+    dev.fib6_linkdown_mark = 0
+
+
+def fib6_set_expires(rt: Fib6Info, expires: int) -> None:
+    """Let a route expire, at this jiffies.
+
+    Kernel: include/net/ip6_fib.h, fib6_set_expires().
+    """
+    rt.expires = expires
+    rt.fib6_flags |= RTF_EXPIRES
+
+
+def fib6_clean_expires(rt: Fib6Info) -> None:
+    """Let a route stay.
+
+    Kernel: include/net/ip6_fib.h, fib6_clean_expires().
+    """
+    rt.expires = None
+    rt.fib6_flags &= ~RTF_EXPIRES
+
+
+# --- routes of addresses -----------------------------------------------------------------------------------------------
+
+
+def addrconf_f6i_alloc(dev: NetDevice, addr: bytes, *, anycast: bool = False) -> Fib6Info:
+    """The host route of an address, not yet in the table.
+
+    Kernel: net/ipv6/route.c, addrconf_f6i_alloc().
+    """
+    return Fib6Info(
+        dst=addr,
+        dst_len=128,
+        table=RT_TABLE_LOCAL,
+        dev=dev,
+        fib6_type=RTN_ANYCAST if anycast else RTN_LOCAL,
+        fib6_flags=RTF_UP | RTF_NONEXTHOP | (RTF_ANYCAST if anycast else RTF_LOCAL),
+        protocol=RTPROT_KERNEL,
+    )
+
+
+def addrconf_prefix_route(
+    dev: NetDevice, addr: bytes, plen: int, *, metric: int = 0, expires: int | None = None
+) -> None:
+    """Add the prefix route of an address to the main table; one that is there already stays.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_prefix_route(); net/ipv6/route.c, ip6_route_info_create().
+    Differs: `expires` is in jiffies, absolute.  Nothing is added on a device that is down, as there.
+    """
+    if not dev.flags & IFF_UP:
+        return
+    rt = Fib6Info(
+        dst=ipv6_addr_prefix(addr, plen),
+        dst_len=plen,
+        table=RT_TABLE_MAIN,
+        dev=dev,
+        metric=metric or IP6_RT_PRIO_ADDRCONF,
+        fib6_flags=RTF_UP,
+        protocol=RTPROT_KERNEL,
+    )
+    if expires is not None:
+        fib6_set_expires(rt, expires)
+    if _would_loop(dev, addr):
+        rt.fib6_flags = RTF_REJECT | RTF_NONEXTHOP
+    _insert_quietly(dev.net, rt)
+
+
+def _would_loop(dev: NetDevice, addr: bytes) -> bool:
+    """Kernel: net/ipv6/route.c, fib6_is_reject(): true routes over a loopback device are turned into rejects."""
+    return bool(dev.flags & IFF_LOOPBACK) and addr != in6addr_loopback
+
+
+def _insert_quietly(net: Net, rt: Fib6Info) -> None:
+    try:
+        ip6_ins_rt(net, rt)
+    except KernelError as err:
+        if err.errno != EEXIST:
+            raise
+
+
+def addrconf_add_mroute(dev: NetDevice) -> None:
+    """Add ff00::/8 to the local table, as every device but loopback has it.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_add_mroute().
+    """
+    rt = Fib6Info(
+        dst=b"\xff" + bytes(15),
+        dst_len=8,
+        table=RT_TABLE_LOCAL,
+        dev=dev,
+        metric=IP6_RT_PRIO_ADDRCONF,
+        fib6_type=RTN_MULTICAST,
+        fib6_flags=RTF_UP,
+        protocol=RTPROT_KERNEL,
+    )
+    _insert_quietly(dev.net, rt)
+
+
+def addrconf_get_prefix_route(dev: NetDevice, addr: bytes, plen: int) -> Fib6Info | None:
+    """The device's route to a prefix in the main table, if there is one.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_get_prefix_route().
+    """
+    siblings = dev.net.ipv6.fib6_tables[RT_TABLE_MAIN].routes.get((ipv6_addr_prefix(addr, plen), plen), ())
+    return next((rt for rt in siblings if rt.dev is dev and rt.fib6_type == RTN_UNICAST), None)
+
+
+# --- the null entry ------------------------------------------------------------------------------------------------------
+
+
+def _bind_null_entry(net: Net, dev: NetDevice) -> None:
+    net.ipv6.fib6_null_entry = Fib6Info(
+        dst=bytes(16), dst_len=0, table=0, dev=dev, metric=_NEVER, fib6_flags=RTF_REJECT | RTF_NONEXTHOP
+    )
+
+
+def _release_null_entry(net: Net, dev: NetDevice) -> None:
+    if net.ipv6.fib6_null_entry is not None and net.ipv6.fib6_null_entry.dev is dev:
+        net.ipv6.fib6_null_entry.dev = None
+
+
+ON_NETDEV_EVENT = {NETDEV_REGISTER: _bind_null_entry, NETDEV_UNREGISTER: _release_null_entry}
+
+
+def ip6_route_dev_notify(event: int, info: NetdevNotifierInfo) -> int:
+    """The routing code's ear on the netdevice chain: the null entry lives on the loopback device.
+
+    Kernel: net/ipv6/route.c, ip6_route_dev_notify().
+    """
+    act = ON_NETDEV_EVENT.get(event)
+    if act is not None and info.dev.flags & IFF_LOOPBACK:
+        act(info.dev.net, info.dev)
+    return NOTIFY_OK
+
+
+def ip6_route_init(machine: Machine) -> None:
+    """Subscribe routing to devices, behind addrconf, since it needs the IPv6 half of lo.
+
+    Kernel: net/ipv6/route.c, ip6_route_init().
+    """
+    register_netdevice_notifier(machine, NotifierBlock(ip6_route_dev_notify, IP6_ROUTE_NOTIFY_PRIORITY))

@@ -1,0 +1,103 @@
+"""net/ipv6/mcast.c, as far as membership goes: the IPv6 groups that a device is in.  No MLD is spoken."""
+
+from errno import EINVAL, ENODEV, ENOENT
+
+from addrsvc.errors import KernelError
+from addrsvc.model.addrconf_core import in6addr_linklocal_allnodes, in6addr_linklocal_allrouters
+from addrsvc.model.rtnl import rtnl_notify
+from addrsvc.model.structs import Ifmcaddr6, Inet6Dev, NetDevice
+from addrsvc.model.timer import cstamp_delta
+from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
+from addrsvc.uapi import (
+    IFA_F_PERMANENT,
+    INFINITY_LIFE_TIME,
+    RT_SCOPE_SITE,
+    RT_SCOPE_UNIVERSE,
+    RTM_DELMULTICAST,
+    RTM_GETMULTICAST,
+    RTM_NEWMULTICAST,
+)
+
+__all__ = ["inet6_dump_ifmcaddr", "ipv6_dev_mc_dec", "ipv6_dev_mc_inc", "ipv6_mc_destroy_dev"]
+
+
+def _fill(mc: Ifmcaddr6, dev: NetDevice, nlmsg_type: int, scope: int) -> AddrMsg:
+    """Kernel: net/ipv6/addrconf.c, inet6_fill_ifmcaddr()."""
+    cacheinfo = IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME, mc.mca_cstamp, mc.mca_cstamp)
+    return AddrMsg(
+        nlmsg_type,
+        ifa_flags=IFA_F_PERMANENT,
+        ifa_scope=scope,
+        ifa_index=dev.ifindex,
+        multicast=mc.mca_addr,
+        cacheinfo=cacheinfo,
+    )
+
+
+def _ifmcaddr_notify(nlmsg_type: int, mc: Ifmcaddr6, dev: NetDevice) -> None:
+    """Kernel: net/ipv6/mcast.c, inet6_ifmcaddr_notify()."""
+    rtnl_notify(dev.net, _fill(mc, dev, nlmsg_type, RT_SCOPE_UNIVERSE))
+
+
+def ipv6_dev_mc_inc(dev: NetDevice, addr: bytes) -> None:
+    """Join a group, or count one more user of it.
+
+    Kernel: net/ipv6/mcast.c, ipv6_dev_mc_inc().
+
+    Raises:
+        KernelError: EINVAL, the device has no IPv6; ENODEV, it is going away.
+    """
+    idev = dev.ip6_ptr
+    if idev is None:
+        raise KernelError(EINVAL)
+    if idev.dead:
+        raise KernelError(ENODEV)
+    if addr in idev.mc_list:
+        idev.mc_list[addr].mca_users += 1
+        return
+    mc = Ifmcaddr6(addr, mca_cstamp=cstamp_delta(dev.machine.timers.jiffies))
+    idev.mc_list[addr] = mc
+    _ifmcaddr_notify(RTM_NEWMULTICAST, mc, dev)
+
+
+def ipv6_dev_mc_dec(idev: Inet6Dev, addr: bytes) -> None:
+    """Leave a group when its last user does.
+
+    Kernel: net/ipv6/mcast.c, __ipv6_dev_mc_dec().
+
+    Raises:
+        KernelError: ENOENT, not a member.
+    """
+    mc = idev.mc_list.get(addr)
+    if mc is None:
+        raise KernelError(ENOENT)
+    mc.mca_users -= 1
+    if not mc.mca_users:
+        del idev.mc_list[addr]
+        _ifmcaddr_notify(RTM_DELMULTICAST, mc, idev.dev)
+
+
+def ipv6_mc_destroy_dev(idev: Inet6Dev) -> None:
+    """The IPv6 half goes: all-nodes (and all-routers) are left aloud, everything else without a word.
+
+    Kernel: net/ipv6/mcast.c, ipv6_mc_destroy_dev().
+    """
+    aloud = [in6addr_linklocal_allnodes, *([in6addr_linklocal_allrouters] if idev.cnf["forwarding"] else [])]
+    for group in aloud:
+        if group in idev.mc_list:
+            ipv6_dev_mc_dec(idev, group)
+    idev.mc_list.clear()
+
+
+def inet6_dump_ifmcaddr(idev: Inet6Dev) -> list[AddrMsg]:
+    """The groups of a device, newest first; the messages have the type of the request, as the kernel's do.
+
+    Kernel: net/ipv6/addrconf.c, inet6_dump_ifmcaddr().
+    """
+    members = reversed(idev.mc_list.values())
+    return [_fill(mc, idev.dev, RTM_GETMULTICAST, _told_scope(mc.mca_addr)) for mc in members]
+
+
+def _told_scope(group: bytes) -> int:
+    """Only site scope is told apart."""
+    return RT_SCOPE_SITE if group[1] & 0x0F == 0x05 else RT_SCOPE_UNIVERSE

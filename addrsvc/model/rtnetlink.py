@@ -1,0 +1,621 @@
+"""net/core/rtnetlink.c, upper half: requests and dumps, and what rtnetlink itself hears of devices."""
+
+from collections.abc import Callable, Mapping
+from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENXIO, EOPNOTSUPP
+from typing import Final, TypeAlias, TypeVar
+
+from addrsvc.errors import KernelError
+from addrsvc.model.addrconf_core import ipv6_addr_is_multicast, ipv6_addr_scope
+from addrsvc.model.addrconf import addrconf_add_dev, ipv6_find_idev
+from addrsvc.model.dad import addrconf_dad_start
+from addrsvc.model.dev import (
+    dev_change_flags,
+    dev_change_name,
+    dev_change_tx_queue_len,
+    dev_get_by_index,
+    dev_get_by_name,
+    dev_set_alias,
+    dev_set_broadcast,
+    dev_set_group,
+    dev_set_mac_address,
+    dev_set_mtu,
+    netif_state_change,
+    set_operstate,
+)
+from addrsvc.model.devinet import inet_dump_ifaddr, inet_rtm_deladdr, inet_rtm_newaddr
+from addrsvc.model.ifaddr import (
+    Ifa6Config,
+    check_cleanup_prefix_route,
+    cleanup_prefix_route,
+    inet6_fill_ifaddr,
+    ipv6_add_addr,
+    ipv6_del_addr,
+    ipv6_ifa_notify,
+    prefix_join,
+)
+from addrsvc.model.ip6_route import (
+    addrconf_get_prefix_route,
+    addrconf_prefix_route,
+    fib6_clean_expires,
+    fib6_dump,
+    fib6_set_expires,
+    ip6_del_rt,
+)
+from addrsvc.model.lifetimes import addrconf_verify_rtnl, lifetime_changed
+from addrsvc.model.mcast import inet6_dump_ifmcaddr, ipv6_dev_mc_dec, ipv6_dev_mc_inc
+from addrsvc.model.netdev_chain import register_netdevice_notifier
+from addrsvc.model.notifier import NOTIFY_DONE, NotifierBlock
+from addrsvc.model.rtnl import rtmsg_ifinfo, rtmsg_ifinfo_build, rtnl_lock
+from addrsvc.model.structs import Inet6Ifaddr, Machine, Net, NetDevice, NetdevNotifierInfo
+from addrsvc.model.sysctl import sysctl_write
+from addrsvc.model.timer import HZ
+from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, LinkMsg, Message, NetconfMsg, RouteMsg, Sysctl
+from addrsvc.uapi import (
+    AF_INET,
+    AF_INET6,
+    IFA_F_DADFAILED,
+    IFA_F_DEPRECATED,
+    IFA_F_HOMEADDRESS,
+    IFA_F_MANAGETEMPADDR,
+    IFA_F_MCAUTOJOIN,
+    IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
+    IFA_F_OPTIMISTIC,
+    IFA_F_PERMANENT,
+    IFA_F_TEMPORARY,
+    IFA_F_TENTATIVE,
+    IFLA_EVENT_BONDING_FAILOVER,
+    IFLA_EVENT_BONDING_OPTIONS,
+    IFLA_EVENT_FEATURES,
+    IFLA_EVENT_IGMP_RESEND,
+    IFLA_EVENT_NOTIFY_PEERS,
+    IFLA_EVENT_REBOOT,
+    INFINITY_LIFE_TIME,
+    INT_MAX,
+    IP6_RT_PRIO_ADDRCONF,
+    NETDEV_BONDING_FAILOVER,
+    NETDEV_CHANGE_TX_QUEUE_LEN,
+    NETDEV_CHANGEADDR,
+    NETDEV_CHANGEINFODATA,
+    NETDEV_CHANGELOWERSTATE,
+    NETDEV_CHANGEMTU,
+    NETDEV_CHANGENAME,
+    NETDEV_CHANGEUPPER,
+    NETDEV_FEAT_CHANGE,
+    NETDEV_NOTIFY_PEERS,
+    NETDEV_POST_TYPE_CHANGE,
+    NETDEV_REBOOT,
+    NETDEV_RESEND_IGMP,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_SETLINK,
+)
+
+__all__ = ["RTNL_DOIT", "rtnetlink_dump", "rtnetlink_event", "rtnetlink_init", "rtnetlink_rcv_msg"]
+
+# --- links --------------------------------------------------------------------------------------------------------------
+
+_MODIFIED = 1
+_NOTIFY = 3
+_MAX_SEGS = 65535
+_MAX_GRO_SIZE = 8 * 65535
+
+
+def _find_link(net: Net, msg: LinkMsg) -> NetDevice | None:
+    if msg.ifi_index > 0:
+        return dev_get_by_index(net, msg.ifi_index)
+    return dev_get_by_name(net, msg.ifname) if msg.ifname is not None else None
+
+
+def rtnl_newlink(net: Net, msg: LinkMsg) -> None:
+    """Change a device.  None can be made by request: no kind of device is known.
+
+    Kernel: net/core/rtnetlink.c, rtnl_newlink().
+
+    Raises:
+        KernelError: the kernel's errno and text, for the first thing that is wrong.
+    """
+    if msg.ifi_index < 0:
+        raise KernelError(EINVAL, "ifindex can't be negative")
+    dev = _find_link(net, msg)
+    if dev is None:
+        if msg.nlmsg_flags & NLM_F_CREATE:
+            raise KernelError(EOPNOTSUPP, "Unknown device type")
+        raise KernelError(ENODEV)
+    if msg.nlmsg_flags & NLM_F_EXCL:
+        raise KernelError(EEXIST)
+    if msg.nlmsg_flags & NLM_F_REPLACE:
+        raise KernelError(EOPNOTSUPP)
+    validate_linkmsg(dev, msg)
+    do_setlink(dev, msg)
+
+
+def rtnl_setlink(net: Net, msg: LinkMsg) -> None:
+    """Change a device.
+
+    Kernel: net/core/rtnetlink.c, rtnl_setlink().
+
+    Raises:
+        KernelError: as rtnl_newlink().
+    """
+    dev = _require_link(net, msg)
+    validate_linkmsg(dev, msg)
+    do_setlink(dev, msg)
+
+
+def rtnl_dellink(net: Net, msg: LinkMsg) -> None:
+    """Refuse to delete a device: those that the model has were not made by request.
+
+    Kernel: net/core/rtnetlink.c, rtnl_dellink().
+
+    Raises:
+        KernelError: always; EOPNOTSUPP for a device that exists.
+    """
+    _require_link(net, msg)
+    raise KernelError(EOPNOTSUPP)
+
+
+def _require_link(net: Net, msg: LinkMsg) -> NetDevice:
+    if msg.ifi_index <= 0 and msg.ifname is None:
+        raise KernelError(EINVAL)
+    dev = _find_link(net, msg)
+    if dev is None:
+        raise KernelError(ENODEV)
+    return dev
+
+
+def validate_linkmsg(dev: NetDevice, msg: LinkMsg) -> None:
+    """Refuse what cannot be granted before anything is changed.
+
+    Kernel: net/core/rtnetlink.c, validate_linkmsg().
+
+    Raises:
+        KernelError: EINVAL, a short address or a size beyond the device's; or the address family's own refusal.
+    """
+    for addr in (msg.address, msg.broadcast):
+        if addr is not None and len(addr) < dev.addr_len:
+            raise KernelError(EINVAL)
+    for name, most in (
+        ("gso_max_size", dev.tso_max_size),
+        ("gso_max_segs", min(_MAX_SEGS, dev.tso_max_segs)),
+        ("gro_max_size", _MAX_GRO_SIZE),
+        ("gso_ipv4_max_size", dev.tso_max_size),
+        ("gro_ipv4_max_size", _MAX_GRO_SIZE),
+    ):
+        if (getattr(msg, name) or 0) > most:
+            raise KernelError(EINVAL, f"too big {name}")
+    if msg.inet6 is not None:
+        dev.machine.rtnl_af_ops[AF_INET6].validate_link_af(dev, msg.inet6)
+
+
+def _as_int(value: int) -> int:
+    """An unsigned number as the signed one that the kernel takes it for."""
+    return value - (1 << 32) if value > INT_MAX else value
+
+
+def _set_address(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.address is None:
+        return 0
+    dev_set_mac_address(dev, msg.address)
+    return _MODIFIED
+
+
+def _set_mtu(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.mtu is None:
+        return 0
+    dev_set_mtu(dev, _as_int(msg.mtu))
+    return _MODIFIED
+
+
+def _set_group(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.group is None:
+        return 0
+    dev_set_group(dev, msg.group)
+    return _NOTIFY
+
+
+def _set_name(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.ifi_index <= 0 or not msg.ifname:
+        return 0
+    dev_change_name(dev, msg.ifname)
+    return _MODIFIED
+
+
+def _set_alias(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.ifalias is None:
+        return 0
+    dev_set_alias(dev, msg.ifalias)
+    return _NOTIFY
+
+
+def _set_broadcast(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.broadcast is not None:
+        dev_set_broadcast(dev, msg.broadcast)
+    return 0
+
+
+def _set_flags(dev: NetDevice, msg: LinkMsg) -> int:
+    """Kernel: net/core/rtnetlink.c, rtnl_dev_combine_flags(): no mask but flags means all of them."""
+    if msg.ifi_flags or msg.ifi_change:
+        mask = msg.ifi_change or 0xFFFFFFFF
+        current = dev.flags & ~(_GFLAGS) | dev.gflags & _GFLAGS
+        dev_change_flags(dev, msg.ifi_flags & mask | current & ~mask)
+    return 0
+
+
+_GFLAGS = 0x300  # IFF_PROMISC | IFF_ALLMULTI: what the user asked for counts, not what the device does
+
+
+def _set_txqlen(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.txqlen is None:
+        return 0
+    dev_change_tx_queue_len(dev, msg.txqlen)
+    return _MODIFIED
+
+
+def _set_sizes(dev: NetDevice, msg: LinkMsg) -> int:
+    for name in ("gso_max_size", "gso_max_segs", "gro_max_size", "gso_ipv4_max_size", "gro_ipv4_max_size"):
+        value = getattr(msg, name)
+        if value is not None:
+            setattr(dev, name, value)
+    return 0
+
+
+def _set_operstate(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.operstate is not None:
+        set_operstate(dev, msg.operstate)
+    return 0
+
+
+def _set_linkmode(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.linkmode is None or msg.linkmode == dev.link_mode:
+        return 0
+    dev.link_mode = msg.linkmode
+    return _NOTIFY
+
+
+def _set_af_spec(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.inet6 is None:
+        return 0
+    dev.machine.rtnl_af_ops[AF_INET6].set_link_af(dev, msg.inet6)
+    return _NOTIFY
+
+
+def _set_carrier(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.carrier is not None:
+        raise KernelError(EOPNOTSUPP)
+    return 0
+
+
+def _set_proto_down(dev: NetDevice, msg: LinkMsg) -> int:
+    if msg.proto_down is not None:
+        raise KernelError(EOPNOTSUPP, "Protodown not supported by device")
+    return 0
+
+
+# The order in which one request changes a device; a refusal leaves the earlier changes in place.
+_SETLINK_STEPS: Final[tuple[Callable[[NetDevice, LinkMsg], int], ...]] = (
+    _set_address, _set_mtu, _set_group, _set_name, _set_alias, _set_broadcast, _set_flags, _set_carrier,
+    _set_txqlen, _set_sizes, _set_operstate, _set_linkmode, _set_af_spec, _set_proto_down,
+)  # fmt: skip
+
+
+def do_setlink(dev: NetDevice, msg: LinkMsg) -> None:
+    """Change what the message names, in the kernel's order, and tell of it once where the single change does not.
+
+    Kernel: net/core/rtnetlink.c, do_setlink().
+
+    Raises:
+        KernelError: the refusal of the step that failed.
+    """
+    status = 0
+    try:
+        for step in _SETLINK_STEPS:
+            status |= step(dev, msg)
+    finally:
+        if status & _NOTIFY == _NOTIFY:
+            netif_state_change(dev)
+
+
+# --- IPv6 addresses -----------------------------------------------------------------------------------------------------
+
+_REQUESTABLE = (
+    IFA_F_NODAD | IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE | IFA_F_MCAUTOJOIN | IFA_F_OPTIMISTIC
+)  # fmt: skip
+_REPLACED = (
+    IFA_F_DEPRECATED | IFA_F_PERMANENT | IFA_F_NODAD | IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE
+)  # fmt: skip
+
+
+def _wish(msg: AddrMsg) -> Ifa6Config:
+    """What a request wants: LOCAL is the address, a different ADDRESS then is the peer."""
+    pfx = msg.local if msg.local is not None else msg.address
+    if pfx is None:
+        raise KernelError(EINVAL)
+    peer = msg.address if msg.local is not None and msg.address is not None and msg.address != msg.local else None
+    lifetimes = msg.cacheinfo or IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
+    return Ifa6Config(
+        pfx=pfx[:16],
+        plen=msg.ifa_prefixlen,
+        ifa_flags=(msg.ifa_flags if msg.flags is None else msg.flags) & _REQUESTABLE,
+        scope=ipv6_addr_scope(pfx[:16]),
+        peer_pfx=peer[:16] if peer else None,
+        rt_priority=msg.rt_priority or 0,
+        ifa_proto=msg.proto or 0,
+        valid_lft=lifetimes.ifa_valid,
+        preferred_lft=lifetimes.ifa_prefered,
+    )
+
+
+def _apply_lifetimes(cfg: Ifa6Config) -> None:
+    """Lifetimes decide two flags: without end is PERMANENT, nothing left to prefer is DEPRECATED."""
+    if cfg.valid_lft == INFINITY_LIFE_TIME:
+        cfg.ifa_flags |= IFA_F_PERMANENT
+    if cfg.preferred_lft == 0:
+        cfg.ifa_flags |= IFA_F_DEPRECATED
+
+
+def _expires(dev: NetDevice, cfg: Ifa6Config) -> int | None:
+    if cfg.valid_lft == INFINITY_LIFE_TIME:
+        return None
+    return dev.machine.timers.jiffies + cfg.valid_lft * HZ
+
+
+def inet6_rtm_newaddr(net: Net, msg: AddrMsg) -> None:
+    """Add an IPv6 address, or with NLM_F_REPLACE change one.
+
+    Kernel: net/ipv6/addrconf.c, inet6_rtm_newaddr(), inet6_addr_add(), inet6_addr_modify().
+    Differs: addresses are never managed temporary ones.
+
+    Raises:
+        KernelError: the kernel's errno and text, for the first thing that is wrong.
+    """
+    cfg = _wish(msg)
+    if not cfg.valid_lft or cfg.preferred_lft > cfg.valid_lft:
+        raise KernelError(EINVAL, "ipv6: address lifetime invalid")
+    dev = dev_get_by_index(net, msg.ifa_index)
+    if dev is None:
+        raise KernelError(ENODEV, "ipv6: Unable to find the interface")
+    _mind_optimism(dev, cfg)
+    present = dev.ip6_ptr.addr_hash.get(cfg.pfx) if dev.ip6_ptr is not None else None
+    if present is None:
+        _addr_add(dev, cfg)
+    elif msg.nlmsg_flags & NLM_F_EXCL or not msg.nlmsg_flags & NLM_F_REPLACE:
+        raise KernelError(EEXIST, "ipv6: address already assigned")
+    else:
+        _addr_modify(present, cfg)
+
+
+def _mind_optimism(dev: NetDevice, cfg: Ifa6Config) -> None:
+    idev = ipv6_find_idev(dev)
+    if not (idev.cnf["optimistic_dad"] or dev.net.ipv6.devconf_all["optimistic_dad"]):
+        cfg.ifa_flags &= ~IFA_F_OPTIMISTIC
+    if cfg.ifa_flags & IFA_F_NODAD and cfg.ifa_flags & IFA_F_OPTIMISTIC:
+        raise KernelError(EINVAL, "IFA_F_NODAD and IFA_F_OPTIMISTIC are mutually exclusive")
+
+
+def _addr_add(dev: NetDevice, cfg: Ifa6Config) -> None:
+    """Kernel: net/ipv6/addrconf.c, inet6_addr_add()."""
+    if cfg.plen > 128:
+        raise KernelError(EINVAL, "ipv6: Invalid prefix length")
+    if cfg.ifa_flags & IFA_F_MANAGETEMPADDR and cfg.plen != 64:
+        raise KernelError(EINVAL, 'ipv6: address with "mngtmpaddr" flag must have a prefix length of 64')
+    idev = addrconf_add_dev(dev)
+    _autojoin(dev, cfg)
+    _apply_lifetimes(cfg)
+    try:
+        ifp = ipv6_add_addr(idev, cfg)
+    except KernelError:
+        if cfg.ifa_flags & IFA_F_MCAUTOJOIN:
+            ipv6_dev_mc_dec(idev, cfg.pfx)
+        raise
+    if not cfg.ifa_flags & IFA_F_NOPREFIXROUTE:
+        addrconf_prefix_route(dev, ifp.addr, ifp.prefix_len, metric=ifp.rt_priority, expires=_expires(dev, cfg))
+    if not ifp.flags & (IFA_F_OPTIMISTIC | IFA_F_NODAD):
+        ipv6_ifa_notify(0, ifp)
+    addrconf_dad_start(ifp)
+    lifetime_changed(ifp)
+    addrconf_verify_rtnl(dev.net)
+
+
+def _autojoin(dev: NetDevice, cfg: Ifa6Config) -> None:
+    if not cfg.ifa_flags & IFA_F_MCAUTOJOIN:
+        return
+    if not ipv6_addr_is_multicast(cfg.pfx):
+        raise KernelError(EINVAL, "ipv6: Multicast auto join failed")
+    ipv6_dev_mc_inc(dev, cfg.pfx)
+
+
+def _addr_modify(ifp: Inet6Ifaddr, cfg: Ifa6Config) -> None:
+    """Kernel: net/ipv6/addrconf.c, inet6_addr_modify()."""
+    if cfg.ifa_flags & IFA_F_MANAGETEMPADDR and (ifp.flags & IFA_F_TEMPORARY or ifp.prefix_len != 64):
+        raise KernelError(EINVAL)
+    if not ifp.flags & IFA_F_TENTATIVE or ifp.flags & IFA_F_DADFAILED:
+        cfg.ifa_flags &= ~IFA_F_OPTIMISTIC
+    _apply_lifetimes(cfg)
+    new_peer = cfg.peer_pfx is not None and cfg.peer_pfx != ifp.peer_addr
+    if new_peer and ifp.peer_addr:
+        cleanup_prefix_route(ifp, ifp.peer_addr)
+    had_prefixroute = bool(ifp.flags & IFA_F_PERMANENT) and not ifp.flags & IFA_F_NOPREFIXROUTE
+    _overwrite(ifp, cfg, new_peer=new_peer)
+    if not ifp.flags & IFA_F_TENTATIVE:
+        ipv6_ifa_notify(0, ifp)
+    if not cfg.ifa_flags & IFA_F_NOPREFIXROUTE:
+        _renew_prefix_routes(ifp, cfg, had_prefixroute=had_prefixroute)
+    elif had_prefixroute:
+        check_cleanup_prefix_route(ifp)()
+    lifetime_changed(ifp)
+    addrconf_verify_rtnl(ifp.idev.dev.net)
+
+
+def _overwrite(ifp: Inet6Ifaddr, cfg: Ifa6Config, *, new_peer: bool) -> None:
+    ifp.flags = ifp.flags & ~_REPLACED | cfg.ifa_flags
+    ifp.tstamp = ifp.idev.dev.machine.timers.jiffies
+    ifp.valid_lft, ifp.prefered_lft = cfg.valid_lft, cfg.preferred_lft
+    ifp.ifa_proto = cfg.ifa_proto
+    ifp.rt_priority = cfg.rt_priority or ifp.rt_priority
+    if new_peer:
+        ifp.peer_addr = cfg.peer_pfx
+    prefix_join(ifp)
+
+
+def _renew_prefix_routes(ifp: Inet6Ifaddr, cfg: Ifa6Config, *, had_prefixroute: bool) -> None:
+    """The prefix route follows; one that is missing is made.  The same for the peer's."""
+    for addr in (ifp.addr, ifp.peer_addr):
+        if addr and not (had_prefixroute and _modify_prefix_route(ifp, addr, cfg)):
+            expires = _expires(ifp.idev.dev, cfg)
+            addrconf_prefix_route(ifp.idev.dev, addr, ifp.prefix_len, metric=ifp.rt_priority, expires=expires)
+
+
+def _modify_prefix_route(ifp: Inet6Ifaddr, addr: bytes, cfg: Ifa6Config) -> bool:
+    """Kernel: net/ipv6/addrconf.c, modify_prefix_route().  False if there is no such route."""
+    dev = ifp.idev.dev
+    rt = addrconf_get_prefix_route(dev, addr, ifp.prefix_len)
+    if rt is None:
+        return False
+    if rt.metric != (ifp.rt_priority or IP6_RT_PRIO_ADDRCONF):
+        ip6_del_rt(dev.net, rt)
+        expires = _expires(dev, cfg)
+        addrconf_prefix_route(dev, addr, ifp.prefix_len, metric=ifp.rt_priority, expires=expires)
+    elif cfg.valid_lft == INFINITY_LIFE_TIME:
+        fib6_clean_expires(rt)
+    else:
+        fib6_set_expires(rt, _absurd_expiry(dev, cfg))
+    return True
+
+
+def _absurd_expiry(dev: NetDevice, cfg: Ifa6Config) -> int:
+    """When a route expires that is changed in place: the kernel takes clock ticks for jiffies here."""
+    return dev.machine.timers.jiffies + cfg.valid_lft * HZ
+
+
+def inet6_rtm_deladdr(net: Net, msg: AddrMsg) -> None:
+    """Delete an IPv6 address, which the request must name with its prefix length.
+
+    Kernel: net/ipv6/addrconf.c, inet6_rtm_deladdr(), inet6_addr_del().
+
+    Raises:
+        KernelError: the kernel's errno and text, for the first thing that is wrong.
+    """
+    cfg = _wish(msg)
+    if cfg.plen > 128:
+        raise KernelError(EINVAL, "ipv6: Invalid prefix length")
+    dev = dev_get_by_index(net, msg.ifa_index)
+    if dev is None:
+        raise KernelError(ENODEV, "ipv6: Unable to find the interface")
+    if dev.ip6_ptr is None:
+        raise KernelError(ENXIO, "ipv6: IPv6 is disabled on this device")
+    ifp = dev.ip6_ptr.addr_hash.get(cfg.pfx)
+    if ifp is None or ifp.prefix_len != cfg.plen:
+        raise KernelError(EADDRNOTAVAIL, "ipv6: address not found")
+    ipv6_del_addr(ifp)
+    addrconf_verify_rtnl(net)
+    if ipv6_addr_is_multicast(cfg.pfx):
+        ipv6_dev_mc_dec(dev.ip6_ptr, cfg.pfx)
+
+
+# --- one door for all requests --------------------------------------------------------------------------------------------
+
+_M = TypeVar("_M", LinkMsg, AddrMsg)
+_AddrHandler: TypeAlias = Callable[[Net, AddrMsg], None]
+_LinkHandler: TypeAlias = Callable[[Net, LinkMsg], None]
+
+# One row per request on a link, whatever its family.
+RTNL_DOIT_LINK: Final[Mapping[int, _LinkHandler]] = {
+    RTM_NEWLINK: rtnl_newlink,
+    RTM_SETLINK: rtnl_setlink,
+    RTM_DELLINK: rtnl_dellink,
+}
+# One row per request on an address, by message type and family.
+RTNL_DOIT: Final[Mapping[tuple[int, int], _AddrHandler]] = {
+    (RTM_NEWADDR, AF_INET): inet_rtm_newaddr,
+    (RTM_DELADDR, AF_INET): inet_rtm_deladdr,
+    (RTM_NEWADDR, AF_INET6): inet6_rtm_newaddr,
+    (RTM_DELADDR, AF_INET6): inet6_rtm_deladdr,
+}
+
+
+def rtnetlink_rcv_msg(net: Net, msg: Message) -> None:
+    """Serve one request, under RTNL.
+
+    Kernel: net/core/rtnetlink.c, rtnetlink_rcv_msg().
+    Differs: a Sysctl, which is no rtnetlink message, is served by the same door.
+
+    Raises:
+        KernelError: the kernel's errno and text; EOPNOTSUPP for what nobody serves.
+    """
+    match msg:
+        case Sysctl():
+            sysctl_write(net, msg.name, msg.value)
+        case LinkMsg():
+            _serve(net, RTNL_DOIT_LINK.get(msg.nlmsg_type), msg)
+        case AddrMsg():
+            _serve(net, RTNL_DOIT.get((msg.nlmsg_type, msg.ifa_family)), msg)
+        case RouteMsg() | NetconfMsg():
+            raise KernelError(EOPNOTSUPP)
+
+
+def _serve(net: Net, handler: Callable[[Net, _M], None] | None, msg: _M) -> None:
+    if handler is None:
+        raise KernelError(EOPNOTSUPP)
+    with rtnl_lock(net.machine):
+        handler(net, msg)
+
+
+def rtnetlink_dump(net: Net) -> tuple[Message, ...]:
+    """All that a namespace holds: devices by index, IPv4 and IPv6 addresses, IPv6 groups, IPv6 routes.
+
+    Kernel: net/core/rtnetlink.c, rtnl_dump_ifinfo(), rtnl_dump_all() and the families' own.
+    """
+    devs = [net.dev_base_head[ifindex] for ifindex in sorted(net.dev_base_head)]
+    halves = [dev.ip6_ptr for dev in devs if dev.ip6_ptr is not None]
+    return (
+        *(rtmsg_ifinfo_build(RTM_NEWLINK, dev, 0) for dev in devs),
+        *(msg for dev in devs for msg in inet_dump_ifaddr(dev)),
+        *(inet6_fill_ifaddr(ifp) for idev in halves for ifp in idev.addr_list),
+        *(msg for idev in halves for msg in inet6_dump_ifmcaddr(idev)),
+        *fib6_dump(net),
+    )
+
+
+# --- rtnetlink's own ear ----------------------------------------------------------------------------------------------------
+
+# One row per event that is worth a link message, with the IFLA_EVENT it carries.
+IFLA_EVENT_ON: Final[Mapping[int, int | None]] = {
+    NETDEV_REBOOT: IFLA_EVENT_REBOOT,
+    NETDEV_CHANGEMTU: None,
+    NETDEV_CHANGEADDR: None,
+    NETDEV_CHANGENAME: None,
+    NETDEV_FEAT_CHANGE: IFLA_EVENT_FEATURES,
+    NETDEV_BONDING_FAILOVER: IFLA_EVENT_BONDING_FAILOVER,
+    NETDEV_POST_TYPE_CHANGE: None,
+    NETDEV_NOTIFY_PEERS: IFLA_EVENT_NOTIFY_PEERS,
+    NETDEV_CHANGEUPPER: None,
+    NETDEV_RESEND_IGMP: IFLA_EVENT_IGMP_RESEND,
+    NETDEV_CHANGEINFODATA: IFLA_EVENT_BONDING_OPTIONS,
+    NETDEV_CHANGELOWERSTATE: None,
+    NETDEV_CHANGE_TX_QUEUE_LEN: None,
+}
+
+
+def rtnetlink_event(event: int, info: NetdevNotifierInfo) -> int:
+    """Tell listeners of what the code that changed the device does not tell itself.
+
+    Kernel: net/core/rtnetlink.c, rtnetlink_event(), rtnl_get_event().
+    """
+    if event in IFLA_EVENT_ON:
+        rtmsg_ifinfo(RTM_NEWLINK, info.dev, 0, IFLA_EVENT_ON[event])
+    return NOTIFY_DONE
+
+
+def rtnetlink_init(machine: Machine) -> None:
+    """Subscribe rtnetlink to devices.
+
+    Kernel: net/core/rtnetlink.c, rtnetlink_init().
+    """
+    register_netdevice_notifier(machine, NotifierBlock(rtnetlink_event))

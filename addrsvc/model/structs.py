@@ -1,0 +1,554 @@
+"""The nouns: every struct that the model remembers, on one page, because the kernel's structs refer to one another.
+
+No behaviour lives here.  Packed addresses are bytes (16 for IPv6, 4 for IPv4); times are jiffies; lists whose order
+is behaviour are lists or dicts.  Fields carry the kernel's spelling.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, Protocol, TypeAlias
+
+from addrsvc.model.notifier import AtomicNotifierHead, BlockingNotifierHead, NotifierBlock, RawNotifierHead
+from addrsvc.model.timer import Timer, TimerBase
+from addrsvc.model.tracepoint import Trace
+from addrsvc.netlink.messages import Inet6LinkInfo, Message
+from addrsvc.uapi import (
+    IF_OPER_UNKNOWN,
+    INFINITY_LIFE_TIME,
+    NET_ADDR_PERM,
+    NET_NAME_ENUM,
+    RTN_UNICAST,
+)
+
+# --- what the model says --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RtnlNotify:
+    """An rtnetlink notification: sent to the listeners of namespace `net`."""
+
+    net: str
+    msg: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Printk:
+    """A line that the kernel would have printed.  `level` is "debug", "info", "warning", "err" or "emerg"."""
+
+    level: str
+    text: str
+
+
+Effect: TypeAlias = RtnlNotify | Printk
+
+
+# --- devices --------------------------------------------------------------------------------------------------
+
+
+class NetdevState(IntEnum):
+    """dev->reg_state: include/linux/netdevice.h."""
+
+    NETREG_UNINITIALIZED = 0
+    NETREG_REGISTERED = 1
+    NETREG_UNREGISTERING = 2
+    NETREG_UNREGISTERED = 3
+    NETREG_RELEASED = 4
+
+
+(
+    NETREG_UNINITIALIZED,
+    NETREG_REGISTERED,
+    NETREG_UNREGISTERING,
+    NETREG_UNREGISTERED,
+    NETREG_RELEASED,
+) = NetdevState
+
+
+@dataclass(frozen=True, slots=True)
+class NetDeviceOps:
+    """struct net_device_ops, the members that a model device can have.
+
+    Setters return nothing and refuse by KernelError.
+    """
+
+    ndo_init: "Callable[[NetDevice], None] | None" = None
+    ndo_uninit: "Callable[[NetDevice], None] | None" = None
+    ndo_open: "Callable[[NetDevice], None] | None" = None
+    ndo_stop: "Callable[[NetDevice], None] | None" = None
+    ndo_validate_addr: "Callable[[NetDevice], None] | None" = None
+    ndo_set_mac_address: "Callable[[NetDevice, bytes], None] | None" = None
+    ndo_change_mtu: "Callable[[NetDevice, int], None] | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class NetDevice:
+    """struct net_device."""
+
+    net: "Net"
+    name: str
+    name_assign_type: int = NET_NAME_ENUM
+    ifindex: int = 0
+    type: int = 0
+    flags: int = 0
+    gflags: int = 0
+    priv_flags: int = 0
+    mtu: int = 0
+    min_mtu: int = 0
+    max_mtu: int = 0
+    hard_header_len: int = 0
+    min_header_len: int = 0
+    addr_len: int = 0
+    dev_addr: bytes = b""
+    perm_addr: bytes = bytes(32)
+    broadcast: bytes = b""
+    addr_assign_type: int = NET_ADDR_PERM
+    tx_queue_len: int = 0
+    num_tx_queues: int = 1
+    num_rx_queues: int = 1
+    group: int = 0
+    ifalias: str | None = None
+    operstate: int = IF_OPER_UNKNOWN
+    link_mode: int = 0
+    promiscuity: int = 0
+    allmulti: int = 0
+    proto_down: bool = False
+    gso_max_size: int = 65536
+    gso_max_segs: int = 65535
+    gro_max_size: int = 65536
+    gso_ipv4_max_size: int = 65536
+    gro_ipv4_max_size: int = 65536
+    tso_max_size: int = 65536
+    tso_max_segs: int = 65535
+    lltx: bool = False
+    netns_immutable: bool = False
+    needs_free_netdev: bool = False
+    dismantle: bool = False
+    reg_state: NetdevState = NETREG_UNINITIALIZED
+    present: bool = False
+    """__LINK_STATE_PRESENT."""
+    running: bool = False
+    """__LINK_STATE_START."""
+    carrier: bool = True
+    """Not __LINK_STATE_NOCARRIER."""
+    qdisc: str = "noop"
+    """The queue's active discipline: "noop" while the device is down."""
+    qdisc_sleeping: str = "noop"
+    """The discipline that is shown, and that comes back when the device does."""
+    netdev_ops: NetDeviceOps = NetDeviceOps()
+    priv_destructor: "Callable[[NetDevice], None] | None" = None
+    ip_ptr: "InDevice | None" = None
+    ip6_ptr: "Inet6Dev | None" = None
+    fib6_linkdown_mark: int = 0
+    """Ours: routes over the device up to this serial carry RTNH_F_LINKDOWN."""
+    net_notifier_list: list[NotifierBlock] = field(default_factory=list)
+    notifier_info: "NetdevNotifierInfo" = field(init=False)
+    """The info of a call that says nothing but the device, made once because every event needs one."""
+    machine: "Machine" = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Tie the device to its machine."""
+        self.machine = self.net.machine
+        self.notifier_info = NetdevNotifierInfo(self)
+
+
+@dataclass(slots=True, eq=False)
+class NetdevNotifierInfo:
+    """struct netdev_notifier_info: what comes with every netdevice event."""
+
+    dev: NetDevice
+    extack: str | None = None
+    """A callback that vetoes may put the reason here."""
+
+
+@dataclass(slots=True, eq=False)
+class NetdevNotifierInfoExt(NetdevNotifierInfo):
+    """struct netdev_notifier_info_ext, of CHANGEMTU: the MTU from before the change."""
+
+    mtu: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class NetdevNotifierChangeInfo(NetdevNotifierInfo):
+    """struct netdev_notifier_change_info, of CHANGE: the flag bits that changed."""
+
+    flags_changed: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class NetdevNotifierPreChangeaddrInfo(NetdevNotifierInfo):
+    """struct netdev_notifier_pre_changeaddr_info: the hardware address to come."""
+
+    dev_addr: bytes = b""
+
+
+@dataclass(slots=True, eq=False)
+class NetdevNotifierChangeupperInfo(NetdevNotifierInfo):
+    """struct netdev_notifier_changeupper_info."""
+
+    upper_dev: NetDevice | None = None
+    master: bool = False
+    linking: bool = False
+
+
+# --- IPv4 -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class InIfaddr:
+    """struct in_ifaddr."""
+
+    ifa_local: bytes
+    ifa_address: bytes
+    ifa_prefixlen: int
+    ifa_scope: int
+    ifa_label: str
+    ifa_dev: "InDevice"
+    ifa_broadcast: bytes | None = None
+    ifa_flags: int = 0
+    ifa_proto: int = 0
+    ifa_rt_priority: int = 0
+    ifa_valid_lft: int = INFINITY_LIFE_TIME
+    ifa_preferred_lft: int = INFINITY_LIFE_TIME
+    ifa_cstamp: int = 0
+    ifa_tstamp: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class InDevice:
+    """struct in_device: a device's IPv4 half."""
+
+    dev: NetDevice
+    ifa_list: list[InIfaddr] = field(default_factory=list)
+    mc_list: dict[bytes, int] = field(default_factory=dict)
+    """Joined groups and their users."""
+    dead: bool = False
+    forwarding: int = 0
+    rp_filter: int = 0
+    mc_forwarding: int = 0
+    proxy_arp: int = 0
+    ignore_routes_with_linkdown: int = 0
+    bc_forwarding: int = 0
+    noxfrm: bool = False
+    nopolicy: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class FibAlias:
+    """One IPv4 route that an address brought (struct fib_alias and its fib_info)."""
+
+    type: int
+    table: int
+    dst: bytes
+    dst_len: int
+    prefsrc: bytes
+    scope: int
+    dev: NetDevice
+    priority: int = 0
+
+
+# --- IPv6 -------------------------------------------------------------------------------------------------------
+
+
+class Ipv6Devconf(dict[str, int]):
+    """struct ipv6_devconf: net.ipv6.conf.NAME.*, under the names of /proc."""
+
+    __slots__ = ("stable_secret",)
+
+    def __init__(self, values: Mapping[str, int], stable_secret: bytes | None = None) -> None:
+        """Copy `values`; a secret of None is one that was never set."""
+        super().__init__(values)
+        self.stable_secret = stable_secret
+
+
+class InetIfaddrState(IntEnum):
+    """ifp->state: include/net/if_inet6.h."""
+
+    INET6_IFADDR_STATE_PREDAD = 0
+    INET6_IFADDR_STATE_DAD = 1
+    INET6_IFADDR_STATE_POSTDAD = 2
+    INET6_IFADDR_STATE_ERRDAD = 3
+    INET6_IFADDR_STATE_DEAD = 4
+
+
+(
+    INET6_IFADDR_STATE_PREDAD,
+    INET6_IFADDR_STATE_DAD,
+    INET6_IFADDR_STATE_POSTDAD,
+    INET6_IFADDR_STATE_ERRDAD,
+    INET6_IFADDR_STATE_DEAD,
+) = InetIfaddrState
+
+
+@dataclass(slots=True, eq=False)
+class Inet6Ifaddr:
+    """struct inet6_ifaddr."""
+
+    addr: bytes
+    prefix_len: int
+    idev: "Inet6Dev"
+    flags: int
+    scope: int
+    peer_addr: bytes | None = None
+    rt_priority: int = 0
+    ifa_proto: int = 0
+    valid_lft: int = INFINITY_LIFE_TIME
+    prefered_lft: int = INFINITY_LIFE_TIME
+    cstamp: int = 0
+    tstamp: int = 0
+    state: InetIfaddrState = INET6_IFADDR_STATE_PREDAD
+    rt: "Fib6Info | None" = None
+    dad_work: Timer | None = None
+    dad_probes: int = 0
+    lifetime_serial: int = 0
+    """Ours: which entry of the queue of lifetimes is this address's."""
+
+
+@dataclass(slots=True, eq=False)
+class Ifmcaddr6:
+    """struct ifmcaddr6: a group that the device has joined."""
+
+    mca_addr: bytes
+    mca_users: int = 1
+    mca_cstamp: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Ifacaddr6:
+    """struct ifacaddr6: an anycast address of the device."""
+
+    aca_addr: bytes
+    aca_rt: "Fib6Info"
+    aca_users: int = 1
+    aca_cstamp: int = 0
+
+
+class AddrList:
+    """idev->addr_list: IPv6 addresses by falling scope class, newest first within one.
+
+    Kernel: include/net/if_inet6.h, inet6_dev.addr_list.  One insertion-ordered dict per class, so that adding,
+    finding and removing cost the same whatever the number of addresses.
+    """
+
+    __slots__ = ("_classes",)
+
+    def __init__(self) -> None:
+        """An empty list."""
+        self._classes: dict[int, dict[bytes, Inet6Ifaddr]] = {}
+
+    def link(self, ifp: Inet6Ifaddr, src_scope: int) -> None:
+        """Put an address in front of its scope class."""
+        if src_scope not in self._classes:
+            self._classes[src_scope] = {}
+            self._classes = dict(sorted(self._classes.items(), reverse=True))
+        self._classes[src_scope][ifp.addr] = ifp
+
+    def unlink(self, ifp: Inet6Ifaddr, src_scope: int) -> None:
+        """Take an address out."""
+        del self._classes[src_scope][ifp.addr]
+
+    def __iter__(self) -> Iterator[Inet6Ifaddr]:
+        """The addresses in the kernel's order; the list must not change meanwhile."""
+        for members in self._classes.values():
+            yield from reversed(members.values())
+
+    def __len__(self) -> int:
+        """How many addresses there are."""
+        return sum(map(len, self._classes.values()))
+
+
+@dataclass(slots=True, eq=False)
+class PrefixUsers:
+    """Ours: the addresses of one device that share a prefix, kept so that nobody has to search for them.
+
+    `holders` are those for whose sake the prefix route stays (permanent, or without a prefix route of their own);
+    `finite` are the others.  Both keep the order of joining.
+    """
+
+    holders: dict[bytes, Inet6Ifaddr] = field(default_factory=dict)
+    finite: dict[bytes, Inet6Ifaddr] = field(default_factory=dict)
+    expiries: list[tuple[int, bytes]] = field(default_factory=list)
+    """A heap of (-jiffies of expiry, address) over `finite`, with stale entries left in until they come up."""
+
+
+@dataclass(slots=True, eq=False)
+class Inet6Dev:
+    """struct inet6_dev: a device's IPv6 half."""
+
+    dev: NetDevice
+    cnf: Ipv6Devconf
+    if_flags: int = 0
+    dead: bool = False
+    sysctl_registered: bool = False
+    """/proc/sys/net/ipv6/conf/NAME is there."""
+    tstamp: int = 0
+    addr_list: AddrList = field(default_factory=AddrList)
+    addr_hash: dict[bytes, Inet6Ifaddr] = field(default_factory=dict)
+    """The device's part of net->ipv6.inet6_addr_lst."""
+    prefixes: dict[tuple[bytes, int], PrefixUsers] = field(default_factory=dict)
+    waiting: dict[Inet6Ifaddr, None] = field(default_factory=dict)
+    """Ours: addresses whose DAD waits for the device to be ready."""
+    mc_list: dict[bytes, Ifmcaddr6] = field(default_factory=dict)
+    """Newest last; the kernel's list is read from the end."""
+    ac_list: dict[bytes, Ifacaddr6] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Fib6Info:
+    """struct fib6_info: one IPv6 route.  A null entry (::/0, reject) belongs to no table."""
+
+    dst: bytes
+    dst_len: int
+    table: int
+    dev: NetDevice | None
+    metric: int = 0
+    fib6_type: int = RTN_UNICAST
+    fib6_flags: int = 0
+    protocol: int = 0
+    expires: int | None = None
+    """jiffies, or None for a route that stays."""
+    in_table: bool = False
+    """fib6_node is set."""
+    serial: int = 0
+    """Ours: counts insertions, so that a device can mark all its routes of a moment at once."""
+
+
+@dataclass(slots=True, eq=False)
+class Fib6Table:
+    """struct fib6_table: routes by (prefix, length), siblings by rising metric; and by device, for its going down."""
+
+    id: int
+    routes: dict[tuple[bytes, int], list[Fib6Info]] = field(default_factory=dict)
+    by_dev: dict[NetDevice, dict[Fib6Info, None]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class In6ValidatorInfo:
+    """struct in6_validator_info: an address that is about to be added."""
+
+    i6vi_addr: bytes
+    i6vi_dev: Inet6Dev
+    extack: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class InValidatorInfo:
+    """struct in_validator_info."""
+
+    ivi_addr: bytes
+    ivi_dev: InDevice
+    extack: str | None = None
+
+
+# --- namespaces and the machine ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class NetnsIpv6:
+    """struct netns_ipv6."""
+
+    devconf_all: Ipv6Devconf
+    devconf_dflt: Ipv6Devconf
+    fib6_tables: dict[int, Fib6Table]
+    skip_notify_on_dev_down: int = 0
+    addr_chk_work: Timer | None = None
+    lifetime_serial: int = 0
+    lifetimes: list[tuple[int, int, Inet6Ifaddr]] = field(default_factory=list)
+    """Ours: a heap of (jiffies of the next limit, serial, address), stale entries left in until they come up."""
+    fib6_null_entry: Fib6Info | None = None
+    fib6_serial: int = 0
+    nd_tbl: dict[NetDevice, dict[bytes, bytes]] = field(default_factory=dict)
+    """Neighbours: IPv6 address to hardware address."""
+
+
+@dataclass(slots=True, eq=False)
+class NetnsIpv4:
+    """struct netns_ipv4."""
+
+    fib: dict[tuple[int, bytes, int], list[FibAlias]] = field(default_factory=dict)
+    """By (table, prefix, length)."""
+
+
+@dataclass(slots=True, eq=False)
+class Net:
+    """struct net: a network namespace."""
+
+    machine: "Machine"
+    name: str
+    netdev_chain: RawNotifierHead = field(init=False)
+    dev_base_head: dict[int, NetDevice] = field(default_factory=dict)
+    """Devices in registration order, by ifindex."""
+    dev_name_head: dict[str, NetDevice] = field(default_factory=dict)
+    ifindex_cursor: int = 1
+    loopback_dev: NetDevice | None = None
+    ipv4: NetnsIpv4 = field(default_factory=NetnsIpv4)
+    ipv6: NetnsIpv6 = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Give the namespace its own, empty, notifier chain."""
+        self.netdev_chain = RawNotifierHead("netdev_chain (per namespace)", self.machine.trace)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PernetOperations:
+    """struct pernet_operations: what is set up and torn down with every namespace."""
+
+    name: str
+    init: Callable[[Net], None] | None = None
+    pre_exit: Callable[[Net], None] | None = None
+    exit: Callable[[Net], None] | None = None
+    exit_rtnl: Callable[[Net], None] | None = None
+
+
+AutoAddrs: TypeAlias = Callable[[NetDevice], None]
+
+
+class Chance(Protocol):
+    """Where every random decision of the model comes from; random.Random is one."""
+
+    def randrange(self, stop: int, /) -> int:
+        """A number from 0 up to, not including, `stop`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RtnlAfOps:
+    """struct rtnl_af_ops: what an address family says and takes in a link message."""
+
+    fill_link_af: Callable[[NetDevice], Inet6LinkInfo | None]
+    validate_link_af: Callable[[NetDevice, Inet6LinkInfo], None]
+    set_link_af: Callable[[NetDevice, Inet6LinkInfo], None]
+
+
+@dataclass(slots=True, eq=False)
+class Machine:
+    """Everything that one modelled kernel remembers."""
+
+    chance: Chance
+    trace: Trace
+    timers: TimerBase
+    rtnl_held: bool = False
+    effects: list[Effect] = field(default_factory=list)
+    net_namespace_list: list[Net] = field(default_factory=list)
+    pernet_subsys: list[PernetOperations] = field(default_factory=list)
+    pernet_device: list[PernetOperations] = field(default_factory=list)
+    dev_boot_phase: bool = True
+    rtnl_af_ops: dict[int, RtnlAfOps] = field(default_factory=dict)
+    auto_addrs_by_type: dict[int, AutoAddrs] = field(default_factory=dict)
+    """Device type handlers added by users; they win over addrconf.AUTO_ADDRS_BY_TYPE."""
+    netdev_chain: RawNotifierHead = field(init=False)
+    inetaddr_chain: BlockingNotifierHead = field(init=False)
+    inetaddr_validator_chain: BlockingNotifierHead = field(init=False)
+    inet6addr_chain: AtomicNotifierHead = field(init=False)
+    inet6addr_validator_chain: BlockingNotifierHead = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the chains."""
+        self.netdev_chain = RawNotifierHead("netdev_chain", self.trace)
+        self.inetaddr_chain = BlockingNotifierHead("inetaddr_chain", self.trace)
+        self.inetaddr_validator_chain = BlockingNotifierHead("inetaddr_validator_chain", self.trace)
+        self.inet6addr_chain = AtomicNotifierHead("inet6addr_chain", self.trace)
+        self.inet6addr_validator_chain = BlockingNotifierHead("inet6addr_validator_chain", self.trace)
+
+
+ADDRCONF_NOTIFY_PRIORITY: Final = 0
+"""Kernel: include/net/addrconf.h."""

@@ -1,0 +1,120 @@
+"""kernel/time/timer.c and the work queues, as far as order goes: what is due runs by expiry, then by order of arming.
+
+Time is a whole number of jiffies that someone hands in; nothing here looks at a clock.
+"""
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Final
+
+__all__ = [
+    "HZ", "INITIAL_JIFFIES", "USER_HZ", "Timer", "TimerBase", "cstamp_delta", "del_timer", "jiffies_to_clock_t", "mod_timer", "next_expiry",
+    "round_jiffies_up", "run_timers",
+]  # fmt: skip
+
+HZ: Final = 250
+"""Jiffies in a second."""
+INITIAL_JIFFIES: Final = (1 << 32) - 300 * HZ
+"""Jiffies at boot: five minutes before 32 bits overflow."""
+USER_HZ: Final = 100
+"""Clock ticks in a second, as user space is told of them."""
+
+
+class Timer:
+    """struct timer_list, or a delayed work: a function and when to call it.  `armed` is its place, or None."""
+
+    __slots__ = ("armed", "function")
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        """A timer that is not armed."""
+        self.function = function
+        self.armed: tuple[int, int] | None = None
+
+
+class TimerBase:
+    """struct timer_base: the armed timers of one machine, and its jiffies."""
+
+    __slots__ = ("_heap", "_serial", "jiffies")
+
+    def __init__(self, jiffies: int = INITIAL_JIFFIES) -> None:
+        """Start the clock at `jiffies`."""
+        self.jiffies = jiffies
+        self._serial = 0
+        self._heap: list[tuple[int, int, Timer]] = []
+
+    def push(self, timer: Timer, expires: int) -> None:
+        """Arm `timer`, whose earlier place, if any, becomes stale."""
+        self._serial += 1
+        timer.armed = (expires, self._serial)
+        heappush(self._heap, (expires, self._serial, timer))
+
+    def peek(self) -> Timer | None:
+        """The next armed timer."""
+        heap = self._heap
+        while heap:
+            expires, serial, timer = heap[0]
+            if timer.armed == (expires, serial):
+                return timer
+            heappop(heap)
+        return None
+
+
+def mod_timer(base: TimerBase, timer: Timer, expires: int) -> None:
+    """Arm a timer, or move one that is armed.
+
+    Kernel: kernel/time/timer.c, mod_timer(); kernel/workqueue.c, mod_delayed_work().
+    """
+    base.push(timer, expires)
+
+
+def del_timer(timer: Timer) -> bool:
+    """Disarm a timer.  True if it was armed.
+
+    Kernel: kernel/time/timer.c, timer_delete(); kernel/workqueue.c, cancel_delayed_work().
+    """
+    was_armed = timer.armed is not None
+    timer.armed = None
+    return was_armed
+
+
+def next_expiry(base: TimerBase) -> int | None:
+    """The jiffies at which something is due next, or None.  Ours."""
+    timer = base.peek()
+    return timer.armed[0] if timer is not None and timer.armed else None
+
+
+def run_timers(base: TimerBase, now: int) -> None:
+    """Let time pass until `now`, running each timer at its own time.  Time never goes back.
+
+    Kernel: kernel/time/timer.c, __run_timers().
+    """
+    while (timer := base.peek()) is not None and timer.armed is not None and timer.armed[0] <= now:
+        base.jiffies = max(base.jiffies, timer.armed[0])
+        timer.armed = None
+        timer.function()
+    base.jiffies = max(base.jiffies, now)
+
+
+def jiffies_to_clock_t(jiffies: int) -> int:
+    """Jiffies as 1/100 s.
+
+    Kernel: kernel/time/time.c, jiffies_to_clock_t().
+    """
+    return jiffies * USER_HZ // HZ
+
+
+def cstamp_delta(jiffies: int) -> int:
+    """A point in time as 1/100 s since boot.
+
+    Kernel: include/net/addrconf.h, cstamp_delta().
+    """
+    return jiffies_to_clock_t(jiffies - INITIAL_JIFFIES)
+
+
+def round_jiffies_up(jiffies: int) -> int:
+    """The next whole second, so that timers of one second run together.
+
+    Kernel: kernel/time/timer.c, round_jiffies_up().
+    Differs: no per-CPU skew.
+    """
+    return -(-jiffies // HZ) * HZ
