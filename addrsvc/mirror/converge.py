@@ -50,7 +50,8 @@ def converge(
     """
     sent: list[Step] = []
     refused: dict[Message, Divergence] = {}
-    for rounds in range(max_rounds + 1):
+    rounds = 0
+    while True:
         now = plan(desired() if callable(desired) else desired, settle(kernel), baseline=baseline, refused=refused)
         if not now.steps or rounds == max_rounds:
             break
@@ -59,6 +60,7 @@ def converge(
                 refused[step.message] = refusal
             else:
                 sent.append(step)
+        rounds += 1
     left = (Divergence(f"after {max_rounds} rounds still: {step.why}", step.message) for step in now.steps)
     return Outcome(rounds, tuple(sent), (*now.divergences, *refused.values(), *left))
 

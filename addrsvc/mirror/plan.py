@@ -122,21 +122,27 @@ def plan(desired: Dump, observed: Dump, *, baseline: Dump = (), refused: Contain
 
 
 def adopt(observed: Dump, model: Dump) -> tuple[Message, ...]:
-    """The requests by which the model's namespace takes over what is the host's own, so that it never resets it.
+    """The requests by which the model's namespace takes over what the kernel's has, so that it never resets it.
 
-    Those are the properties of the devices that both have: MTU, names, hardware addresses, queue length, group, alias,
-    flags, addr_gen_mode, disable_ipv6 and, last, being up.  Operational state and keep_addr_on_down are not among
-    them: the one is an effect, the other not in a dump.  Addresses are not taken over: foreign ones are never touched.
-    The model's dump after these requests is the `baseline` for `plan`.
+    Those are the properties of the devices that both have (MTU, names, hardware addresses, queue length, group, alias,
+    flags, addr_gen_mode, disable_ipv6 and, last, being up), and then the addresses that carry our mark: what an
+    earlier service gave outlives it.  Operational state and keep_addr_on_down are not taken over: the one is an
+    effect, the other not in a dump.  Neither are foreign addresses, which are never touched.  The model's dump after
+    these requests is the `baseline` for `plan`.
 
     Args:
         observed: a dump of the kernel's namespace.
         model: a dump of the model's namespace.
     """
-    hosts = _links(observed)
-    return tuple(
-        message for key, link in _links(model).items() if key in hosts for _, message in _changes(hosts[key], link)
-    )
+    devices = list(_devices(model, observed, ()))
+    links = (message for device in devices for _, message in _changes(device.seen, device.wanted))
+    return (*links, *(message for device in devices for message in _inherited(device)))
+
+
+def _inherited(device: "_Device") -> Iterator[AddrMsg]:
+    for there in _in_order_of_adding(device.seen_addresses.values()):
+        if there.proto == IFAPROT_ADDRSVC and _key(there) not in device.wanted_addresses:
+            yield _marked(there, device.wanted.ifi_index)
 
 
 # --- devices ------------------------------------------------------------------------------------------------------

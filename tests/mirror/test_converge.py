@@ -193,6 +193,20 @@ def test_a_model_that_took_over_the_hosts_properties_resets_none_of_them(kernel:
     assert plan(model.dump(), settle(kernel), baseline=model.dump()).steps == ()
 
 
+def test_what_an_earlier_service_gave_outlives_it(kernel: Kernel) -> None:
+    first = brought_up()
+    first.addr_add("2001:db8::1/128", dev="lo")
+    first.addr_add("2001:db8::2/64", dev="lo", valid_lft=600, preferred_lft=300)
+    converge(first.dump(), kernel)
+
+    second = Linux().init_net
+    for request in adopt(settle(kernel), second.dump()):
+        second.request(request)
+
+    assert converge(second.dump(), kernel) == Outcome(0, (), ())
+    assert [a.address for a in addresses(second)] == [a.address for a in addresses(kernel)]
+
+
 def test_a_device_without_ipv6_is_told_and_left_without(kernel: Kernel) -> None:
     kernel.request(Sysctl("net.ipv6.conf.lo.disable_ipv6", "1"))
 
@@ -318,7 +332,5 @@ def test_law_addresses_without_our_mark_survive(
 
     converge(model.dump(), kernel)
 
-    there = [a for a in addresses(kernel)]
-    assert [
-        a for a in foreign if (a.address, a.flags, a.proto) not in [(b.address, b.flags, b.proto) for b in there]
-    ] == []
+    there = [(a.address, a.flags, a.proto) for a in addresses(kernel)]
+    assert [a for a in foreign if (a.address, a.flags, a.proto) not in there] == []

@@ -348,6 +348,18 @@ def test_a_model_adopts_being_up_last() -> None:
     )
 
 
+def test_a_model_adopts_the_addresses_that_are_ours_and_no_other() -> None:
+    ours = address("2001:db8::1/128", flags=OURS, proto=IFAPROT_ADDRSVC)
+    dump = (*BROUGHT_UP, address("2001:db8::2/128"), ours)
+
+    (request,) = adopt(dump, BROUGHT_UP)
+
+    assert request == AddrMsg(
+        nlmsg_flags=ADD, ifa_flags=IFA_F_NODAD, ifa_index=1, address=ours.address, flags=OURS, proto=IFAPROT_ADDRSVC
+    )
+    assert adopt(dump, (*BROUGHT_UP, ours)) == ()
+
+
 def test_a_model_never_taken_down_takes_nothing_down() -> None:
     told = plan((lo(up=False),), BROUGHT_UP)
 
