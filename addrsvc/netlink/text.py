@@ -38,6 +38,7 @@ from addrsvc.uapi import (
     RT_TABLE_MAIN,
     RT_TABLE_NAMES,
     RTN_NAMES,
+    RTM_NEWADDR,
     RTN_UNICAST,
     RTNH_F_DEAD,
     RTNH_F_LINKDOWN,
@@ -126,7 +127,8 @@ def link_show_json(dump: Iterable[Message], *, details: bool = False) -> list[Js
 def addr_show_json(dump: Sequence[Message], *, details: bool = False) -> list[Json]:
     """The devices of a dump with their addresses, as ``ip -j addr show`` prints them."""
     links = link_show_json(dump, details=details)
-    return [_without(link, _ONLY_LINK) | {"addr_info": _addr_info(dump, link["ifindex"])} for link in links]
+    hidden = _ONLY_LINK if details else (*_ONLY_LINK, "ifalias")
+    return [_without(link, hidden) | {"addr_info": _addr_info(dump, link["ifindex"])} for link in links]
 
 
 def link_show(links: Iterable[Json]) -> str:
@@ -288,7 +290,8 @@ def _addr_proto(proto: int | None) -> str | None:
 
 
 def _addr_info(dump: Iterable[Message], ifindex: object) -> list[Json]:
-    return [_addr(msg) for msg in dump if isinstance(msg, AddrMsg) and msg.ifa_index == ifindex]
+    addresses = (msg for msg in dump if isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_NEWADDR)
+    return [_addr(msg) for msg in addresses if msg.ifa_index == ifindex]
 
 
 def _route(msg: RouteMsg, names: Mapping[int, str]) -> Json:

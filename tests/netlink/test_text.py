@@ -1,11 +1,20 @@
 """Messages read as ip(8) prints them; the expected lines are iproute2's own, except where a test says otherwise."""
 
+import json
+import os
+import re
+import shutil
 import socket
+import subprocess
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from addrsvc.mirror.kernel import Kernel
+from addrsvc.mirror.netns import NetNs
+from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import (
     AddrMsg,
     IfaCacheinfo,
@@ -288,3 +297,67 @@ def test_an_ipv6_address_is_written_as_the_c_library_writes_it(packed: bytes) ->
 @given(st.binary(min_size=4, max_size=4))
 def test_an_ipv4_address_is_written_as_the_c_library_writes_it(packed: bytes) -> None:
     assert inet_ntop(packed) == socket.inet_ntop(socket.AF_INET, packed)
+
+
+# --- beside the real ip(8) --------------------------------------------------------------------------------------------
+
+SCENE = """
+ip link set lo up alias "some words" txqueuelen 77
+ip addr add 10.0.0.1/24 brd + dev lo label lo:1
+ip addr add 2001:db8::1/64 dev lo nodad metric 77
+ip addr add 2001:db8::9 peer 2001:db8::a dev lo
+ip addr add fe80::5/64 dev lo valid_lft 100000 preferred_lft 50000
+ip addr add 2001:db8:1::1/128 dev lo preferred_lft 0 noprefixroute home
+ip link set lo arp off promisc on group 5
+"""
+
+
+@pytest.fixture
+def scene(netns: NetNs, rtnl: RtnlKernel) -> tuple[Kernel, Callable[..., str]]:
+    """A namespace in which a little of everything is set up, and ip(8) inside it."""
+    if shutil.which("ip") is None:
+        pytest.skip("there is no ip(8)")
+    inside = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{netns.fileno()}"]
+
+    def run(*words: str) -> str:
+        return subprocess.run([*inside, *words], capture_output=True, text=True, check=True).stdout
+
+    run("sh", "-ec", SCENE)
+    return rtnl, run
+
+
+def as_old(text: str) -> str:
+    """Our text as an ip(8) prints it that does not know IFA_PROTO yet, with the same spaces."""
+    text = re.sub(r" +$", "", re.sub(r"(inet6?.*) proto \S+", r"\1", text), flags=re.MULTILINE)
+    return re.sub(r"(\S)  +", r"\1 ", text)
+
+
+def test_addr_show_prints_what_ip_prints(scene: tuple[Kernel, Callable[..., str]]) -> None:
+    kernel, ip = scene
+
+    assert as_old(addr_show(addr_show_json(kernel.dump()))) == as_old(ip("ip", "addr", "show"))
+
+
+def test_link_show_prints_what_ip_prints(scene: tuple[Kernel, Callable[..., str]]) -> None:
+    kernel, ip = scene
+
+    assert as_old(link_show(link_show_json(kernel.dump()))) == as_old(ip("ip", "link", "show"))
+
+
+def test_the_json_of_addresses_is_what_ip_prints(scene: tuple[Kernel, Callable[..., str]]) -> None:
+    kernel, ip = scene
+    ours = addr_show_json(kernel.dump())
+    theirs = json.loads(ip("ip", "-j", "addr", "show"))
+
+    for link in (*ours, *theirs):
+        link["addr_info"] = [{k: v for k, v in info.items() if k != "protocol"} for info in link["addr_info"]]
+    assert ours == theirs
+
+
+def test_routes_read_as_ip_prints_them(scene: tuple[Kernel, Callable[..., str]]) -> None:
+    kernel, ip = scene
+    ours = sorted(line(msg, {1: "lo"}) for msg in kernel.dump() if isinstance(msg, RouteMsg))
+
+    assert re.sub("expires .*sec", "", "\n".join(ours)) == re.sub(
+        "expires .*sec", "", "\n".join(sorted(as_old(ip("ip", "-6", "route", "show", "table", "all")).splitlines()))
+    )

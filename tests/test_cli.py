@@ -1,0 +1,339 @@
+"""The command line, as a user types it: every test runs the command in a process of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from addrsvc.cli import main
+
+ADDRSVC = [sys.executable, "-m", "addrsvc"]
+LO_UP = (
+    "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000\n"
+    "    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n"
+    "    inet 127.0.0.1/8 scope host lo\n"
+    "       valid_lft forever preferred_lft forever\n"
+    "    inet6 ::1/128 scope host proto kernel_lo\n"
+    "       valid_lft forever preferred_lft forever\n"
+)
+
+
+def run(*words: str, control: Path | None = None, **env: str) -> "subprocess.CompletedProcess[str]":
+    where = ["--control", str(control)] if control else []
+    return subprocess.run(
+        [*ADDRSVC, *words, *where], capture_output=True, text=True, check=False, env={**os.environ, **env}, timeout=60
+    )
+
+
+class Background:
+    """An `addrsvc run` of its own, and the words to talk to it."""
+
+    def __init__(self, control: Path, *words: str) -> None:
+        self.control = control
+        self.process = subprocess.Popen(
+            [*ADDRSVC, "run", "--control", str(control), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said: list[str] = []
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            if line.startswith(("control: ", '{"kind":"control"')):
+                break
+        else:
+            pytest.fail("".join(self.process.stderr or ()))
+
+    def __call__(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return run(*words, control=self.control)
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[str, str, int]:
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=30)
+        return out, err, self.process.returncode
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Background]:
+    background = Background(tmp_path / "control")
+    yield background
+    background.end(signal.SIGKILL)
+
+
+# --- run ------------------------------------------------------------------------------------------------------------
+
+
+def test_run_once_ends_with_the_loopback_address_on_lo() -> None:
+    done = run("run", "--once")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(f"\ninit_net:\n{LO_UP}")
+
+
+def test_run_once_shows_netdev_up_passing_the_chain_in_the_kernels_order() -> None:
+    story = run("run", "--once").stdout
+
+    _, _, passing = story.partition("init_net: NETDEV_UP  lo\n")
+    order = re.findall(r"^  (\w+)(  \(priority (-?\d+)\))?$", passing, re.MULTILINE)
+    assert [(name, priority) for name, _, priority in order][:6] == [
+        ("rtnetlink_event", ""),
+        ("inetdev_event", ""),
+        ("fib_netdev_event", ""),
+        ("addrconf_notify", ""),
+        ("ndisc_netdev_event", "-5"),
+        ("ip6_route_dev_notify", "-10"),
+    ]
+
+
+def test_run_once_as_json_is_one_object_a_line() -> None:
+    lines = [json.loads(line) for line in run("run", "--once", "--json").stdout.splitlines()]
+
+    assert any(line["kind"] == "event" and line["data"]["event"] == "NETDEV_UP" for line in lines)
+    assert lines[-1]["kind"] == "addresses"
+    assert lines[-1]["links"][0]["addr_info"][-1]["local"] == "::1"
+
+
+def test_the_same_run_gives_the_same_output() -> None:
+    assert run("run", "--once").stdout == run("run", "--once").stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--once"], ["addr", "show", "--once"], ["inject", "--help"]])
+def test_a_fresh_model_needs_neither_an_event_loop_nor_a_running_kernel(words: list[str]) -> None:
+    probe = (
+        "import sys; from addrsvc.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe, *words], capture_output=True, text=True, check=True)
+
+    loaded = set(done.stderr.split())
+    assert "addrsvc" in loaded
+    assert not loaded & {"asyncio", "pyroute2", "structlog", "asyncvarlink"}
+
+
+def test_the_version_needs_nothing_at_all() -> None:
+    probe = "import sys; from addrsvc.__main__ import main; main(); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", probe, "--version"], capture_output=True, text=True, check=True)
+
+    assert re.fullmatch(r"addrsvc \d+\.\S+\n", done.stdout)
+    assert not {"argparse", "dataclasses", "enum", "addrsvc.cli"} & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_serves_until_a_signal_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+    background = Background(tmp_path / "control")
+    assert background("status").returncode == 0
+
+    out, err, code = background.end(number)
+    assert (out, err, code) == ("", "", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_place_of_its_own_run_makes_a_private_one_and_says_where(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root has /run/addrsvc")
+    with subprocess.Popen(
+        [*ADDRSVC, "run"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**{k: v for k, v in os.environ.items() if k != "XDG_RUNTIME_DIR"}, "TMPDIR": str(tmp_path)},
+    ) as process:
+        assert process.stdout is not None
+        (path,) = (Path(line.split()[1]) for line in process.stdout if line.startswith("control: "))
+        process.send_signal(signal.SIGTERM)
+
+    assert path.parent.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_service_is_refused_and_the_first_lives_on(service: Background) -> None:
+    second = run("run", control=service.control)
+
+    assert second.returncode == 1
+    assert "a service is running already" in second.stderr
+    assert service("status").returncode == 0
+
+
+def test_the_socket_of_a_killed_service_is_taken_over(tmp_path: Path) -> None:
+    Background(tmp_path / "control").end(signal.SIGKILL)
+    assert (tmp_path / "control").is_socket()
+
+    background = Background(tmp_path / "control")
+    assert background("status").returncode == 0
+    background.end()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_has_gone_ends_it_quietly() -> None:
+    script = f"set -o pipefail; {' '.join(ADDRSVC)} run --once | head -n 1"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_service_ends_when_nobody_reads_its_story_any_more(tmp_path: Path) -> None:
+    background = Background(tmp_path / "control")
+    assert background.process.stdout is not None
+    background.process.stdout.close()
+    background("link", "set", "lo", "down")
+
+    assert background.process.wait(30) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- talk to a running service ---------------------------------------------------------------------------------------
+
+
+def test_addr_show_prints_what_ip_prints(service: Background) -> None:
+    assert service("addr", "show", "dev", "lo").stdout == LO_UP
+
+
+def test_link_set_changes_the_device(service: Background) -> None:
+    assert service("link", "set", "dev", "lo", "mtu", "1400", "txqlen", "5").returncode == 0
+
+    assert " mtu 1400 " in service("link").stdout
+    assert json.loads(service("link", "show", "lo", "--json").stdout)[0]["txqlen"] == 5
+
+
+def test_addr_add_and_del_change_the_addresses(service: Background) -> None:
+    assert service("addr", "add", "2001:db8::1/64", "dev", "lo", "nodad").returncode == 0
+    assert "inet6 2001:db8::1/64 scope global nodad" in service("addr", "-6").stdout
+    assert service("addr", "del", "2001:db8::1/64", "dev", "lo").returncode == 0
+    assert "2001:db8" not in service("addr").stdout
+
+
+def test_a_refusal_is_worded_as_ip_words_it_and_ends_with_2(service: Background) -> None:
+    done = service("addr", "add", "::1/128", "dev", "lo")
+    assert (done.returncode, done.stderr) == (2, "Error: ipv6: address already assigned.\n")
+
+    done = service("addr", "add", "127.0.0.1/8", "dev", "lo")
+    assert (done.returncode, done.stderr) == (2, "Error: ipv4: Address already assigned.\n")
+
+    done = service("link", "set", "lo", "name", "lo/1")
+    assert (done.returncode, done.stderr) == (2, "RTNETLINK answers: Invalid argument\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["link", "set", "l0", "up"], "(did you mean lo?)"),
+        (["addr", "show", "dev", "l0"], 'Device "l0" does not exist.'),
+        (["inject", "NETDEV_PU", "lo"], "NETDEV_PU"),
+        (["inject", "NETDEV_UP", "l0"], "l0"),
+        (["inject", "NETDEV_CHANGEMTU", "lo", "mtu=big"], "mtu"),
+        (["inject", "NETDEV_UP", "lo", "mtu"], "'mtu' is not KEY=VALUE"),
+        (["link", "--net", "ini_net"], "did you mean init_net?"),
+        (["addr", "add", "2001:db8::g", "dev", "lo"], "2001:db8::g"),
+        (["plan", "--netns", "nowhere"], "not mirrored"),
+    ],
+)
+def test_a_request_that_is_none_ends_with_1(service: Background, words: list[str], text: str) -> None:
+    done = service(*words)
+
+    assert done.returncode == 1
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_inject_calls_the_chain_of_the_running_service(service: Background) -> None:
+    assert service("inject", "NETDEV_CHANGEMTU", "lo", "mtu=1500").returncode == 0
+
+    assert "NETDEV_CHANGEMTU  lo  (mtu was 1500)" in service("events").stdout
+    assert " mtu 65536 " in service("link").stdout
+
+
+def test_events_follow_tells_what_happens_until_interrupted(service: Background) -> None:
+    with subprocess.Popen(
+        [*ADDRSVC, "events", "--follow", "--control", str(service.control)], stdout=subprocess.PIPE, text=True
+    ) as following:
+        assert following.stdout is not None
+        assert any("NETDEV_UP  lo" in line for line in following.stdout)
+        service("link", "set", "lo", "down")
+        assert any("RTM_DELADDR" in line for line in following.stdout)
+        following.send_signal(signal.SIGINT)
+        assert following.wait(30) == 0
+
+
+def test_events_follow_ends_with_the_service(service: Background) -> None:
+    with subprocess.Popen(
+        [*ADDRSVC, "events", "--follow", "--control", str(service.control)], stdout=subprocess.PIPE, text=True
+    ) as following:
+        assert following.stdout is not None
+        assert any("NETDEV_UP  lo" in line for line in following.stdout)
+        service.end()
+        following.stdout.read()
+        assert following.wait(30) == 0
+
+
+def test_status_tells_who_runs(service: Background) -> None:
+    status = json.loads(service("status", "--json").stdout)
+
+    assert status["pid"] == service.process.pid
+    assert status["nets"] == [{"net": "init_net", "devices": 1, "addresses": 2}]
+    assert f"pid: {service.process.pid}" in service("status").stdout
+
+
+def test_without_a_service_the_error_says_what_to_do(tmp_path: Path) -> None:
+    done = run("status", control=tmp_path / "control")
+
+    assert done.returncode == 1
+    assert "no service is running at" in done.stderr
+    assert "--once" in done.stderr
+
+
+# --- a fresh model ---------------------------------------------------------------------------------------------------
+
+
+def test_once_asks_a_fresh_model() -> None:
+    assert run("addr", "show", "dev", "lo", "--once").stdout == LO_UP
+
+
+def test_once_tells_what_a_change_sets_off() -> None:
+    story = run("link", "set", "lo", "mtu", "1200", "--once").stdout
+
+    assert "NETDEV_CHANGEMTU  lo" in story
+    assert "RTM_DELADDR  Deleted 1: lo    inet6 ::1/128 scope host proto kernel_lo" in story
+    assert "NETDEV_UP" not in story
+
+
+def test_once_injects_into_a_fresh_model() -> None:
+    assert "NETDEV_DOWN  lo" in run("inject", "DOWN", "lo", "--once").stdout
+
+
+# --- the parser ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", [["run"], ["status"], ["events"], ["inject"], ["link"], ["addr"], ["plan"], ["net-add"]], ids=" ".join
+)
+def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--help"])
+
+    assert caught.value.code == 0
+    assert "exit codes: 0 done" in capsys.readouterr().out
+
+
+def test_the_help_of_inject_tells_it_from_an_operation(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["inject", "--help"])
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Injecting only calls the chain" in text
+    assert "XDP_FEAT_CHANGE" in text
+
+
+def test_a_wrong_word_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["rnu"])
+
+    assert caught.value.code == 1
+    assert "invalid choice" in capsys.readouterr().err
