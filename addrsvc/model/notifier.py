@@ -99,23 +99,32 @@ class NotifierHead:
         name: what traces call it.
         trace: where its walks are recorded.
         head: the first block, or None.
-        blocks, calls: the blocks and their callbacks once more, flat; a new list after each change.
+        blocks, functions: the blocks and their callbacks once more, flat; new ones after each change.
+        calls: what a walk calls in turn: the functions, or in their place one that walks over them and records it.
         usual: what the last whole walk returned.  A return value that is this very object does not stop the walk, which
             is quicker to see than a bit.
     """
 
-    __slots__ = ("blocks", "calls", "head", "name", "trace", "usual")
+    __slots__ = ("__weakref__", "blocks", "calls", "functions", "head", "name", "trace", "usual")
 
     def __init__(self, name: str = "", trace: Trace | None = None) -> None:
         self.name: Final = name
-        self.trace = trace or Trace()
+        self.trace: Final = trace or Trace()
+        self.trace.chains.add(self)
         self.head: NotifierBlock | None = None
         self.blocks: tuple[NotifierBlock, ...] = ()
+        self.functions: list[NotifierFn] = []
         self.calls: list[NotifierFn] = []
         self.usual: int | None = NOTIFY_DONE
 
     def __iter__(self) -> Iterator[NotifierBlock]:
         return iter(self.blocks)
+
+    def retrace(self) -> None:
+        """Let the walks that begin from now on be recorded, or not, as the trace wants it.  Ours."""
+        self.calls = [_traced_walk(self)] if self.trace.on and self.blocks else self.functions
+        if self.blocks and self.blocks[-1].next:  # a circle has no end, hence no flat list
+            self.calls = [lambda val, v: notifier_call_chain(self, val, v)[0]]
 
 
 class RawNotifierHead(NotifierHead):
@@ -193,8 +202,6 @@ def notifier_call_chain_all(nh: NotifierHead, val: int, v: object) -> int:
     Returns:
         What the last block called returned, NOTIFY_DONE if there was none.
     """
-    if nh.trace.on:
-        return _call_chain_traced(nh, val, v)
     ret: int | None = NOTIFY_DONE
     usual = nh.usual
     try:
@@ -217,6 +224,8 @@ def notifier_call_chain(nh: NotifierHead, val: int, v: object, nr_to_call: int =
     Returns:
         What the last block called returned, and how many were called, the stopping one included.
     """
+    if nh.head is None:
+        return NOTIFY_DONE, 0
     nh.trace.record((nh, val, v, ()))
     return _call_linked(nh, nh.head, NOTIFY_DONE, val, v, nr_to_call)
 
@@ -287,16 +296,15 @@ def _remove(nh: NotifierHead, before: NotifierBlock | None, n: NotifierBlock) ->
 
 def _link(nh: NotifierHead, before: NotifierBlock | None, n: NotifierBlock | None) -> None:
     """Let `n` follow `before`, and flatten the chain anew; walks over the old list leave it at their next step."""
-    old_blocks, old_calls = nh.blocks, nh.calls
+    old_blocks, old_functions = nh.blocks, nh.functions
     if before:
         before.next = n
     else:
         nh.head = n
     nh.blocks = tuple(_linked(nh))
-    nh.calls = [nb.notifier_call for nb in nh.blocks]
-    if nh.blocks and nh.blocks[-1].next:  # a circle has no end and no flat list
-        nh.blocks, nh.calls = (), [_way_out(nh.head)]
-    old_calls[:] = map(_way_out, (*old_blocks, None))
+    nh.functions = [nb.notifier_call for nb in nh.blocks]
+    nh.retrace()
+    old_functions[:] = map(_way_out, (*old_blocks, None))
 
 
 def _linked(nh: NotifierHead) -> Iterator[NotifierBlock]:
@@ -323,25 +331,29 @@ def _way_out(rest: NotifierBlock | None) -> Callable[[int, object], NoReturn]:
     return leave
 
 
-def _call_chain_traced(nh: NotifierHead, val: int, v: object) -> int:
+def _traced_walk(nh: NotifierHead) -> NotifierFn:
     append = nh.trace.ring.append
-    append((nh, val, v, nh.blocks))
-    ret: int | None = NOTIFY_DONE
-    usual = nh.usual
-    try:
-        for call in nh.calls:
-            append(ret := call(val, v))
-            if ret is not usual and ret and ret & NOTIFY_STOP_MASK:
-                break
-    except _ChainMoved as moved:
-        rest = moved.rest
-    except BaseException:
-        append(CHAIN_RAISED)
-        raise
-    else:
-        append(CHAIN_LEFT)
-        return ret or NOTIFY_DONE
-    return _call_linked(nh, rest, ret, val, v)[0]
+
+    def walk(val: int, v: object) -> int:
+        append((nh, val, v, nh.blocks))
+        ret: int | None = NOTIFY_DONE
+        usual = nh.usual
+        try:
+            for call in nh.functions:
+                append(ret := call(val, v))
+                if ret is not usual and ret and ret & NOTIFY_STOP_MASK:
+                    break
+        except _ChainMoved as moved:
+            rest = moved.rest
+        except BaseException:
+            append(CHAIN_RAISED)
+            raise
+        else:
+            append(CHAIN_LEFT)
+            return ret or NOTIFY_DONE
+        return _call_linked(nh, rest, ret, val, v)[0]
+
+    return walk
 
 
 def _call_linked(

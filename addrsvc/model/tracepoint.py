@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, cast
+from weakref import WeakSet
 
 __all__ = [
     "CHAIN_LEFT", "CHAIN_RAISED", "CallbackRan", "ChainEntered", "ChainLeft", "Recorded", "StoryEntry", "Trace",
@@ -22,7 +23,7 @@ __all__ = [
 
 
 class Named(Protocol):
-    """What the story wants to know of a notifier chain."""
+    """What the story calls by its name."""
 
     @property
     def name(self) -> str:
@@ -33,6 +34,13 @@ class Block(Named, Protocol):
     """What the story wants to know of a notifier block."""
 
     priority: int
+
+
+class Chain(Named, Protocol):
+    """What the trace wants of a notifier chain."""
+
+    def retrace(self) -> None:
+        """Heed that the trace was turned on or off."""
 
 
 WalkBegins: TypeAlias = tuple[Named, int, object, tuple[Block, ...]]
@@ -109,24 +117,37 @@ class Trace:
     """A ring of at most `maxlen` records; the oldest are lost first.
 
     Attributes:
-        on: whether anything is recorded.  A walk that is under way heeds the change at its end.
         ring: the records, oldest first.
+        chains: the chains whose walks are recorded here.  Each is told when the trace is turned on or off, so that a
+            walk need not ask.
     """
 
-    __slots__ = ("on", "ring")
+    __slots__ = ("_on", "chains", "ring")
 
     def __init__(self, maxlen: int = 65536) -> None:
-        self.on = False
-        self.ring: deque[object] = deque(maxlen=maxlen)
+        self._on = False
+        self.ring: Final[deque[object]] = deque(maxlen=maxlen)
+        self.chains: Final[WeakSet[Chain]] = WeakSet()
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is recorded.  A walk that is under way goes on as it began."""
+        return self._on
+
+    @on.setter
+    def on(self, on: bool) -> None:
+        self._on = on
+        for chain in self.chains:
+            chain.retrace()
 
     def record(self, what: object) -> None:
         """Add one record if the trace is on.  Ours."""
-        if self.on:
+        if self._on:
             self.ring.append(what)
 
     def hit(self, name: str, text: str) -> None:
         """Record that the tracepoint `name` was hit, if the trace is on.  Ours."""
-        if self.on:
+        if self._on:
             self.ring.append(Tracepoint(name, text))
 
     def clear(self) -> None:
