@@ -1,5 +1,6 @@
 """The trace: what was recorded, told as a nested story."""
 
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -100,10 +101,12 @@ def test_a_chain_called_by_a_callback_is_told_inside_it(trace: Trace) -> None:
     ]
 
 
-def test_an_empty_chain_is_entered_and_left(trace: Trace) -> None:
-    raw_notifier_call_chain(chain(trace, "empty"), 1, None)
+def test_an_empty_chain_is_not_worth_telling(trace: Trace) -> None:
+    nh = chain(trace, "empty")
+    raw_notifier_call_chain(nh, 1, None)
+    notifier_call_chain(nh, 1, None)
 
-    assert list(trace.story()) == [ChainEntered(0, "empty", 1, None), ChainLeft(0, "empty", NOTIFY_DONE)]
+    assert list(trace.story()) == []
 
 
 def test_counted_and_robust_calls_are_told_too(trace: Trace) -> None:
@@ -230,6 +233,29 @@ def test_turning_the_trace_on_inside_a_callback_records_from_the_next_walk_on() 
 
     raw_notifier_call_chain(nh, 2, None)
     assert [type(entry) for entry in trace.story()] == [ChainEntered, CallbackRan, CallbackRan, ChainLeft]
+
+
+def test_a_walk_that_is_recorded_is_recorded_to_its_end(trace: Trace) -> None:
+    def turn_off(val: int, v: object) -> int:
+        trace.on = False
+        return NOTIFY_OK
+
+    nh = chain(trace, "chain", NotifierBlock(turn_off), says(trace, "b"))
+    raw_notifier_call_chain(nh, 1, None)
+    told = list(trace.story())
+    assert [type(entry) for entry in told] == [ChainEntered, CallbackRan, CallbackRan, ChainLeft]
+
+    raw_notifier_call_chain(nh, 2, None)
+    assert list(trace.story()) == told
+
+
+def test_a_trace_does_not_keep_its_chains_alive(trace: Trace) -> None:
+    nh = chain(trace, "chain", says(trace, "a"))
+    trace.on = False
+    del nh
+    gc.collect()
+
+    assert not list(trace.chains)
 
 
 def test_a_cleared_trace_has_nothing_to_tell(trace: Trace) -> None:

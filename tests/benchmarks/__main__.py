@@ -1,0 +1,71 @@
+"""Run all races and print their medians and ratios."""
+
+import sys
+
+from tests.benchmarks import addresses, chains, startup
+from tests.benchmarks.race import Lap, Result, race
+
+EVENTS, EVENT_ROUNDS = 100_000, 10
+SIZES = (10, 1_000, 100_000)
+OPERATIONS, OPERATION_ROUNDS = 100, 15
+PROCESS_ROUNDS = 40
+
+
+def say(line: str = "") -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def say_ratios(title: str, results: dict[str, Result], *, unit: float, unit_name: str) -> None:
+    """One line for each contender, over the first."""
+    first = next(iter(results.values()))
+    say(title)
+    for name, result in results.items():
+        say(f"  {name:44} {result.ns / unit:8.2f} {unit_name}  {result.over(first):5.2f} x")
+    say()
+
+
+def events() -> None:
+    for title, returns in chains.RETURNS.items():
+        functions = chains.callbacks(*returns)
+        laps = {"a bare loop over the same callbacks": chains.bare_loop(functions, None, EVENTS)}
+        for name, traced in (("trace off", False), ("trace on", True)):
+            laps[f"raw_notifier_call_chain, {name}"] = chains.through_chain(
+                chains.chain_of(functions, traced=traced), None, EVENTS
+            )
+            laps[f"call_netdevice_notifiers, {name}"] = chains.through_devices(functions, EVENTS, traced=traced)
+        results = race(laps, rounds=EVENT_ROUNDS, steps=EVENTS)
+        whole = f"{EVENTS * EVENT_ROUNDS:,} events through {chains.CALLBACKS} callbacks that return {title}, per event"
+        say_ratios(whole, results, unit=1000, unit_name="us")
+
+
+def operations() -> None:
+    machines = {size: addresses.crowded(size) for size in SIZES}
+    say("One operation on a lo with so many addresses, in us, and over the first column")
+    say(f"  {'':28}" + "".join(f"{size:>18,}" for size in SIZES))
+    for name, operation in addresses.OPERATIONS.items():
+        laps: dict[str, Lap] = {
+            str(size): addresses.repeated(operation, linux, OPERATIONS) for size, linux in machines.items()
+        }
+        results = race(laps, rounds=OPERATION_ROUNDS, steps=OPERATIONS)
+        first = results[str(SIZES[0])]
+        cells = (f"{result.ns / 1000:8.1f} {result.over(first):7.2f} x" for result in results.values())
+        say(f"  {name:28}" + "".join(cells))
+    say()
+
+
+def processes() -> None:
+    laps = {"python -c pass": startup.process(*startup.NOTHING), "addrsvc --version": startup.process(*startup.VERSION)}
+    say_ratios("Whole processes", race(laps, rounds=PROCESS_ROUNDS), unit=1_000_000, unit_name="ms")
+
+
+RACES = {"events": events, "operations": operations, "processes": processes}
+
+
+def main(names: list[str]) -> None:
+    for name in names or RACES:
+        RACES[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
