@@ -53,8 +53,8 @@ def add_and_delete_with_lifetime(linux: "Linux", number: int) -> None:
 
 
 def modify(linux: "Linux", number: int) -> None:
-    """Give an address that is there other lifetimes, and after them none."""
-    linux.init_net.addr_replace("2001:db8::1/128", dev="lo", valid_lft=3600 + number, preferred_lft=1800)
+    """Give an address that is there other lifetimes."""
+    linux.init_net.addr_add("2001:db8::1/128", dev="lo", valid_lft=3600 + number, preferred_lft=1800, replace=True)
 
 
 OPERATIONS: dict[str, Operation] = {
