@@ -43,8 +43,11 @@ and subscribers do what they do with such news.  An operation (addrsvc link set 
 thereby causes its events; that is what you want unless the chain itself is what you look at."""
 
 _INJECT_INFO: Final = """\
-what comes with an event, as KEY=VALUE: mtu=1500 (CHANGEMTU, PRECHANGEMTU: the MTU from before), flags_changed=0x1
-(CHANGE)."""
+what comes with an event, as KEY=VALUE:
+  CHANGEMTU                     mtu=1500 (the MTU from before the change)
+  CHANGE                        flags_changed=NOARP,DEBUG (or a number)
+  PRE_CHANGEADDR                dev_addr=02:00:00:00:00:01
+  PRECHANGEUPPER, CHANGEUPPER   upper_dev=DEV master=yes linking=yes"""
 
 _LINK_HELP: Final = "Show and change the devices of the model, in the words of ip-link(8)."
 _ADDR_HELP: Final = "Show and change the addresses of the model's devices, in the words of ip-address(8)."
@@ -297,7 +300,7 @@ class _Fresh:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._service = _boot(0)
-        self._service.ask("link_set", {"dev": "lo", "up": True})
+        _bring_up(self._service, INIT_NET)
         self._printer = _Printer(as_json=arguments.json)
 
     def ask(self, command: str, parameters: Mapping[str, object]) -> dict[str, object]:
@@ -308,11 +311,21 @@ class _Fresh:
 
 
 def _boot(seed: int) -> "Service":
+    from addrsvc.daemon.service import Service
     from addrsvc.linux import Linux
 
-    from addrsvc.daemon.service import Service
-
     return Service(Linux(seed=seed, trace=True))
+
+
+def _bring_up(service: "Service", net: str) -> None:
+    service.ask("link_set", {"dev": _loopback(service, net), "up": True, "net": net})
+
+
+def _loopback(service: "Service", net: str) -> str:
+    """The name of a namespace's loopback device, its first one; a mirrored one may have been renamed."""
+    links = _listed(service.ask("links", {"net": net})["links"])
+    assert isinstance(links[0], dict)
+    return str(links[0]["ifname"])
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -373,7 +386,7 @@ def _events(arguments: argparse.Namespace) -> int:
     if arguments.once:
         service = _boot(0)
         with printer.listening(service):
-            service.ask("link_set", {"dev": "lo", "up": True})
+            _bring_up(service, INIT_NET)
         return 0
     with _desk(arguments) as desk:
         printer.print_all(desk.ask("history", {})["news"])
@@ -401,8 +414,7 @@ def _plan(arguments: argparse.Namespace) -> int:
                 raise ControlError("plan: with --once name a namespace of the running kernel: --netns NAME")
             service = _boot(0)
             for name in arguments.netns:
-                net = _mirror(service, name, stack, is_dry=True)
-                service.ask("link_set", {"dev": "lo", "up": True, "net": net})
+                _bring_up(service, _mirror(service, name, stack, is_dry=True))
             plans += _listed(service.ask("plan", {})["plans"])
         else:
             desk = stack.enter_context(_desk(arguments))
@@ -442,9 +454,11 @@ def _run(arguments: argparse.Namespace) -> int:
         stack.enter_context(printer.listening(service))
         nets = [_mirror(service, name, stack) for name in arguments.netns] or [INIT_NET]
         for net in nets:
-            service.ask("link_set", {"dev": "lo", "up": True, "net": net})
+            _bring_up(service, net)
         for net in nets:
-            printer.print_addresses(net, service.ask("addresses", {"dev": "lo", "net": net})["links"])
+            printer.print_addresses(
+                net, service.ask("addresses", {"dev": _loopback(service, net), "net": net})["links"]
+            )
         if sock is not None:
             _serve(service, sock, printer)
     return 0

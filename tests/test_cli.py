@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from addrsvc.cli import main
+from addrsvc.injection import INFO_OF_EVENT
+from addrsvc.uapi import NetdevEvent
 
 ADDRSVC = [sys.executable, "-m", "addrsvc"]
 LO_UP = (
@@ -124,7 +126,7 @@ def test_the_version_needs_nothing_at_all() -> None:
     done = subprocess.run([sys.executable, "-c", probe, "--version"], capture_output=True, text=True, check=True)
 
     assert re.fullmatch(r"addrsvc \d+\.\S+\n", done.stdout)
-    assert not {"argparse", "dataclasses", "enum", "addrsvc.cli"} & set(done.stderr.split())
+    assert not {"argparse", "dataclasses", "addrsvc.cli"} & set(done.stderr.split())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -186,6 +188,9 @@ def test_the_service_ends_when_nobody_reads_its_story_any_more(tmp_path: Path) -
     background("link", "set", "lo", "down")
 
     assert background.process.wait(30) == 0
+    assert background.process.stderr is not None
+    with background.process.stderr as errors:
+        assert errors.read() == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -329,6 +334,9 @@ def test_the_help_of_inject_tells_it_from_an_operation(capsys: pytest.CaptureFix
     text = " ".join(capsys.readouterr().out.split())
     assert "Injecting only calls the chain" in text
     assert "XDP_FEAT_CHANGE" in text
+    for event, (_, members) in INFO_OF_EVENT.items():
+        assert NetdevEvent(event).name.removeprefix("NETDEV_") in text
+        assert all(f"{member}=" in text for member in members)
 
 
 def test_a_wrong_word_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,17 +5,25 @@ the command line alike.  The table is the permission: anyone may run a query, a 
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict
 
 from addrsvc.errors import ControlError
-from addrsvc.netlink.text import Json, addr_show_json, line, link_show_json, names_of, to_json
-from addrsvc.uapi import REFERENCE_RELEASE, Arphrd, NetdevEvent
+from addrsvc.netlink.text import (
+    ADDR_GEN_MODES,
+    LINK_MODES,
+    Json,
+    addr_show_json,
+    line,
+    link_show_json,
+    names_of,
+    to_json,
+)
+from addrsvc.uapi import IF_OPER_NAMES, REFERENCE_RELEASE, Arphrd, NetdevEvent
 
 if TYPE_CHECKING:
-    from addrsvc.linux import Namespace
-
     from addrsvc.daemon.service import Service
+    from addrsvc.linux import Namespace
 
 __all__ = ["CHANGES", "INIT_NET", "QUERIES", "Command", "Said", "bind", "look_up"]
 
@@ -256,12 +264,14 @@ def link_set(
     allmulti: bool | None = None,
 ) -> None:
     """Change a device, as ``ip link set`` does; the events of the change follow from it."""
-    changes = _given(
-        up=up, mtu=mtu, name=name, address=address, broadcast=broadcast, txqlen=txqlen, group=group, alias=alias,
-        operstate=operstate, linkmode=linkmode, addr_gen_mode=addr_gen_mode, noarp=noarp, multicast=multicast,
-        debug=debug, dynamic=dynamic, promisc=promisc, allmulti=allmulti,
+    _device(service, net, dev).link_set(
+        dev, name=name, mtu=mtu, address=address, broadcast=broadcast, txqlen=txqlen, group=group, alias=alias,
+        operstate=_one_of("operstate", IF_OPER_NAMES, operstate),
+        linkmode=_one_of("linkmode", LINK_MODES, linkmode),
+        addr_gen_mode=_one_of("addr_gen_mode", ADDR_GEN_MODES, addr_gen_mode),
+        **_given(up=up, noarp=noarp, multicast=multicast, debug=debug, dynamic=dynamic, promisc=promisc,
+                 allmulti=allmulti),
     )  # fmt: skip
-    service.net(net).link_set(dev, **changes)
 
 
 def link_add(
@@ -270,16 +280,16 @@ def link_add(
     name: str,
     net: str = INIT_NET,
     arphrd: str = "ether",
-    mtu: int | None = None,
+    mtu: int = 1500,
     address: str | None = None,
 ) -> None:
     """Register a device of the model: of an ARPHRD type by name (``ether``, ``sit``) or number."""
-    service.net(net).link_add(name, type=_arphrd(arphrd), **_given(mtu=mtu, address=address))
+    service.net(net).link_add(name, type=_arphrd(arphrd), mtu=mtu, address=address)
 
 
 def link_del(service: "Service", *, dev: str, net: str = INIT_NET) -> None:
     """Unregister a device of the model."""
-    service.net(net).link_del(dev)
+    _device(service, net, dev).link_del(dev)
 
 
 def addr_add(
@@ -297,24 +307,22 @@ def addr_add(
     noprefixroute: bool = False,
 ) -> None:
     """Add an address to a device, as ``ip addr add`` does."""
-    service.net(net).addr_add(
-        address, dev=dev, nodad=nodad, noprefixroute=noprefixroute,
-        **_given(peer=peer, metric=metric, proto=proto, valid_lft=valid_lft, preferred_lft=preferred_lft),
+    _device(service, net, dev).addr_add(
+        address, dev, peer=peer, nodad=nodad, noprefixroute=noprefixroute, metric=metric, proto=proto,
+        valid_lft=valid_lft, preferred_lft=preferred_lft,
     )  # fmt: skip
 
 
 def addr_del(service: "Service", *, address: str, dev: str, net: str = INIT_NET) -> None:
     """Delete an address from a device, as ``ip addr del`` does."""
-    service.net(net).addr_del(address, dev=dev)
+    _device(service, net, dev).addr_del(address, dev)
 
 
 def inject(
     service: "Service", *, event: str, dev: str, net: str = INIT_NET, info: dict[str, str] | None = None
 ) -> None:
     """Call the notifier chain with an event, by name or number, for a device; no state is changed before the call."""
-    service.net(net).inject(
-        int(event) if event.isdecimal() else event, dev, **{key: _number_or_text(v) for key, v in (info or {}).items()}
-    )
+    _device(service, net, dev).inject(event, dev, **(info or {}))
 
 
 def sysctl_set(service: "Service", *, name: str, value: str, net: str = INIT_NET) -> None:
@@ -393,19 +401,29 @@ def did_you_mean(word: str, known: list[str]) -> str:
     """`` (did you mean lo?)``, or nothing where nothing is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(word, known, n=1)
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _given(**values: object) -> dict[str, object]:
+def _given(**values: bool | None) -> dict[str, bool]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _number_or_text(text: str) -> int | str:
-    try:
-        return int(text, 0)
-    except ValueError:
-        return text
+def _device(service: "Service", net: str, dev: str) -> "Namespace":
+    """The namespace, if it has the device."""
+    namespace = service.net(net)
+    if dev not in (known := namespace.links()):
+        raise ControlError(f'Cannot find device "{dev}"{did_you_mean(dev, known)}')
+    return namespace
+
+
+def _one_of(parameter: str, known: Sequence[str], text: str | None) -> int | None:
+    if text is None:
+        return None
+    spelled = [word.lower() for word in known]
+    if text.lower() not in spelled:
+        raise ControlError(f"{parameter}: {text!r} is none of {', '.join(spelled)}")
+    return spelled.index(text.lower())
 
 
 def _arphrd(text: str) -> int:

@@ -27,7 +27,7 @@ class Log:
         self._logger: FilteringBoundLogger | None = None
 
     def __call__(self, event: str, level: str = "info", /, **values: object) -> None:
-        """Write one entry.  `level` is "debug", "info", "warning" or "error"."""
+        """Write one entry.  `level` is "info", "warning" or "error"."""
         if self._logger is None:
             self._logger = _logger(_renderer(as_json=self._as_json))
         getattr(self._logger, level)(event, **values)
@@ -44,7 +44,7 @@ def _logger(renderer: "Processor") -> "FilteringBoundLogger":
     made: FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[structlog.processors.add_log_level, *_stamps(), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger("debug" if os.environ.get("ADDRSVC_DEBUG") else "info"),
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
     )
     return made
 

@@ -20,6 +20,7 @@ from addrsvc.daemon.interface import Control, News, registry
 from addrsvc.daemon.log import Log
 from addrsvc.daemon.service import Mirror, Service, Watcher
 from addrsvc.daemon.systemd import notify
+from addrsvc.model.timer import HZ
 from addrsvc.netlink.messages import Message, RouteMsg
 from addrsvc.netlink.text import to_json
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "serve"]
 
-HZ: Final = 250
 _MAX_REQUEST: Final = 1 << 20
 _HEARD_AT_ONCE: Final = 4096
 _FAREWELL: Final = 20
@@ -163,7 +163,7 @@ class Server:
 
     def _log_message(self, mirror: Mirror, msg: Message) -> None:
         said = to_json(msg)
-        self._log(str(said.pop("message")), "debug", netns=mirror.name, **said)
+        self._log(str(said.pop("message")), netns=mirror.name, **said)
 
     # --- connections ---
 

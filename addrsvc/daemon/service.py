@@ -18,7 +18,6 @@ from addrsvc.netlink.text import line, names_of, to_json
 
 if TYPE_CHECKING:
     from addrsvc.linux import Linux, Namespace
-
     from addrsvc.mirror.converge import Outcome
     from addrsvc.mirror.kernel import Kernel
     from addrsvc.mirror.plan import Divergence, Dump, Plan

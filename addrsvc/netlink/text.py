@@ -37,8 +37,8 @@ from addrsvc.uapi import (
     RT_SCOPE_UNIVERSE,
     RT_TABLE_MAIN,
     RT_TABLE_NAMES,
-    RTN_NAMES,
     RTM_NEWADDR,
+    RTN_NAMES,
     RTN_UNICAST,
     RTNH_F_DEAD,
     RTNH_F_LINKDOWN,
@@ -48,8 +48,8 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "Json", "addr_show", "addr_show_json", "inet_ntop", "json_line", "line", "link_show", "link_show_json", "lladdr",
-    "names_of", "to_json",
+    "ADDR_GEN_MODES", "LINK_MODES", "Json", "addr_show", "addr_show_json", "inet_ntop", "json_line", "line",
+    "link_show", "link_show_json", "lladdr", "names_of", "to_json",
 ]  # fmt: skip
 
 Json: TypeAlias = dict[str, object]
@@ -61,8 +61,8 @@ _LINK_TYPES: Final[Mapping[int, str]] = {
     Arphrd.ARPHRD_ETHER: "ether",
     Arphrd.ARPHRD_NONE: "none",
 }
-_LINK_MODES: Final = ("DEFAULT", "DORMANT")
-_ADDR_GEN_MODES: Final = ("eui64", "none", "stable_secret", "random")
+LINK_MODES: Final = ("DEFAULT", "DORMANT")
+ADDR_GEN_MODES: Final = ("eui64", "none", "stable_secret", "random")
 _PREFERENCES: Final = {0: "medium", 1: "high", 3: "low"}
 _ADDR_FLAGS: Final = {
     IFA_F_NODAD: "nodad",
@@ -211,7 +211,7 @@ def _link(msg: LinkMsg, *, details: bool = False) -> Json:
         mtu=msg.mtu,
         qdisc=msg.qdisc,
         operstate=_pick(IF_OPER_NAMES, msg.operstate),
-        linkmode=_pick(_LINK_MODES, msg.linkmode),
+        linkmode=_pick(LINK_MODES, msg.linkmode),
         group=_pick({0: "default"}, msg.group),
         txqlen=msg.txqlen,
         link_type=_pick(_LINK_TYPES, msg.ifi_type),
@@ -232,7 +232,7 @@ def _link_details(msg: LinkMsg) -> Json:
         allmulti=msg.allmulti,
         min_mtu=msg.min_mtu,
         max_mtu=msg.max_mtu,
-        inet6_addr_gen_mode=msg.inet6 and _pick(_ADDR_GEN_MODES, msg.inet6.addr_gen_mode),
+        inet6_addr_gen_mode=msg.inet6 and _pick(ADDR_GEN_MODES, msg.inet6.addr_gen_mode),
         num_tx_queues=msg.num_tx_queues,
         num_rx_queues=msg.num_rx_queues,
         gso_max_size=msg.gso_max_size,
@@ -383,7 +383,9 @@ def _hardware(said: Json) -> str:
 
 def _link_rows(said: Json) -> Iterator[str]:
     yield _link_head(said)
-    yield " ".join([f"    {_hardware(said)}", *_words(said, _DETAIL_WORDS)])
+    rest = " ".join([*([_hardware(said)] if "link_type" in said else []), *_words(said, _DETAIL_WORDS)])
+    if rest:
+        yield f"    {rest}"
     if "ifalias" in said:
         yield f"    alias {said['ifalias']}"
 
