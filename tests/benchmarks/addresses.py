@@ -52,6 +52,11 @@ def add_and_delete_with_lifetime(linux: "Linux", number: int) -> None:
     linux.init_net.addr_del(address, dev="lo")
 
 
+def delete_and_add_an_old_one(linux: "Linux", number: int) -> None:
+    linux.init_net.addr_del("2001:db8::2/128", dev="lo")
+    linux.init_net.addr_add("2001:db8::2/128", dev="lo")
+
+
 def modify(linux: "Linux", number: int) -> None:
     """Give an address that is there other lifetimes."""
     linux.init_net.addr_add("2001:db8::1/128", dev="lo", valid_lft=3600 + number, preferred_lft=1800, replace=True)
@@ -63,6 +68,7 @@ OPERATIONS: dict[str, Operation] = {
     "add, delete a /128": add_and_delete,
     "add, delete a /64": add_and_delete_with_prefix,
     "add, delete with lifetime": add_and_delete_with_lifetime,
+    "delete, add an old /128": delete_and_add_an_old_one,
     "modify lifetime": modify,
 }
 
