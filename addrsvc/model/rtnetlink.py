@@ -568,7 +568,7 @@ def _serve(net: Net, handler: Callable[[Net, _M], None] | None, msg: _M) -> None
 
 
 def rtnetlink_dump(net: Net) -> tuple[Message, ...]:
-    """All that a namespace holds: devices by index, IPv4 and IPv6 addresses, IPv6 groups, IPv6 routes.
+    """All that a namespace holds: devices by index, IPv4 and IPv6 addresses, IPv6 routes, IPv6 groups.
 
     Kernel: net/core/rtnetlink.c, rtnl_dump_ifinfo(), rtnl_dump_all() and the families' own.
     """
@@ -578,8 +578,8 @@ def rtnetlink_dump(net: Net) -> tuple[Message, ...]:
         *(rtmsg_ifinfo_build(RTM_NEWLINK, dev, 0) for dev in devs),
         *(msg for dev in devs for msg in inet_dump_ifaddr(dev)),
         *(inet6_fill_ifaddr(ifp) for idev in halves for ifp in idev.addr_list),
-        *(msg for idev in halves for msg in inet6_dump_ifmcaddr(idev)),
         *fib6_dump(net),
+        *(msg for idev in halves for msg in inet6_dump_ifmcaddr(idev)),
     )
 
 
