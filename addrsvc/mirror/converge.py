@@ -7,7 +7,7 @@ from typing import Final
 
 from addrsvc.errors import KernelError
 from addrsvc.mirror.kernel import Kernel
-from addrsvc.mirror.plan import Divergence, Dump, Step, plan
+from addrsvc.mirror.plan import Divergence, Dump, Step, plan, rebase
 from addrsvc.netlink.messages import AddrMsg, Message
 from addrsvc.uapi import RTM_DELADDR, RTM_NEWADDR
 
@@ -28,11 +28,13 @@ class Outcome:
         rounds: how many times something was sent; 0 if all was well at the first look.
         sent: the steps that the kernel accepted, in sending order.
         divergences: what differs still, and why.
+        baseline: what to give to the next convergence as its `baseline`.
     """
 
     rounds: int
     sent: tuple[Step, ...]
     divergences: tuple[Divergence, ...]
+    baseline: Dump = ()
 
 
 def converge(
@@ -52,7 +54,8 @@ def converge(
     refused: dict[Message, Divergence] = {}
     rounds = 0
     while True:
-        now = plan(desired() if callable(desired) else desired, settle(kernel), baseline=baseline, refused=refused)
+        model, seen = desired() if callable(desired) else desired, settle(kernel)
+        now = plan(model, seen, baseline=baseline, refused=refused)
         if not now.steps or rounds == max_rounds:
             break
         for step in now.steps:
@@ -61,8 +64,9 @@ def converge(
             else:
                 sent.append(step)
         rounds += 1
-    left = (Divergence(f"after {max_rounds} rounds still: {step.why}", step.message) for step in now.steps)
-    return Outcome(rounds, tuple(sent), (*now.divergences, *refused.values(), *left))
+    left = (Divergence(f"after {max_rounds} rounds still: {step.text}", step.message) for step in now.steps)
+    divergences = (*now.divergences, *refused.values(), *left)
+    return Outcome(rounds, tuple(sent), divergences, rebase(model, seen, baseline))
 
 
 def settle(kernel: Kernel) -> Dump:
@@ -84,7 +88,7 @@ def _send(kernel: Kernel, step: Step) -> Divergence | None:
     except KernelError as error:
         if _is_already_so(step.message, error):
             return None
-        return Divergence(f"the kernel refused: {error} ({step.why})", step.message)
+        return Divergence(f"the kernel refused {step.text}: {error}", step.message)
     return None
 
 
