@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
-from enum import IntEnum
 from ipaddress import ip_address
 
 from addrsvc.errors import KernelError
@@ -28,6 +27,7 @@ from addrsvc.uapi import (
     RTN_BROADCAST,
     RTN_LOCAL,
     RTN_UNICAST,
+    Rtm,
 )
 
 _KINDS: Mapping[int, str] = {
@@ -102,11 +102,14 @@ def refusal(error: KernelError) -> str:
 def spelled(msg: Message) -> str:
     """A message as Python spells it, without what is as it is by default."""
     given = ((field.name, getattr(msg, field.name)) for field in fields(msg) if not _is_default(msg, field.name))
-    return f"{type(msg).__name__}({', '.join(f'{name}={_value(value)}' for name, value in given)})"
+    return f"{type(msg).__name__}({', '.join(f'{name}={_value(name, value)}' for name, value in given)})"
 
 
-def _value(value: object) -> str:
-    return value.name if isinstance(value, IntEnum) else repr(value)
+def _value(name: str, value: object) -> str:
+    """Numbers as numbers, whether or not they are members of an enum, but for the one that every reader looks for."""
+    if isinstance(value, int):
+        return Rtm(value).name if name == "nlmsg_type" else str(int(value))
+    return repr(value)
 
 
 def _is_default(msg: Message, name: str) -> bool:

@@ -4,7 +4,7 @@ import ctypes
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from addrsvc import Linux
-from addrsvc.mirror.kernel import Kernel
 from addrsvc.mirror.netns import NetNs
 from addrsvc.mirror.rtnl import RtnlKernel
-from addrsvc.model.tracepoint import CallbackRan
+from addrsvc.model.tracepoint import CallbackRan, Recorded, StoryEntry, Tracepoint
 from addrsvc.netlink.messages import Message
 from tests.fidelity.asks import add, delete, down, up
 
@@ -72,15 +71,20 @@ def running_story(netns: NetNs, asks: Sequence[Message], mount_point: Path) -> l
 def model_story(asks: Sequence[Message]) -> tuple[list[str], set[str]]:
     """The callbacks that the model called for the requests, in order, and the names of all that it knows."""
     linux = Linux(trace=True)
-    booted = len(callbacks(linux))
-    kernel: Kernel = linux.init_net
+    booting = list(linux.trace.story())
+    linux.trace.clear()
     for ask in asks:
-        kernel.request(ask)
-    return callbacks(linux)[booted:], {block.name for block in linux.notifier_blocks()}
+        linux.init_net.request(ask)
+    return callbacks(linux.trace.story()), registered(booting)
 
 
-def callbacks(linux: Linux) -> list[str]:
-    return [entry.name for entry in linux.trace.story() if isinstance(entry, CallbackRan)]
+def callbacks(story: Iterable[StoryEntry]) -> list[str]:
+    return [entry.name for entry in story if isinstance(entry, CallbackRan)]
+
+
+def registered(story: Iterable[StoryEntry]) -> set[str]:
+    hits = (entry.what for entry in story if isinstance(entry, Recorded) and isinstance(entry.what, Tracepoint))
+    return {hit.text for hit in hits if hit.name == "notifier_register"}
 
 
 @pytest.mark.parametrize(
