@@ -74,6 +74,35 @@ def said_during(kernel: Kernel, work: Callable[[], Outcome]) -> tuple[Outcome, l
         return work(), list(watch)
 
 
+class Settling:
+    """A namespace that finishes something a few looks after it was asked."""
+
+    def __init__(self, kernel: Namespace, looks: int) -> None:
+        self.kernel, self.looks = kernel, looks
+        self.request, self.watch = kernel.request, kernel.watch
+
+    def dump(self) -> Dump:
+        self.looks -= 1
+        if self.looks >= 0:
+            self.kernel.link_set("lo", txqlen=self.looks)
+        return self.kernel.dump()
+
+
+def test_settling_looks_until_nothing_changes_any_more() -> None:
+    net = Linux().init_net
+
+    assert settle(Settling(net, looks=4)) == net.dump()
+    assert [m.txqlen for m in net.dump() if isinstance(m, LinkMsg)] == [0]
+
+
+def test_settling_gives_up_on_a_namespace_that_never_rests() -> None:
+    restless = Settling(Linux().init_net, looks=1000)
+
+    settle(restless)
+
+    assert restless.looks > 900
+
+
 # --- the main job ---------------------------------------------------------------------------------------------
 
 

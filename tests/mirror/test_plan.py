@@ -259,6 +259,18 @@ def test_our_address_with_other_lifetimes_is_changed_in_place() -> None:
     assert step.text.startswith("addr change 2001:db8::1/128 dev lo valid_lft 200 preferred_lft 100 ")
 
 
+@pytest.mark.parametrize(("prefix_route", "verbs"), [(True, ["del", "add"]), (False, ["change"])])
+def test_an_end_is_given_to_a_life_in_place_only_where_no_prefix_route_can_be_spoilt(
+    prefix_route: bool, verbs: list[str]
+) -> None:
+    there = address("2001:db8::1/64", flags=IFA_F_NODAD if prefix_route else OURS, proto=IFAPROT_ADDRSVC)
+    wanted = replace(there, cacheinfo=IfaCacheinfo(100, 200))
+
+    steps = plan((*BROUGHT_UP, wanted), (*BROUGHT_UP, there)).steps
+
+    assert [step.text.split()[1] for step in steps] == verbs
+
+
 def test_clocks_that_differ_by_a_second_are_no_reason_to_send() -> None:
     there = replace(address("2001:db8::1/128", flags=OURS, proto=IFAPROT_ADDRSVC), cacheinfo=IfaCacheinfo(99, 199))
     wanted = replace(address("2001:db8::1/128"), cacheinfo=IfaCacheinfo(100, 200))
