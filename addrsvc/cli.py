@@ -440,7 +440,7 @@ def _plan_text(planned: object) -> str:
 
 
 def _count(number: int) -> str:
-    return {0: "nothing", 1: "1 message"}.get(number, f"{number} messages")
+    return {0: "no messages", 1: "1 message"}.get(number, f"{number} messages")
 
 
 # --- run ------------------------------------------------------------------------------------------------------------
@@ -571,6 +571,12 @@ class _Printer:
             self._write(_json({"kind": "addresses", "net": net, "links": links}))
         else:
             self._write(f"\n{net}:\n" + addr_show(links).rstrip())  # type: ignore[arg-type]
+
+    def print_sent(self, netns: str, sent: int) -> None:
+        if self.as_json:
+            self._write(_json({"kind": "mirrored", "netns": netns, "sent": sent}))
+        else:
+            self._write(f"\n{netns}: {_count(sent)} sent")
 
     def print_note(self, key: str, value: str) -> None:
         self._write(_json({"kind": key, key: value}) if self.as_json else f"\n{key}: {value}")

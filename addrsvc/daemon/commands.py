@@ -14,7 +14,7 @@ from addrsvc.netlink.text import (
     LINK_MODES,
     Json,
     addr_show_json,
-    line,
+    command_line,
     link_show_json,
     names_of,
     to_json,
@@ -213,11 +213,17 @@ def _planned(service: "Service", name: str) -> NetnsPlan:
         "netns": name,
         "net": mirror.net.name,
         "steps": [
-            {"text": line(s.message, names), "why": s.why, "repair": s.is_repair, "message": to_json(s.message, names)}
+            {
+                "text": command_line(s.message, names),
+                "why": s.why,
+                "repair": s.is_repair,
+                "message": to_json(s.message, names),
+            }
             for s in todo.steps
         ],
         "divergences": [
-            {"why": d.why, "text": None if d.message is None else line(d.message, names)} for d in todo.divergences
+            {"why": d.why, "text": None if d.message is None else command_line(d.message, names)}
+            for d in todo.divergences
         ],
     }
 

@@ -14,7 +14,7 @@ from addrsvc.daemon import commands
 from addrsvc.daemon.commands import Said
 from addrsvc.daemon.story import Teller
 from addrsvc.errors import AddrsvcError, ControlError
-from addrsvc.netlink.text import line, names_of, to_json
+from addrsvc.netlink.text import command_line, names_of, to_json
 
 if TYPE_CHECKING:
     from addrsvc.linux import Linux, Namespace
@@ -238,11 +238,12 @@ class Service:
         outcome = mirror.converge()
         names = names_of(mirror.net.dump())
         for step in outcome.sent:
-            data = {**to_json(step.message, names), "why": step.why, "repair": step.is_repair}
-            self._hand_out([_said(mirror, "sent", f"{line(step.message, names)}  ({step.why})", data)])
+            data = to_json(step.message, names)
+            text = f"sent {data['message']}  {command_line(step.message, names)}  ({step.why})"
+            self._hand_out([_said(mirror, "sent", text, {**data, "why": step.why, "repair": step.is_repair})])
         for diverged in outcome.divergences:
             if diverged not in before:
-                self._hand_out([_said(mirror, "differs", diverged.why, {})])
+                self._hand_out([_said(mirror, "differs", f"cannot be sent: {diverged.why}", {})])
 
 
 def _said(mirror: Mirror, kind: str, text: str, data: Mapping[str, object]) -> Said:

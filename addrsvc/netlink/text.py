@@ -27,16 +27,24 @@ from addrsvc.uapi import (
     IFA_F_STABLE_PRIVACY,
     IFA_F_TENTATIVE,
     IFAPROT_NAMES,
+    IFF_ALLMULTI,
+    IFF_DEBUG,
+    IFF_DYNAMIC,
+    IFF_MULTICAST,
     IFF_NAMES,
+    IFF_NOARP,
+    IFF_PROMISC,
     IFF_RUNNING,
     IFF_UP,
     INFINITY_LIFE_TIME,
     NETCONFA_IFINDEX_ALL,
     NETCONFA_IFINDEX_DEFAULT,
+    NLM_F_REPLACE,
     RT_SCOPE_NAMES,
     RT_SCOPE_UNIVERSE,
     RT_TABLE_MAIN,
     RT_TABLE_NAMES,
+    RTM_DELADDR,
     RTM_NEWADDR,
     RTN_NAMES,
     RTN_UNICAST,
@@ -48,8 +56,8 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "ADDR_GEN_MODES", "LINK_MODES", "Json", "addr_show", "addr_show_json", "inet_ntop", "json_line", "line",
-    "link_show", "link_show_json", "lladdr", "names_of", "to_json",
+    "ADDR_GEN_MODES", "addr_show", "addr_show_json", "command_line", "inet_ntop", "Json", "json_line", "line",
+    "LINK_MODES", "link_show", "link_show_json", "lladdr", "names_of", "to_json",
 ]  # fmt: skip
 
 Json: TypeAlias = dict[str, object]
@@ -333,6 +341,63 @@ def _netconf(msg: NetconfMsg, names: Mapping[int, str]) -> Json:
 
 def _on_off(value: int) -> str:
     return "on" if value else "off"
+
+
+# --- requests ---------------------------------------------------------------------------------------------------
+
+
+def command_line(msg: Message, names: Mapping[int, str] | None = None) -> str:
+    """A request as the command that would make it: ``ip addr add ::1/128 dev lo``, ``ip link set dev lo up``."""
+    names = names or {}
+    match msg:
+        case LinkMsg():
+            return " ".join(["ip link set dev", _dev(names, msg.ifi_index), *_link_changes(msg)])
+        case AddrMsg():
+            return " ".join(["ip addr", _addr_action(msg), *_addr_request(msg, names)])
+        case Sysctl():
+            return f"sysctl {msg.name}={msg.value}"
+        case _:
+            return line(msg, names)
+
+
+_FLAG_WORDS: Final = {
+    IFF_NOARP: ("arp off", "arp on"),
+    IFF_MULTICAST: ("multicast on", "multicast off"),
+    IFF_ALLMULTI: ("allmulticast on", "allmulticast off"),
+    IFF_PROMISC: ("promisc on", "promisc off"),
+    IFF_DYNAMIC: ("dynamic on", "dynamic off"),
+    IFF_DEBUG: ("debug on", "debug off"),
+    IFF_UP: ("up", "down"),
+}
+_CHANGE_WORDS: Final = {
+    "ifname": "name", "mtu": "mtu", "txqlen": "txqueuelen", "group": "group", "ifalias": "alias",
+    "address": "address", "broadcast": "broadcast", "operstate": "state", "linkmode": "mode",
+    "inet6_addr_gen_mode": "addrgenmode",
+}  # fmt: skip
+
+
+def _link_changes(msg: LinkMsg) -> Iterator[str]:
+    named = {} if msg.ifname is None else {"ifname": msg.ifname}
+    yield from _words(_without(_link(msg, details=True), ("ifname",)) | named, _CHANGE_WORDS)
+    for bit, (on, off) in _FLAG_WORDS.items():
+        if msg.ifi_change & bit:
+            yield on if msg.ifi_flags & bit else off
+
+
+def _addr_action(msg: AddrMsg) -> str:
+    if msg.nlmsg_type == RTM_DELADDR:
+        return "del"
+    return "replace" if msg.nlmsg_flags & NLM_F_REPLACE else "add"
+
+
+def _addr_request(msg: AddrMsg, names: Mapping[int, str]) -> Iterator[str]:
+    said = _without(_addr(msg), ("dynamic",))
+    yield _local_word(said)
+    yield f"dev {_dev(names, msg.ifa_index)}"
+    yield from _words(said, {"metric": "metric", "broadcast": "brd", "protocol": "proto", "label": "label"})
+    if msg.cacheinfo is not None:
+        yield _lifetimes(said)
+    yield from (key for key, value in said.items() if value is True)
 
 
 # --- dicts to text ----------------------------------------------------------------------------------------------

@@ -25,7 +25,16 @@ from addrsvc.netlink.messages import (
     RouteMsg,
     Sysctl,
 )
-from addrsvc.netlink.text import addr_show, addr_show_json, inet_ntop, line, link_show, link_show_json, to_json
+from addrsvc.netlink.text import (
+    addr_show,
+    addr_show_json,
+    command_line,
+    inet_ntop,
+    line,
+    link_show,
+    link_show_json,
+    to_json,
+)
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
@@ -35,15 +44,20 @@ from addrsvc.uapi import (
     IFA_F_DEPRECATED,
     IFA_F_HOMEADDRESS,
     IFA_F_MANAGETEMPADDR,
+    IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
     IFA_F_PERMANENT,
     IFA_F_SECONDARY,
     IFA_F_TENTATIVE,
     IFAPROT_KERNEL_LO,
     IFF_LOOPBACK,
     IFF_LOWER_UP,
+    IFF_NOARP,
+    IFF_PROMISC,
     IFF_RUNNING,
     IFF_UP,
     INFINITY_LIFE_TIME,
+    NLM_F_REPLACE,
     RT_SCOPE_HOST,
     RT_SCOPE_LINK,
     RT_TABLE_LOCAL,
@@ -361,3 +375,32 @@ def test_routes_read_as_ip_prints_them(scene: tuple[Kernel, Callable[..., str]])
     assert re.sub("expires .*sec", "", "\n".join(ours)) == re.sub(
         "expires .*sec", "", "\n".join(sorted(as_old(ip("ip", "-6", "route", "show", "table", "all")).splitlines()))
     )
+
+
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("msg", "expected"),
+    [
+        (LinkMsg(ifi_index=1, ifi_flags=IFF_UP, ifi_change=IFF_UP), "ip link set dev lo up"),
+        (
+            LinkMsg(
+                ifi_index=1, ifi_flags=IFF_NOARP, ifi_change=IFF_NOARP | IFF_PROMISC | IFF_UP, mtu=1400, ifname="x"
+            ),
+            "ip link set dev lo name x mtu 1400 arp off promisc off down",
+        ),
+        (
+            AddrMsg(ifa_index=1, address=LO_ADDR, proto=IFAPROT_KERNEL_LO, flags=IFA_F_NODAD | IFA_F_NOPREFIXROUTE),
+            "ip addr add ::1/128 dev lo proto kernel_lo nodad noprefixroute",
+        ),
+        (
+            six("2001:db8::1", nlmsg_flags=NLM_F_REPLACE, cacheinfo=IfaCacheinfo(5, INFINITY_LIFE_TIME), flags=0),
+            "ip addr replace 2001:db8::1/64 dev lo valid_lft forever preferred_lft 5sec",
+        ),
+        (AddrMsg(nlmsg_type=RTM_DELADDR, ifa_index=1, address=LO_ADDR), "ip addr del ::1/128 dev lo"),
+        (Sysctl("net.ipv6.conf.lo.disable_ipv6", "1"), "sysctl net.ipv6.conf.lo.disable_ipv6=1"),
+    ],
+)
+def test_a_request_reads_as_the_command_that_would_make_it(msg: Message, expected: str) -> None:
+    assert command_line(msg, NAMES) == expected
