@@ -110,6 +110,11 @@ def _text_bytes(value: str) -> bytes:
     return value.encode("utf-8", "surrogateescape")
 
 
+def _name_bytes(value: str) -> bytes:
+    """A name ends in a zero byte, as ip(8) sends it, so that an empty one is still an attribute with something in it."""
+    return _text_bytes(value) + b"\0"
+
+
 def _cacheinfo(value: bytes) -> IfaCacheinfo:
     return IfaCacheinfo(*struct.unpack_from("=IIII", value))
 
@@ -156,6 +161,7 @@ _U32: Final = _Kind("uint32")
 _S32: Final = _Kind("int32")
 _BYTES: Final = _Kind("cdata", bytes)
 _TEXT: Final = _Kind("cdata", _text, _text_bytes)
+_NAME: Final = _Kind("cdata", _text, _name_bytes)
 _IFA_CACHEINFO: Final = _Kind("cdata", _cacheinfo, _cacheinfo_bytes)
 _RTA_EXPIRES: Final = _Kind("cdata", _expires, _expires_bytes)
 _AF_SPEC: Final = _Kind("af_spec", _inet6_of_af_spec, _af_spec_attrs)
@@ -177,7 +183,7 @@ class _Layout:
 _LINK_ATTRIBUTES: Final[_Attributes] = {
     1: ("address", _BYTES),
     2: ("broadcast", _BYTES),
-    3: ("ifname", _TEXT),
+    3: ("ifname", _NAME),
     4: ("mtu", _U32),
     6: ("qdisc", _TEXT),
     13: ("txqlen", _U32),
@@ -216,7 +222,7 @@ _ADDR: Final = _Layout(
     {
         1: ("address", _BYTES),
         2: ("local", _BYTES),
-        3: ("label", _TEXT),
+        3: ("label", _NAME),
         4: ("broadcast", _BYTES),
         5: ("anycast", _BYTES),
         6: ("cacheinfo", _IFA_CACHEINFO),

@@ -3,12 +3,21 @@
 from errno import ENODEV, ENOENT
 
 from addrsvc.errors import KernelError
+from addrsvc.model.addrconf_core import ipv6_addr_scope
 from addrsvc.model.ip6_route import addrconf_f6i_alloc, ip6_del_rt, ip6_ins_rt
 from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
 from addrsvc.model.structs import Ifacaddr6, Inet6Dev
 from addrsvc.model.timer import cstamp_delta
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
-from addrsvc.uapi import IFA_F_PERMANENT, INFINITY_LIFE_TIME, RTM_DELANYCAST, RTM_NEWANYCAST
+from addrsvc.uapi import (
+    IFA_F_PERMANENT,
+    IFA_SITE,
+    INFINITY_LIFE_TIME,
+    RT_SCOPE_SITE,
+    RT_SCOPE_UNIVERSE,
+    RTM_DELANYCAST,
+    RTM_NEWANYCAST,
+)
 
 __all__ = ["ipv6_ac_destroy_dev", "ipv6_dev_ac_dec", "ipv6_dev_ac_inc"]
 
@@ -19,6 +28,7 @@ def _ifacaddr_notify(nlmsg_type: int, aca: Ifacaddr6, idev: Inet6Dev) -> None:
     msg = AddrMsg(
         nlmsg_type,
         ifa_flags=IFA_F_PERMANENT,
+        ifa_scope=RT_SCOPE_SITE if ipv6_addr_scope(aca.aca_addr) & IFA_SITE else RT_SCOPE_UNIVERSE,
         ifa_index=idev.dev.ifindex,
         anycast=aca.aca_addr,
         cacheinfo=cacheinfo,

@@ -583,7 +583,9 @@ def dev_set_mac_address(dev: NetDevice, addr: bytes) -> None:
     if not dev.present:
         raise KernelError(ENODEV)
     addr = addr[: dev.addr_len]
-    _raise_veto(call_netdevice_notifiers_info(NETDEV_PRE_CHANGEADDR, NetdevNotifierPreChangeaddrInfo(dev, dev_addr=addr)))
+    _raise_veto(
+        call_netdevice_notifiers_info(NETDEV_PRE_CHANGEADDR, NetdevNotifierPreChangeaddrInfo(dev, dev_addr=addr))
+    )
     if addr != dev.dev_addr:
         ndo_set_mac_address(dev, addr)
     dev.addr_assign_type = NET_ADDR_SET

@@ -39,7 +39,7 @@ from addrsvc.model.structs import (
     Inet6Ifaddr,
     PrefixUsers,
 )
-from addrsvc.model.timer import HZ, del_timer, cstamp_delta
+from addrsvc.model.timer import HZ, cstamp_delta, del_timer
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
 from addrsvc.uapi import (
     IFA_F_MCAUTOJOIN,

@@ -5,9 +5,7 @@ collector of expired routes are not here.
 """
 
 from bisect import insort_right
-from errno import EEXIST
 
-from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import in6addr_loopback, ipv6_addr_prefix
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_OK, NotifierBlock
@@ -41,13 +39,13 @@ from addrsvc.uapi import (
     RTF_NONEXTHOP,
     RTF_REJECT,
     RTF_UP,
-    RTNH_F_LINKDOWN,
     RTM_DELROUTE,
     RTM_NEWROUTE,
     RTN_ANYCAST,
     RTN_LOCAL,
     RTN_MULTICAST,
     RTN_UNICAST,
+    RTNH_F_LINKDOWN,
     RTPROT_KERNEL,
 )
 
@@ -117,12 +115,10 @@ def _metric(rt: Fib6Info) -> int:
 
 
 def ip6_ins_rt(net: Net, rt: Fib6Info) -> None:
-    """Put a route into its table and say so.
+    """Put a route into its table and say so; if the device has it already, at most its expiry changes.
 
     Kernel: net/ipv6/route.c, ip6_ins_rt(); net/ipv6/ip6_fib.c, fib6_add(), fib6_add_rt2node().
-
-    Raises:
-        KernelError: EEXIST, the device has this route; the expiry of the present one follows the new one's.
+    Differs: EEXIST is not told, since none of the kernel's callers for an address looks.
     """
     assert rt.dev is not None
     table = net.ipv6.fib6_tables[rt.table]
@@ -131,7 +127,7 @@ def ip6_ins_rt(net: Net, rt: Fib6Info) -> None:
     for other in rivals:
         if other.dev is rt.dev:
             _adopt_expiry(other, rt)
-            raise KernelError(EEXIST)
+            return
     insort_right(siblings, rt, key=_metric)
     table.by_dev.setdefault(rt.dev, {})[rt] = None
     rt.in_table = True
@@ -164,6 +160,7 @@ def ip6_del_rt(net: Net, rt: Fib6Info, *, skip_notify: bool = False) -> None:
         del table.routes[rt.dst, rt.dst_len]
     del table.by_dev[rt.dev][rt]
     rt.in_table = False
+    fib6_clean_expires(rt)
     if not skip_notify:
         rtnl_notify(net, rt6_fill_node(rt, RTM_DELROUTE))
 
@@ -274,20 +271,12 @@ def addrconf_prefix_route(
         fib6_set_expires(rt, expires)
     if _would_loop(dev, addr):
         rt.fib6_flags = RTF_REJECT | RTF_NONEXTHOP
-    _insert_quietly(dev.net, rt)
+    ip6_ins_rt(dev.net, rt)
 
 
 def _would_loop(dev: NetDevice, addr: bytes) -> bool:
     """Kernel: net/ipv6/route.c, fib6_is_reject(): true routes over a loopback device are turned into rejects."""
     return bool(dev.flags & IFF_LOOPBACK) and addr != in6addr_loopback
-
-
-def _insert_quietly(net: Net, rt: Fib6Info) -> None:
-    try:
-        ip6_ins_rt(net, rt)
-    except KernelError as err:
-        if err.errno != EEXIST:
-            raise
 
 
 def addrconf_add_mroute(dev: NetDevice) -> None:
@@ -305,7 +294,7 @@ def addrconf_add_mroute(dev: NetDevice) -> None:
         fib6_flags=RTF_UP,
         protocol=RTPROT_KERNEL,
     )
-    _insert_quietly(dev.net, rt)
+    ip6_ins_rt(dev.net, rt)
 
 
 def addrconf_get_prefix_route(dev: NetDevice, addr: bytes, plen: int) -> Fib6Info | None:

@@ -1,12 +1,12 @@
 """net/core/rtnetlink.c, upper half: requests and dumps, and what rtnetlink itself hears of devices."""
 
 from collections.abc import Callable, Mapping
-from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENXIO, EOPNOTSUPP
+from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENXIO, EOPNOTSUPP, ERANGE
 from typing import Final, TypeAlias, TypeVar
 
 from addrsvc.errors import KernelError
-from addrsvc.model.addrconf_core import ipv6_addr_is_multicast, ipv6_addr_scope
 from addrsvc.model.addrconf import addrconf_add_dev, ipv6_find_idev
+from addrsvc.model.addrconf_core import ipv6_addr_is_multicast, ipv6_addr_scope
 from addrsvc.model.dad import addrconf_dad_start
 from addrsvc.model.dev import (
     dev_change_flags,
@@ -64,15 +64,18 @@ from addrsvc.uapi import (
     IFA_F_PERMANENT,
     IFA_F_TEMPORARY,
     IFA_F_TENTATIVE,
+    IFALIASZ,
     IFLA_EVENT_BONDING_FAILOVER,
     IFLA_EVENT_BONDING_OPTIONS,
     IFLA_EVENT_FEATURES,
     IFLA_EVENT_IGMP_RESEND,
     IFLA_EVENT_NOTIFY_PEERS,
     IFLA_EVENT_REBOOT,
+    IFNAMSIZ,
     INFINITY_LIFE_TIME,
     INT_MAX,
     IP6_RT_PRIO_ADDRCONF,
+    MAX_ADDR_LEN,
     NETDEV_BONDING_FAILOVER,
     NETDEV_CHANGE_TX_QUEUE_LEN,
     NETDEV_CHANGEADDR,
@@ -519,6 +522,30 @@ def inet6_rtm_deladdr(net: Net, msg: AddrMsg) -> None:
         ipv6_dev_mc_dec(dev.ip6_ptr, cfg.pfx)
 
 
+# --- policy: what an attribute must look like before anybody reads it -------------------------------------------------
+
+_POLICY_TEXT = "Attribute failed policy validation"
+
+
+def _too_long(text: str | None, most: int) -> bool:
+    return text is not None and len(text.encode("utf-8", "surrogateescape")) > most
+
+
+def _validate_attributes(msg: LinkMsg | AddrMsg) -> None:
+    """Kernel: lib/nlattr.c, validate_nla(); net/core/rtnetlink.c, ifla_policy; the families' ifa_*_policy."""
+    match msg:
+        case LinkMsg():
+            hwaddrs = (msg.address or b"", msg.broadcast or b"")
+            bad = _too_long(msg.ifname, IFNAMSIZ - 1) or _too_long(msg.ifalias, IFALIASZ - 1)
+            bad = bad or max(map(len, hwaddrs)) > MAX_ADDR_LEN
+        case AddrMsg():
+            least = {AF_INET: 4, AF_INET6: 16}.get(msg.ifa_family, 0)
+            bad = any(addr is not None and len(addr) < least for addr in (msg.address, msg.local))
+            bad = bad or (msg.ifa_family == AF_INET and _too_long(msg.label, IFNAMSIZ - 1))
+    if bad:
+        raise KernelError(ERANGE, _POLICY_TEXT)
+
+
 # --- one door for all requests --------------------------------------------------------------------------------------------
 
 _M = TypeVar("_M", LinkMsg, AddrMsg)
@@ -563,6 +590,7 @@ def rtnetlink_rcv_msg(net: Net, msg: Message) -> None:
 def _serve(net: Net, handler: Callable[[Net, _M], None] | None, msg: _M) -> None:
     if handler is None:
         raise KernelError(EOPNOTSUPP)
+    _validate_attributes(msg)
     with rtnl_lock(net.machine):
         handler(net, msg)
 
