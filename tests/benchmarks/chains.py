@@ -78,10 +78,10 @@ def through_devices(functions: Sequence[Callback], events: int, *, traced: bool 
     machine = linux.machine
     machine.netdev_chain = RawNotifierHead("netdev_chain", linux.trace)
     fill(machine.netdev_chain, functions)
+    linux.trace.on = traced
     lo = linux.init_net.device("lo")
 
     def lap() -> None:
-        linux.trace.on = traced
         val, dev = EVENT, lo
         with rtnl_lock(machine):
             for _ in range(events):
