@@ -1,6 +1,6 @@
 """Look, plan, send, look again: until there is nothing left to send, or what is left cannot be sent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from errno import EADDRNOTAVAIL, EEXIST
 from typing import Final
@@ -9,6 +9,7 @@ from addrsvc.errors import KernelError
 from addrsvc.mirror.kernel import Kernel
 from addrsvc.mirror.plan import Divergence, Dump, Step, plan, rebase
 from addrsvc.netlink.messages import AddrMsg, Message
+from addrsvc.netlink.text import command_line, names_of
 from addrsvc.uapi import RTM_DELADDR, RTM_NEWADDR
 
 __all__ = ["MAX_ROUNDS", "Outcome", "converge", "settle"]
@@ -59,12 +60,12 @@ def converge(
         if not now.steps or rounds == max_rounds:
             break
         for step in now.steps:
-            if refusal := _send(kernel, step):
+            if refusal := _send(kernel, step, names_of(seen)):
                 refused[step.message] = refusal
             else:
                 sent.append(step)
         rounds += 1
-    left = (Divergence(f"after {max_rounds} rounds still: {step.text}", step.message) for step in now.steps)
+    left = (Divergence(f"after {max_rounds} rounds still: {step.why}", step.message) for step in now.steps)
     divergences = (*now.divergences, *refused.values(), *left)
     return Outcome(rounds, tuple(sent), divergences, rebase(model, seen, baseline))
 
@@ -82,13 +83,13 @@ def settle(kernel: Kernel) -> Dump:
     return dump
 
 
-def _send(kernel: Kernel, step: Step) -> Divergence | None:
+def _send(kernel: Kernel, step: Step, names: Mapping[int, str]) -> Divergence | None:
     try:
         kernel.request(step.message)
     except KernelError as error:
         if _is_already_so(step.message, error):
             return None
-        return Divergence(f"the kernel refused {step.text}: {error}", step.message)
+        return Divergence(f"the kernel refused {command_line(step.message, names)}: {error}", step.message)
     return None
 
 

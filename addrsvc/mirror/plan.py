@@ -13,11 +13,11 @@ The rules, in the order in which they decide:
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, Inet6LinkInfo, LinkMsg, Message, Sysctl
-from addrsvc.netlink.text import inet_ntop, lladdr
+from addrsvc.netlink.text import inet_ntop
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
@@ -68,23 +68,14 @@ _LIFETIME_SLACK: Final = 2  # seconds: both sides count down, each by its own cl
 _LOCALHOST: Final = (AF_INET, bytes((127, 0, 0, 1)), 8)
 _IN6ADDR_LOOPBACK: Final = bytes(15) + b"\x01"
 _LOCALHOST6: Final = (AF_INET6, _IN6ADDR_LOOPBACK, 0)
-_ASKABLE_NAMES: Final = {
-    IFA_F_NODAD: "nodad",
-    IFA_F_HOMEADDRESS: "home",
-    IFA_F_MANAGETEMPADDR: "mngtmpaddr",
-    IFA_F_NOPREFIXROUTE: "noprefixroute",
-    IFA_F_MCAUTOJOIN: "autojoin",
-}
-_ASKABLE: Final = sum(_ASKABLE_NAMES)
+_ASKABLE: Final = IFA_F_NODAD | IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE | IFA_F_MCAUTOJOIN
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request to send, the same in the words of ip(8), and the reason for it."""
+    """One request to send, and the reason for it."""
 
     message: Message
-    text: str
-    """``link set lo up``, ``addr add 2001:db8::1/128 dev lo nodad noprefixroute proto 173``."""
     why: str
     is_repair: bool = False
     """It restores what the kernel made by itself and somebody took away."""
@@ -239,39 +230,9 @@ def _link_steps(device: _Device) -> Iterator[Step]:
     asked = {name for name, _ in _changes(device.wanted, device.before)} if device.before else set()
     for name, message in _changes(device.wanted, device.seen):
         if name == "UP" and device.wanted.ifi_flags & IFF_UP:
-            yield Step(message, _link_text(name, message, device.name), _why_up(device))
+            yield Step(message, _why_up(device))
         elif name in asked:
-            yield Step(message, _link_text(name, message, device.name), "it was changed in the model")
-
-
-def _link_text(name: str, message: Message, dev: str) -> str:
-    """The request for one property: ``link set lo mtu 1500``."""
-    match message:
-        case LinkMsg(ifi_change=0):
-            return f"link set {dev} {name} {_value(message)}"
-        case LinkMsg(ifi_change=bit, ifi_flags=flags):
-            on, off = ("up", "down") if bit == IFF_UP else (f"{name.lower()} on", f"{name.lower()} off")
-            return f"link set {dev} {on if flags & bit else off}"
-        case Sysctl():
-            return f"sysctl {message.name}={message.value}"
-        case _:
-            raise TypeError(message)
-
-
-def _value(message: LinkMsg) -> str:
-    """The one property that a request carries."""
-    (value,) = (
-        value
-        for field in fields(message)
-        if field.name != "ifi_index" and (value := getattr(message, field.name)) != field.default
-    )
-    match value:
-        case bytes():
-            return lladdr(value)
-        case Inet6LinkInfo(addr_gen_mode=mode):
-            return str(mode)
-        case _:
-            return str(value) or '""'
+            yield Step(message, f"{name} of {device.name} was changed in the model")
 
 
 def _why_up(device: _Device) -> str:
@@ -353,7 +314,7 @@ def _in_order_of_adding(addresses: Iterable[AddrMsg]) -> list[AddrMsg]:
 
 def _unwanted(there: AddrMsg, device: _Device) -> Iterator[_Item]:
     if there.proto == IFAPROT_ADDRSVC:
-        yield _address_step(_delete(there), device, "it is ours, and the model has it no more")
+        yield Step(_delete(there), f"{_text(there)} on {device.name} is ours, and the model has it no more")
     elif _is_kernel_made(there) and device.wanted.ifi_flags & IFF_UP:
         yield Divergence(f"{_text(there)} on {device.name} is the kernel's own, not ours to remove", there)
 
@@ -369,29 +330,29 @@ def _restore(wanted: AddrMsg, device: _Device) -> _Item:
         return Divergence(f"{missing}: {obstacle}", wanted)
     recipe = _RECIPE6 if wanted.ifa_family == AF_INET6 else replace(_RECIPE4, label=device.seen.ifname)
     why = f"{missing}; the kernel would make it only at the next up"
-    return replace(_address_step(replace(recipe, ifa_index=device.seen.ifi_index), device, why), is_repair=True)
+    return Step(replace(recipe, ifa_index=device.seen.ifi_index), why, is_repair=True)
 
 
 def _serve(wanted: AddrMsg, there: AddrMsg | None, device: _Device) -> Iterator[_Item]:
     """An address that somebody gave the model: add it, change it if it is ours, or say why not."""
     ours = _marked(wanted, device.seen.ifi_index)
+    where = f"{_text(wanted)} on {device.name}"
     if there is None and wanted.ifa_family == AF_INET6 and (obstacle := _no_ipv6(device.seen)):
         yield Divergence(f"{_text(wanted)} cannot be given to {device.name}: {obstacle}", wanted)
     elif there is None:
-        yield _address_step(ours, device, "it is in the model and not in the kernel")
+        yield Step(ours, f"{where} is in the model and not in the kernel")
     elif _same(there, ours) or _same(there, wanted):
         return
     elif there.proto == IFAPROT_ADDRSVC:
-        yield from _change(there, ours, device)
+        yield from _change(there, ours, f"{where} is ours and differs from the model's")
     elif there.ifa_prefixlen != wanted.ifa_prefixlen:
-        why = f"{_text(wanted)} on {device.name} is there as {_text(there)} and not ours to change"
-        yield Divergence(why, there)
+        yield Divergence(f"{where} is there as {_text(there)} and not ours to change", there)
 
 
-def _change(there: AddrMsg, ours: AddrMsg, device: _Device) -> Iterator[Step]:
+def _change(there: AddrMsg, ours: AddrMsg, why: str) -> Iterator[Step]:
     in_place = (replace(ours, nlmsg_flags=NLM_F_REPLACE),)
     for message in in_place if _can_change_in_place(there, ours) else (_delete(there), ours):
-        yield _address_step(message, device, "it is ours and differs from the model's")
+        yield Step(message, why)
 
 
 def _can_change_in_place(there: AddrMsg, ours: AddrMsg) -> bool:
@@ -523,29 +484,6 @@ def _flags(msg: AddrMsg) -> int:
 def _lifetimes(msg: AddrMsg) -> tuple[int, int]:
     info = msg.cacheinfo or _FOREVER
     return info.ifa_prefered, info.ifa_valid
-
-
-def _address_step(message: AddrMsg, device: _Device, why: str) -> Step:
-    words = ["addr", _verb(message), _text(message), "dev", device.name, *_details(message)]
-    return Step(message, " ".join(words), why)
-
-
-def _verb(message: AddrMsg) -> str:
-    if message.nlmsg_type == RTM_DELADDR:
-        return "del"
-    return "change" if message.nlmsg_flags & NLM_F_REPLACE else "add"
-
-
-def _details(message: AddrMsg) -> Iterator[str]:
-    if _peer(message) != _own(message):
-        yield f"peer {inet_ntop(_peer(message))}"
-    if message.cacheinfo:
-        yield f"valid_lft {message.cacheinfo.ifa_valid} preferred_lft {message.cacheinfo.ifa_prefered}"
-    if message.rt_priority:
-        yield f"metric {message.rt_priority}"
-    yield from (word for flag, word in _ASKABLE_NAMES.items() if _flags(message) & flag)
-    if message.proto:
-        yield f"proto {IFAPROT_NAMES.get(message.proto, message.proto)}"
 
 
 def _text(msg: AddrMsg) -> str:

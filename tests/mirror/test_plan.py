@@ -196,7 +196,6 @@ def test_a_service_address_is_sent_with_our_mark_and_without_side_effects() -> N
         flags=OURS,
         proto=IFAPROT_ADDRSVC,
     )
-    assert step.text == "addr add 2001:db8::1/128 dev lo nodad noprefixroute proto 173"
     assert not step.is_repair
 
 
@@ -219,7 +218,6 @@ def test_an_address_that_carries_our_mark_and_is_unwanted_is_removed() -> None:
     (step,) = plan(BROUGHT_UP, (*BROUGHT_UP, there)).steps
 
     assert step.message == AddrMsg(nlmsg_type=RTM_DELADDR, ifa_index=1, local=there.address)
-    assert step.text == "addr del 2001:db8::1/128 dev lo"
 
 
 @pytest.mark.parametrize("proto", [None, IFAPROT_KERNEL_LO, 4, IFAPROT_ADDRSVC + 1])
@@ -256,19 +254,20 @@ def test_our_address_with_other_lifetimes_is_changed_in_place() -> None:
     assert isinstance(step.message, AddrMsg)
     assert step.message.nlmsg_flags == NLM_F_REPLACE
     assert step.message.cacheinfo == wanted.cacheinfo
-    assert step.text.startswith("addr change 2001:db8::1/128 dev lo valid_lft 200 preferred_lft 100 ")
 
 
-@pytest.mark.parametrize(("prefix_route", "verbs"), [(True, ["del", "add"]), (False, ["change"])])
+@pytest.mark.parametrize(
+    ("prefix_route", "sent"), [(True, [(RTM_DELADDR, 0), (RTM_NEWADDR, ADD)]), (False, [(RTM_NEWADDR, NLM_F_REPLACE)])]
+)
 def test_an_end_is_given_to_a_life_in_place_only_where_no_prefix_route_can_be_spoilt(
-    prefix_route: bool, verbs: list[str]
+    prefix_route: bool, sent: list[tuple[int, int]]
 ) -> None:
     there = address("2001:db8::1/64", flags=IFA_F_NODAD if prefix_route else OURS, proto=IFAPROT_ADDRSVC)
     wanted = replace(there, cacheinfo=IfaCacheinfo(100, 200))
 
-    steps = plan((*BROUGHT_UP, wanted), (*BROUGHT_UP, there)).steps
+    planned = messages(plan((*BROUGHT_UP, wanted), (*BROUGHT_UP, there)))
 
-    assert [step.text.split()[1] for step in steps] == verbs
+    assert [(m.nlmsg_type, m.nlmsg_flags) for m in planned if isinstance(m, AddrMsg)] == sent
 
 
 def test_clocks_that_differ_by_a_second_are_no_reason_to_send() -> None:
@@ -310,51 +309,41 @@ def test_a_device_that_the_model_lacks_is_not_its_business() -> None:
 # --- the host's own -------------------------------------------------------------------------------------------
 
 DEBUGGED = replace(lo(), ifi_flags=lo().ifi_flags | IFF_DEBUG)
-CHANGED = {
-    "link set lo mtu 2000": (lo(mtu=2000), LinkMsg(ifi_index=1, mtu=2000)),
-    "link set lo alias x": (replace(lo(), ifalias="x"), LinkMsg(ifi_index=1, ifalias="x")),
-    "link set lo txqlen 10": (replace(lo(), txqlen=10), LinkMsg(ifi_index=1, txqlen=10)),
-    "link set lo group 3": (replace(lo(), group=3), LinkMsg(ifi_index=1, group=3)),
-    "link set lo address 02:61:62:63:64:65": (
-        replace(lo(), address=b"\x02abcde"),
-        LinkMsg(ifi_index=1, address=b"\x02abcde"),
-    ),
-    "link set lo debug on": (DEBUGGED, LinkMsg(ifi_index=1, ifi_flags=IFF_DEBUG, ifi_change=IFF_DEBUG)),
-    "link set lo name loop": (lo(name="loop"), LinkMsg(ifi_index=1, ifname="loop")),
-    "link set lo addr_gen_mode 1": (
+CHANGED = (
+    (lo(mtu=2000), LinkMsg(ifi_index=1, mtu=2000)),
+    (replace(lo(), ifalias="x"), LinkMsg(ifi_index=1, ifalias="x")),
+    (replace(lo(), txqlen=10), LinkMsg(ifi_index=1, txqlen=10)),
+    (replace(lo(), group=3), LinkMsg(ifi_index=1, group=3)),
+    (replace(lo(), address=b"\x02abcde"), LinkMsg(ifi_index=1, address=b"\x02abcde")),
+    (DEBUGGED, LinkMsg(ifi_index=1, ifi_flags=IFF_DEBUG, ifi_change=IFF_DEBUG)),
+    (lo(name="loop"), LinkMsg(ifi_index=1, ifname="loop")),
+    (lo(disable_ipv6=1), Sysctl("net.ipv6.conf.lo.disable_ipv6", "1")),
+    (
         replace(lo(), inet6=Inet6LinkInfo(addr_gen_mode=1, disable_ipv6=0)),
         LinkMsg(ifi_index=1, inet6=Inet6LinkInfo(addr_gen_mode=1)),
     ),
-    "link set lo down": (lo(up=False), LinkMsg(ifi_index=1, ifi_change=IFF_UP)),
-    "sysctl net.ipv6.conf.lo.disable_ipv6=1": (
-        lo(disable_ipv6=1),
-        Sysctl("net.ipv6.conf.lo.disable_ipv6", "1"),
-    ),
-}
+    (lo(up=False), LinkMsg(ifi_index=1, ifi_change=IFF_UP)),
+)
 
 
-@pytest.mark.parametrize("text", CHANGED)
-def test_a_property_that_was_changed_in_the_model_is_sent_and_told_in_words_of_ip(text: str) -> None:
-    link, request_for_it = CHANGED[text]
-
-    (step,) = plan((link,), BROUGHT_UP, baseline=BROUGHT_UP).steps
-
-    assert (step.message, step.text) == (request_for_it, text)
+@pytest.mark.parametrize(("link", "request_for_it"), CHANGED)
+def test_a_property_that_was_changed_in_the_model_is_sent(link: LinkMsg, request_for_it: Message) -> None:
+    assert messages(plan((link,), BROUGHT_UP, baseline=BROUGHT_UP)) == [request_for_it]
 
 
-@pytest.mark.parametrize(("link", "_request"), CHANGED.values())
+@pytest.mark.parametrize(("link", "_request"), CHANGED)
 def test_a_property_that_only_the_host_changed_is_left_alone(link: LinkMsg, _request: Message) -> None:
     brings_up = [LinkMsg(ifi_index=1, ifi_flags=IFF_UP, ifi_change=IFF_UP)] if not link.ifi_flags & IFF_UP else []
 
     assert messages(plan(BROUGHT_UP, (link, LOCALHOST, LOOPBACK), baseline=BROUGHT_UP)) == brings_up
 
 
-@pytest.mark.parametrize(("link", "_request"), CHANGED.values())
+@pytest.mark.parametrize(("link", "_request"), CHANGED)
 def test_without_a_baseline_no_property_but_up_is_sent(link: LinkMsg, _request: Message) -> None:
     assert plan((link, LOCALHOST, LOOPBACK), BROUGHT_UP).steps == ()
 
 
-@pytest.mark.parametrize(("link", "request_for_it"), CHANGED.values())
+@pytest.mark.parametrize(("link", "request_for_it"), CHANGED)
 def test_a_model_adopts_every_property_that_it_could_send(link: LinkMsg, request_for_it: Message) -> None:
     assert adopt((link,), BROUGHT_UP) == (request_for_it,)
 
@@ -392,7 +381,7 @@ def test_a_model_never_taken_down_takes_nothing_down() -> None:
     assert whys(told) == ["lo is down in the model; somebody else has it up, and so it stays"]
 
 
-@pytest.mark.parametrize(("link", "_request"), CHANGED.values())
+@pytest.mark.parametrize(("link", "_request"), CHANGED)
 def test_a_baseline_moves_on_when_a_device_is_in_line(link: LinkMsg, _request: Message) -> None:
     assert rebase((link,), (link,), (lo(),)) == (link,)
     assert rebase((link,), (lo(),), (lo(),)) == (lo(),)
