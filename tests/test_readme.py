@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ def test_the_main_job_shows_the_loopback_address() -> None:
 
     assert done.returncode == 0, done.stderr
     assert re.search(r"inet6 ::1/128 scope host", done.stdout)
+
+
+def test_the_modules_that_the_page_runs_exist() -> None:
+    modules = re.findall(r"python -m (tests\.[\w.]+)", TEXT)
+
+    assert modules
+    assert [name for name in modules if find_spec(name) is None] == []
 
 
 def test_links_within_the_page_lead_somewhere() -> None:
