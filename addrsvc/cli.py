@@ -369,14 +369,20 @@ def _value_lines(key: str, value: object) -> Iterator[str]:
         case dict():
             yield from (f"{name} {number}" for name, number in value.items())
         case list():
-            yield from (" ".join([f"{key.removesuffix('s')}:", *_pairs(row)]) for row in value)
+            yield from map(_row_text, value)
         case _:
             yield f"{key}: {value}"
 
 
-def _pairs(row: object) -> Iterator[str]:
+def _row_text(row: object) -> str:
+    """One of a list of things: what it is, and then the rest of it."""
     assert isinstance(row, dict)
-    return (f"{key} {', '.join(value) or 'none' if isinstance(value, list) else value}" for key, value in row.items())
+    first, *rest = (f"{key} {_joined(value)}" for key, value in row.items())
+    return f"{first}: {', '.join(rest)}"
+
+
+def _joined(value: object) -> object:
+    return "; ".join(value) or "none" if isinstance(value, list) else value
 
 
 def _events(arguments: argparse.Namespace) -> int:

@@ -21,8 +21,9 @@ from addrsvc.daemon.log import Log
 from addrsvc.daemon.service import Mirror, Service, Watcher
 from addrsvc.daemon.systemd import notify
 from addrsvc.model.timer import HZ
-from addrsvc.netlink.messages import Message, RouteMsg
-from addrsvc.netlink.text import to_json
+from addrsvc.netlink.messages import AddrMsg, LinkMsg
+from addrsvc.netlink.text import names_of, to_json
+from addrsvc.uapi import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, Rtm
 
 if TYPE_CHECKING:
     from addrsvc.mirror.rtnl import RtnlWatch
@@ -31,6 +32,8 @@ __all__ = ["Server", "serve"]
 
 _MAX_REQUEST: Final = 1 << 20
 _HEARD_AT_ONCE: Final = 4096
+_MATTERS: Final = (RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR)
+"""What is heard of a kernel's namespace that can make it differ from the model's."""
 _FAREWELL: Final = 20
 """How many times, a hundredth of a second apart, to look whether the last replies have gone out."""
 _UCRED: Final = struct.Struct("=iII")
@@ -145,25 +148,26 @@ class Server:
         if not isinstance(mirror.kernel, RtnlKernel):
             return
         watch = mirror.kernel.watch(settle=0)
-        self._loop.add_reader(watch.fileno(), self._heard, mirror, watch)
+        names = names_of(mirror.kernel.dump())
+        self._loop.add_reader(watch.fileno(), self._heard, mirror, watch, names)
         self._endings += [partial(self._loop.remove_reader, watch.fileno()), watch.close]
 
-    def _heard(self, mirror: Mirror, watch: "RtnlWatch") -> None:
+    def _heard(self, mirror: Mirror, watch: "RtnlWatch", names: dict[int, str]) -> None:
         from addrsvc.mirror.rtnl import MessagesLost
 
         try:
-            matters = [msg for msg in islice(watch, _HEARD_AT_ONCE) if not isinstance(msg, RouteMsg)]
+            heard = [msg for msg in islice(watch, _HEARD_AT_ONCE) if isinstance(msg, LinkMsg | AddrMsg)]
         except MessagesLost:
             self._log("ENOBUFS", "warning", netns=mirror.name)
-            matters = []
-        for msg in matters:
-            self._log_message(mirror, msg)
+        else:
+            heard = [msg for msg in heard if msg.nlmsg_type in _MATTERS]
+            if not heard:
+                return
+            for msg in heard:
+                names |= names_of([msg])
+                self._log(Rtm(msg.nlmsg_type).name, netns=mirror.name, **_in_short(msg, names))
         self._tick()
         self._service.ask("converge", {"netns": mirror.name})
-
-    def _log_message(self, mirror: Mirror, msg: Message) -> None:
-        said = to_json(msg)
-        self._log(str(said.pop("message")), netns=mirror.name, **said)
 
     # --- connections ---
 
@@ -236,6 +240,15 @@ class Connection(VarlinkInterfaceServerProtocol):
 
         self._log("bug", "error", error="".join(traceback.format_exception(exc)))
         self.close()
+
+
+def _in_short(msg: LinkMsg | AddrMsg, names: Mapping[int, str]) -> dict[str, object]:
+    said = to_json(msg, names)
+    match msg:
+        case LinkMsg():
+            return {"dev": said["ifname"], "flags": said["flags"], "mtu": said.get("mtu")}
+        case AddrMsg():
+            return {"dev": said["dev"], "address": f"{said['local']}/{msg.ifa_prefixlen}"}
 
 
 def _peer_uid(conn: socket.socket) -> int:
