@@ -54,6 +54,15 @@ def test_every_command_of_the_quick_start_has_help(command: str) -> None:
     assert command in done.stdout
 
 
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"addrsvc (inject [A-Z_]+ lo[ a-z0-9=]*)", TEXT))))
+def test_every_injection_on_the_page_is_accepted(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "addrsvc", *command.split(), "--once"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_main_job_shows_the_loopback_address() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "addrsvc", "run", "--once"], capture_output=True, text=True, check=False
