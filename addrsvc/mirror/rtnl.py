@@ -115,6 +115,10 @@ def _name_bytes(value: str) -> bytes:
     return _text_bytes(value) + b"\0"
 
 
+def _name_bytes(value: str) -> bytes:
+    return _text_bytes(value) + b"\0"
+
+
 def _cacheinfo(value: bytes) -> IfaCacheinfo:
     return IfaCacheinfo(*struct.unpack_from("=IIII", value))
 
@@ -161,6 +165,8 @@ _U32: Final = _Kind("uint32")
 _S32: Final = _Kind("int32")
 _BYTES: Final = _Kind("cdata", bytes)
 _TEXT: Final = _Kind("cdata", _text, _text_bytes)
+_NAME: Final = _Kind("cdata", _text, _name_bytes)
+"""As ip(8) sends names: with the zero byte, without which an empty one is refused."""
 _NAME: Final = _Kind("cdata", _text, _name_bytes)
 _IFA_CACHEINFO: Final = _Kind("cdata", _cacheinfo, _cacheinfo_bytes)
 _RTA_EXPIRES: Final = _Kind("cdata", _expires, _expires_bytes)

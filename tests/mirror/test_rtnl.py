@@ -172,6 +172,12 @@ def test_an_operstate_request_arrives(rtnl: RtnlKernel) -> None:
     assert [link.operstate for link in links(rtnl)] == [5]
 
 
+def test_an_empty_name_is_no_rename(rtnl: RtnlKernel) -> None:
+    rtnl.request(LinkMsg(ifi_index=1, ifname="", txqlen=7))
+
+    assert [(link.ifname, link.txqlen) for link in links(rtnl)] == [("lo", 7)]
+
+
 def test_an_empty_alias_takes_the_alias_away(rtnl: RtnlKernel) -> None:
     rtnl.request(LinkMsg(ifi_index=1, ifalias="x"))
     rtnl.request(LinkMsg(ifi_index=1, ifalias=""))
