@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _arguments(sys.argv[1:] if argv is None else argv)
         result: int = arguments.run(arguments)
         sys.stdout.flush()
         return result
@@ -99,6 +99,22 @@ def _nobody_reads() -> int:
 
 
 # --- the parser -----------------------------------------------------------------------------------------------------
+
+
+_BEFORE_THE_COMMAND: Final = ("-4", "-6", "-d", "-j", "--json", "--once")
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse: options may also stand before the command, as with ip(8), and between the words behind it."""
+    rest = list(argv)
+    hoisted = [rest.pop(0) for word in argv if rest and rest[0] in _BEFORE_THE_COMMAND]
+    parser = _parser()
+    arguments, more = parser.parse_known_args([*rest, *hoisted])
+    if more and (not hasattr(arguments, "words") or any(word.startswith("-") for word in more)):
+        parser.error(f"not understood: {' '.join(more)}")
+    if more:
+        arguments.words += more
+    return arguments
 
 
 class _Parser(argparse.ArgumentParser):
@@ -142,13 +158,14 @@ def _add(
     )  # fmt: skip
     parser.set_defaults(run=run)
     parser.add_argument("--control", type=Path, metavar="PATH", help="the control socket, if not the default one")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", "-j", action="store_true", help="print JSON")
     return parser
 
 
 def _summary(description: str) -> str:
     first, _, _ = description.partition("\n\n")
-    return " ".join(first.split()).partition(". ")[0].partition(":")[0].rstrip(".").lower()
+    sentence = " ".join(first.split()).partition(". ")[0].partition(":")[0].rstrip(".")
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _add_once(parser: argparse.ArgumentParser) -> None:
@@ -243,17 +260,23 @@ def _add_parameter(parser: argparse.ArgumentParser, parameter: inspect.Parameter
     if parameter.default is parameter.empty:
         parser.add_argument(name, metavar=name.upper())
     elif parameter.annotation == dict[str, str] | None:
-        parser.add_argument(name, nargs="*", metavar="KEY=VALUE", type=_key_value)
+        parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
     elif parameter.annotation is bool:
         parser.add_argument(f"--{name}", action="store_true")
     else:
         parser.add_argument(f"--{name}", default=parameter.default, help=f"default: {parameter.default or 'all'}")
 
 
+def _given(arguments: argparse.Namespace, parameter: inspect.Parameter) -> object:
+    if parameter.annotation == dict[str, str] | None:
+        return dict(map(_key_value, arguments.words))
+    return getattr(arguments, parameter.name)
+
+
 def _key_value(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+        raise ControlError(f"{text!r} is not KEY=VALUE")
     return key, value
 
 
@@ -351,10 +374,9 @@ def _show(links: object, show: Callable[[list[Json]], str], *, as_json: bool) ->
 
 
 def _command(arguments: argparse.Namespace, name: str, function: Command) -> int:
-    given = {parameter.name: getattr(arguments, parameter.name) for parameter in _schema(function)}
-    parameters = {key: dict(value) if isinstance(value, list) else value for key, value in given.items()}
+    given = {parameter.name: _given(arguments, parameter) for parameter in _schema(function)}
     with _desk(arguments) as desk:
-        answer = desk.ask(name, {key: value for key, value in parameters.items() if value is not None})
+        answer = desk.ask(name, {key: value for key, value in given.items() if value is not None})
     if answer:
         _say(_json(answer) if arguments.json else _answer_text(answer))
     return 0
@@ -453,14 +475,24 @@ def _count(number: int) -> str:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run_until_told(arguments)
+    except KeyboardInterrupt:
+        return 130 if arguments.once else 0
+
+
+def _run_until_told(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         sock = None if arguments.once else stack.enter_context(_control_socket(arguments))
         service = _boot(arguments.seed)
         printer = _Printer(as_json=arguments.json)
-        stack.enter_context(printer.listening(service))
-        nets = [_mirror(service, name, stack) for name in arguments.netns] or [INIT_NET]
-        for net in nets:
-            _bring_up(service, net)
+        with printer.listening(service):
+            nets = [_mirror(service, name, stack) for name in arguments.netns] or [INIT_NET]
+            for net in nets:
+                _bring_up(service, net)
         for net in nets:
             printer.print_addresses(
                 net, service.ask("addresses", {"dev": _loopback(service, net), "net": net})["links"]
@@ -471,14 +503,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(service: "Service", sock: "socket.socket", printer: "_Printer") -> None:
-    import signal
-    from functools import partial
-
     from addrsvc.daemon.server import serve
 
     printer.print_note("control", str(sock.getsockname()))
-    printer.on_gone = partial(signal.raise_signal, signal.SIGTERM)
-    serve(service, sock, as_json=printer.as_json)
+    with printer.listening_aside(service):
+        serve(service, sock, as_json=printer.as_json)
 
 
 def _mirror(service: "Service", name: str, stack: ExitStack, *, is_dry: bool = False) -> str:
@@ -549,7 +578,6 @@ class _Printer:
         from addrsvc.daemon.log import wants_colour
 
         self.as_json = as_json
-        self.on_gone: Callable[[], None] | None = None
         self._colours = wants_colour(sys.stdout)
 
     @contextmanager
@@ -561,31 +589,72 @@ class _Printer:
         finally:
             service.unwatch(watcher)
 
+    @contextmanager
+    def listening_aside(self, service: "Service") -> Iterator[None]:
+        """The same in a thread of its own, so that output which nobody takes holds nothing up.
+
+        Where nobody ever will, SIGTERM is sent to this process, as a pipe's writer would get SIGPIPE.
+        """
+        from threading import Event, Thread
+
+        woken = Event()
+        watcher = service.watch(wake=woken.set)
+
+        def tell() -> None:
+            while watcher.is_open:
+                woken.wait()
+                woken.clear()
+                self._tell_aside(*watcher.take())
+
+        thread = Thread(target=tell, name="story", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            service.unwatch(watcher)
+            thread.join(1)
+
+    def _tell_aside(self, news: "list[Said]", lost: int) -> None:
+        """Write past sys.stdout: a thread that is stuck in a write must hold no lock that the interpreter's end needs."""
+        import os
+        import signal
+
+        lines = [self._lost(lost)] * bool(lost) + [self._text(said) for said in news]
+        data = "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
+        try:
+            while data:
+                data = data[os.write(sys.stdout.fileno(), data) :]
+        except BrokenPipeError:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     def print_all(self, news: object) -> None:
         for said in _listed(news):
-            self.print_one(said)  # type: ignore[arg-type]
-
-    def print_one(self, said: Said) -> None:
-        self._write(_json(said) if self.as_json else self._line(said))
+            _say(self._text(said))  # type: ignore[arg-type]
 
     def print_lost(self, lost: object) -> None:
         if lost:
-            self._write(_json({"lost": lost}) if self.as_json else f"... {lost} lost, as they were not read in time")
+            _say(self._lost(lost))
+
+    def _lost(self, lost: object) -> str:
+        return _json({"lost": lost}) if self.as_json else f"... {lost} lost, as they were not read in time"
+
+    def _text(self, said: Said) -> str:
+        return _json(said) if self.as_json else self._line(said)
 
     def print_addresses(self, net: str, links: object) -> None:
         if self.as_json:
-            self._write(_json({"kind": "addresses", "net": net, "links": links}))
+            _say(_json({"kind": "addresses", "net": net, "links": links}))
         else:
-            self._write(f"\n{net}:\n" + addr_show(links).rstrip())  # type: ignore[arg-type]
+            _say(f"\n{net}:\n" + addr_show(links).rstrip())  # type: ignore[arg-type]
 
     def print_sent(self, netns: str, sent: int) -> None:
         if self.as_json:
-            self._write(_json({"kind": "mirrored", "netns": netns, "sent": sent}))
+            _say(_json({"kind": "mirrored", "netns": netns, "sent": sent}))
         else:
-            self._write(f"\n{netns}: {_count(sent)} sent")
+            _say(f"\n{netns}: {_count(sent)} sent")
 
     def print_note(self, key: str, value: str) -> None:
-        self._write(_json({"kind": key, key: value}) if self.as_json else f"\n{key}: {value}")
+        _say(_json({"kind": key, key: value}) if self.as_json else f"\n{key}: {value}")
 
     def _line(self, said: Said) -> str:
         net = f"{said['net']}: " if said["net"] and not said["depth"] else ""
@@ -593,15 +662,6 @@ class _Printer:
         if not self._colours:
             return text
         return f"\033[{_COLOURS[said['kind']]}m{text}\033[0m"
-
-    def _write(self, text: str) -> None:
-        try:
-            _say(text)
-        except BrokenPipeError:
-            if self.on_gone is None:
-                raise
-            _nobody_reads()
-            self.on_gone()
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from addrsvc.cli import main
+from addrsvc.daemon.client import Client
 from addrsvc.injection import INFO_OF_EVENT
 from addrsvc.uapi import NetdevEvent
 
@@ -194,6 +195,20 @@ def test_the_service_ends_when_nobody_reads_its_story_any_more(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_output_that_nobody_takes_holds_nothing_up(tmp_path: Path) -> None:
+    background = Background(tmp_path / "control")
+    with Client(background.control) as client:
+        for _ in range(200):
+            client.ask("link_set", {"dev": "lo", "up": False})
+            client.ask("link_set", {"dev": "lo", "up": True})
+    background.process.send_signal(signal.SIGTERM)
+    assert background.process.wait(30) == 0
+
+    out, err = background.process.communicate()
+    assert (len(out) > 10000, err) == (True, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- talk to a running service ---------------------------------------------------------------------------------------
 
 
@@ -253,6 +268,17 @@ def test_inject_calls_the_chain_of_the_running_service(service: Background) -> N
 
     assert "NETDEV_CHANGEMTU  lo  (mtu was 1500)" in service("events").stdout
     assert " mtu 65536 " in service("link").stdout
+
+
+def test_options_may_stand_anywhere(service: Background) -> None:
+    assert service("net-add", "blue").returncode == 0
+    assert service("link", "set", "lo", "--net", "blue", "mtu", "1400").returncode == 0
+    assert service("inject", "CHANGEMTU", "lo", "--net", "blue", "mtu=77").returncode == 0
+
+    assert " mtu 1400 " in service("link", "--net", "blue").stdout
+    assert "blue: NETDEV_CHANGEMTU  lo  (mtu was 77)" in service("events").stdout
+    assert json.loads(service("-j", "-6", "addr", "show", "lo").stdout)[0]["addr_info"][0]["local"] == "::1"
+    assert "not understood: --nonsense" in service("link", "--nonsense").stderr
 
 
 def test_events_follow_tells_what_happens_until_interrupted(service: Background) -> None:

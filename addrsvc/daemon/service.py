@@ -35,6 +35,8 @@ class NotPermitted(AddrsvcError):
 class Watcher:
     """A bounded queue of what was said.  Whoever reads too slowly loses the oldest, and is told how many.
 
+    What is offered in one thread may be taken in another.
+
     Args:
         size: how much it holds.
         wake: called when there is something to take and there was nothing before, and when the watcher is closed.
@@ -48,19 +50,16 @@ class Watcher:
 
     def offer(self, said: Said) -> None:
         """Put one thing into the queue; never waits."""
-        was_empty = not self._queue
         if len(self._queue) == self._queue.maxlen:
             self._lost += 1
         self._queue.append(said)
-        if was_empty:
+        if len(self._queue) == 1:
             self._wake()
 
     def take(self) -> tuple[list[Said], int]:
         """Everything in the queue, and how many things before it were lost."""
-        taken, lost = list(self._queue), self._lost
-        self._queue.clear()
-        self._lost = 0
-        return taken, lost
+        lost, self._lost = self._lost, 0
+        return [self._queue.popleft() for _ in range(len(self._queue))], lost
 
     def close(self) -> None:
         """No more will come; what is in the queue can still be taken."""
