@@ -3,8 +3,7 @@
 ``from addrsvc import Linux`` boots a modelled kernel; nothing else is imported before it is asked for.
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # what typing's means to a type checker, without the price of importing it
 __version__ = "0.1.0"
 __all__ = ["Address", "Linux", "Namespace", "__version__"]
 

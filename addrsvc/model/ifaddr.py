@@ -188,7 +188,7 @@ def cleanup_prefix_route(ifp: Inet6Ifaddr, addr: bytes, *, expires: int | None =
     if expires is None:
         ip6_del_rt(dev.net, rt)
     else:
-        fib6_set_expires(rt, expires)
+        fib6_set_expires(dev.net, rt, expires)
 
 
 # --- adding -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """net/ipv6/route.c and ip6_fib.c, as far as addresses go: the routes an address brings, and what a device takes along.
 
-Two tables, local and main; a route belongs to one device.  Look-ups, nexthop objects, exceptions and the garbage
-collector of expired routes are not here.
+Two tables, local and main; a route belongs to one device.  Look-ups, nexthop objects and exceptions are not here.
 """
 
 from bisect import insort_right
@@ -19,7 +18,7 @@ from addrsvc.model.structs import (
     NetDevice,
     NetdevNotifierInfo,
 )
-from addrsvc.model.timer import jiffies_to_clock_t
+from addrsvc.model.timer import HZ, Timer, del_timer, jiffies_to_clock_t, mod_timer
 from addrsvc.netlink.messages import RouteMsg
 from addrsvc.uapi import (
     AF_INET6,
@@ -50,11 +49,13 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "addrconf_f6i_alloc", "addrconf_get_prefix_route", "addrconf_prefix_route", "fib6_dump", "fib6_set_expires",
+    "addrconf_f6i_alloc", "addrconf_get_prefix_route", "addrconf_prefix_route", "fib6_clean_expires", "fib6_dump",
+    "fib6_run_gc", "fib6_set_expires",
     "ip6_del_rt", "ip6_ins_rt", "ip6_route_init", "new_tables", "rt6_disable_ip", "rt6_sync_down_dev", "rt6_sync_up",
 ]  # fmt: skip
 
 IP6_ROUTE_NOTIFY_PRIORITY = ADDRCONF_NOTIFY_PRIORITY - 10
+IP6_RT_GC_INTERVAL = 30 * HZ
 _NEVER = 0xFFFFFFFF
 
 
@@ -126,23 +127,26 @@ def ip6_ins_rt(net: Net, rt: Fib6Info) -> None:
     rivals = [other for other in siblings if other.metric == rt.metric]
     for other in rivals:
         if other.dev is rt.dev:
-            _adopt_expiry(other, rt)
+            _adopt_expiry(net, other, rt)
             return
     insort_right(siblings, rt, key=_metric)
     table.by_dev.setdefault(rt.dev, {})[rt] = None
     rt.in_table = True
     net.ipv6.fib6_serial += 1
     rt.serial = net.ipv6.fib6_serial
+    if rt.fib6_flags & RTF_EXPIRES:
+        table.gc_list[rt] = None
+        _start_gc(net)
     rtnl_notify(net, rt6_fill_node(rt, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL * (not rivals)))
 
 
-def _adopt_expiry(present: Fib6Info, rt: Fib6Info) -> None:
+def _adopt_expiry(net: Net, present: Fib6Info, rt: Fib6Info) -> None:
     if not present.fib6_flags & RTF_EXPIRES:
         return
-    if rt.fib6_flags & RTF_EXPIRES:
-        present.expires = rt.expires
+    if rt.fib6_flags & RTF_EXPIRES and rt.expires is not None:
+        fib6_set_expires(net, present, rt.expires)
     else:
-        present.fib6_flags &= ~RTF_EXPIRES
+        fib6_clean_expires(net, present)
 
 
 def ip6_del_rt(net: Net, rt: Fib6Info, *, skip_notify: bool = False) -> None:
@@ -160,7 +164,7 @@ def ip6_del_rt(net: Net, rt: Fib6Info, *, skip_notify: bool = False) -> None:
         del table.routes[rt.dst, rt.dst_len]
     del table.by_dev[rt.dev][rt]
     rt.in_table = False
-    fib6_clean_expires(rt)
+    fib6_clean_expires(net, rt)
     if not skip_notify:
         rtnl_notify(net, rt6_fill_node(rt, RTM_DELROUTE))
 
@@ -211,22 +215,53 @@ def rt6_sync_up(dev: NetDevice) -> None:
     dev.fib6_linkdown_mark = 0
 
 
-def fib6_set_expires(rt: Fib6Info, expires: int) -> None:
+# --- routes that expire ----------------------------------------------------------------------------------------------------
+
+
+def fib6_set_expires(net: Net, rt: Fib6Info, expires: int) -> None:
     """Let a route expire, at this jiffies.
 
-    Kernel: include/net/ip6_fib.h, fib6_set_expires().
+    Kernel: include/net/ip6_fib.h, fib6_set_expires(), fib6_add_gc_list().
     """
     rt.expires = expires
     rt.fib6_flags |= RTF_EXPIRES
+    if rt.in_table:
+        net.ipv6.fib6_tables[rt.table].gc_list.setdefault(rt)
 
 
-def fib6_clean_expires(rt: Fib6Info) -> None:
+def fib6_clean_expires(net: Net, rt: Fib6Info) -> None:
     """Let a route stay.
 
-    Kernel: include/net/ip6_fib.h, fib6_clean_expires().
+    Kernel: include/net/ip6_fib.h, fib6_clean_expires(), fib6_remove_gc_list().
     """
     rt.expires = None
     rt.fib6_flags &= ~RTF_EXPIRES
+    net.ipv6.fib6_tables[rt.table].gc_list.pop(rt, None)
+
+
+def _start_gc(net: Net) -> None:
+    """Kernel: net/ipv6/ip6_fib.c, fib6_start_gc()."""
+    timers = net.machine.timers
+    if net.ipv6.ip6_fib_timer is None:
+        net.ipv6.ip6_fib_timer = Timer(lambda: fib6_run_gc(net))
+    if net.ipv6.ip6_fib_timer.armed is None:
+        mod_timer(timers, net.ipv6.ip6_fib_timer, timers.jiffies + IP6_RT_GC_INTERVAL)
+
+
+def fib6_run_gc(net: Net) -> None:
+    """Remove the routes that have expired, and come back while others will.
+
+    Kernel: net/ipv6/ip6_fib.c, fib6_run_gc(), fib6_gc_table(), fib6_age().
+    """
+    now = net.machine.timers.jiffies
+    for table in net.ipv6.fib6_tables.values():
+        for rt in list(reversed(table.gc_list)):
+            if rt.expires is not None and now > rt.expires:
+                ip6_del_rt(net, rt)
+    if net.ipv6.ip6_fib_timer is not None:
+        del_timer(net.ipv6.ip6_fib_timer)
+    if any(table.gc_list for table in net.ipv6.fib6_tables.values()):
+        _start_gc(net)
 
 
 # --- routes of addresses -----------------------------------------------------------------------------------------------
@@ -268,7 +303,7 @@ def addrconf_prefix_route(
         protocol=RTPROT_KERNEL,
     )
     if expires is not None:
-        fib6_set_expires(rt, expires)
+        fib6_set_expires(dev.net, rt, expires)
     if _would_loop(dev, addr):
         rt.fib6_flags = RTF_REJECT | RTF_NONEXTHOP
     ip6_ins_rt(dev.net, rt)

@@ -1,4 +1,4 @@
-"""net/ipv6/ndisc.c, as far as device events go: when a device's neighbours are forgotten.
+"""net/ipv6/ndisc.c, as far as device events go: when a device's neighbours are forgotten, and stale routes with them.
 
 Nothing in the model learns of neighbours by itself, since no packets travel; `neigh_update` is for whoever does.
 """
@@ -6,6 +6,7 @@ Nothing in the model learns of neighbours by itself, since no packets travel; `n
 from collections.abc import Callable
 from typing import Final
 
+from addrsvc.model.ip6_route import fib6_run_gc
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_DONE, NotifierBlock
 from addrsvc.model.rtnl import ASSERT_RTNL
@@ -39,25 +40,32 @@ def neighbours(dev: NetDevice) -> dict[bytes, bytes]:
 
 
 def _forget(dev: NetDevice) -> None:
-    """Kernel: net/core/neighbour.c, neigh_changeaddr(), neigh_ifdown()."""
+    """Kernel: net/core/neighbour.c, neigh_changeaddr(), neigh_ifdown(), neigh_carrier_down()."""
     dev.net.ipv6.nd_tbl.pop(dev, None)
 
 
-def _changeaddr(dev: NetDevice, info: NetdevNotifierInfo) -> None:
+def _forget_and_collect(dev: NetDevice, info: NetdevNotifierInfo) -> None:
+    """A new hardware address, or none: neighbours go, and with them whatever route has expired."""
     _forget(dev)
+    fib6_run_gc(dev.net)
 
 
 def _change(dev: NetDevice, info: NetdevNotifierInfo) -> None:
     noarp_changed = isinstance(info, NetdevNotifierChangeInfo) and bool(info.flags_changed & IFF_NOARP)
-    evict = dev.ip6_ptr is not None and bool(dev.ip6_ptr.cnf["ndisc_evict_nocarrier"]) and not dev.carrier
-    if noarp_changed or evict:
+    if noarp_changed or (not dev.carrier and _evicts_without_carrier(dev)):
         _forget(dev)
 
 
+def _evicts_without_carrier(dev: NetDevice) -> bool:
+    if dev.ip6_ptr is None:
+        return True
+    return all(cnf["ndisc_evict_nocarrier"] for cnf in (dev.ip6_ptr.cnf, dev.net.ipv6.devconf_all))
+
+
 ON_NETDEV_EVENT: Final[dict[int, Callable[[NetDevice, NetdevNotifierInfo], None]]] = {
-    NETDEV_CHANGEADDR: _changeaddr,
+    NETDEV_CHANGEADDR: _forget_and_collect,
     NETDEV_CHANGE: _change,
-    NETDEV_DOWN: _changeaddr,
+    NETDEV_DOWN: _forget_and_collect,
 }
 
 

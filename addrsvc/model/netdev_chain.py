@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from addrsvc.errors import KernelError
 from addrsvc.model.notifier import (
+    NOTIFY_DONE,
     NOTIFY_STOP_MASK,
     NotifierBlock,
     notifier_to_errno,
@@ -46,23 +47,24 @@ def call_netdevice_notifiers_info(val: int, info: NetdevNotifierInfo) -> int:
     Kernel: net/core/dev.c, call_netdevice_notifiers_info().
     """
     dev = info.dev
-    machine = dev.machine
-    if not machine.rtnl_held:
+    if not dev.machine.rtnl_held:
         ASSERT_RTNL(dev)
-    own = dev.net.netdev_chain
-    if own.calls:
-        ret = raw_notifier_call_chain(own, val, info)
+    if dev.net.netdev_chain.calls:
+        ret = raw_notifier_call_chain(dev.net.netdev_chain, val, info)
         if ret & NOTIFY_STOP_MASK:
             return ret
-    return raw_notifier_call_chain(machine.netdev_chain, val, info)
+    return raw_notifier_call_chain(dev.machine.netdev_chain, val, info)
 
 
 def call_netdevice_notifiers(val: int, dev: NetDevice) -> int:
     """Call the chains for an event that says nothing but the device.
 
     Kernel: net/core/dev.c, call_netdevice_notifiers().
+    Differs: most namespaces have no subscriber of their own, and then the detour over the general call is saved.
     """
-    return call_netdevice_notifiers_info(val, dev.notifier_info)
+    if dev.net.netdev_chain.calls or not dev.machine.rtnl_held:
+        return call_netdevice_notifiers_info(val, dev.notifier_info)
+    return raw_notifier_call_chain(dev.machine.netdev_chain, val, dev.notifier_info)
 
 
 def call_netdevice_notifiers_extack(val: int, dev: NetDevice) -> None:
@@ -100,7 +102,7 @@ def call_netdevice_notifiers_info_robust(val_up: int, val_down: int, info: Netde
 
 
 def _tell(nb: NotifierBlock, val: int, dev: NetDevice) -> int:
-    return nb.notifier_call(val, NetdevNotifierInfo(dev))
+    return nb.notifier_call(val, NetdevNotifierInfo(dev)) or NOTIFY_DONE
 
 
 def _register_one(nb: NotifierBlock, dev: NetDevice) -> None:

@@ -48,7 +48,7 @@ from addrsvc.model.notifier import NOTIFY_DONE, NotifierBlock
 from addrsvc.model.rtnl import rtmsg_ifinfo, rtmsg_ifinfo_build, rtnl_lock
 from addrsvc.model.structs import Inet6Ifaddr, Machine, Net, NetDevice, NetdevNotifierInfo
 from addrsvc.model.sysctl import sysctl_write
-from addrsvc.model.timer import HZ
+from addrsvc.model.timer import HZ, USER_HZ
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, LinkMsg, Message, NetconfMsg, RouteMsg, Sysctl
 from addrsvc.uapi import (
     AF_INET,
@@ -486,15 +486,15 @@ def _modify_prefix_route(ifp: Inet6Ifaddr, addr: bytes, cfg: Ifa6Config) -> bool
         expires = _expires(dev, cfg)
         addrconf_prefix_route(dev, addr, ifp.prefix_len, metric=ifp.rt_priority, expires=expires)
     elif cfg.valid_lft == INFINITY_LIFE_TIME:
-        fib6_clean_expires(rt)
+        fib6_clean_expires(dev.net, rt)
     else:
-        fib6_set_expires(rt, _absurd_expiry(dev, cfg))
+        fib6_set_expires(dev.net, rt, _absurd_expiry(cfg))
     return True
 
 
-def _absurd_expiry(dev: NetDevice, cfg: Ifa6Config) -> int:
-    """When a route expires that is changed in place: the kernel takes clock ticks for jiffies here."""
-    return dev.machine.timers.jiffies + cfg.valid_lft * HZ
+def _absurd_expiry(cfg: Ifa6Config) -> int:
+    """When a route expires that is changed in place: 6.18 takes the lifetime, in clock ticks, for absolute jiffies."""
+    return cfg.valid_lft * USER_HZ
 
 
 def inet6_rtm_deladdr(net: Net, msg: AddrMsg) -> None:

@@ -420,6 +420,8 @@ class Fib6Table:
     id: int
     routes: dict[tuple[bytes, int], list[Fib6Info]] = field(default_factory=dict)
     by_dev: dict[NetDevice, dict[Fib6Info, None]] = field(default_factory=dict)
+    gc_list: dict[Fib6Info, None] = field(default_factory=dict)
+    """tb6_gc_hlist: routes that expire.  Newest last; the kernel's list is read from the end."""
 
 
 @dataclass(slots=True, eq=False)
@@ -457,6 +459,7 @@ class NetnsIpv6:
     """Ours: a heap of (jiffies of the next limit, serial, address), stale entries left in until they come up."""
     fib6_null_entry: Fib6Info | None = None
     fib6_serial: int = 0
+    ip6_fib_timer: Timer | None = None
     nd_tbl: dict[NetDevice, dict[bytes, bytes]] = field(default_factory=dict)
     """Neighbours: IPv6 address to hardware address."""
 
