@@ -101,7 +101,7 @@ def by_address(messages: Sequence[Message]) -> tuple[Message, ...]:
 def _address_of(msg: Message) -> bytes:
     match msg:
         case AddrMsg(ifa_family=family) if family == AF_INET6:
-            return msg.local or msg.address or b""
+            return msg.local or msg.address or msg.anycast or b""
         case RouteMsg(rtm_family=family, rtm_dst_len=128) if family == AF_INET6:
             return msg.dst or b""
         case _:
@@ -110,7 +110,12 @@ def _address_of(msg: Message) -> bytes:
 
 def is_chancy(ask: Message) -> bool:
     """Whether the request sets off announcements at random times."""
-    return isinstance(ask, LinkMsg) and bool((ask.ifi_change or ask.ifi_flags) & IFF_NOARP)
+    return isinstance(ask, LinkMsg) and bool(_mask(ask) & IFF_NOARP)
+
+
+def _mask(ask: LinkMsg) -> int:
+    """The flags that a request is about: without a mask all of them, if there is any."""
+    return ask.ifi_change or (0xFFFFFFFF if ask.ifi_flags else 0)
 
 
 RACE = (
