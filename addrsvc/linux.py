@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from errno import ENODEV
 from random import Random
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.injection import make_info, parse_event
@@ -375,7 +375,7 @@ class Namespace:
         self,
         name: str,
         *,
-        type: int = ARPHRD_ETHER,
+        type: int = ARPHRD_ETHER,  # noqa: A002 - ip(8) and the kernel call it so
         mtu: int = 1500,
         flags: int = 0,
         address: str | bytes | None = None,
@@ -483,7 +483,7 @@ class Namespace:
     def _address(self, msg: AddrMsg) -> Address:
         from netaddr import IPAddress, IPNetwork
 
-        version = 4 if msg.ifa_family == AF_INET else 6
+        version: Literal[4, 6] = 4 if msg.ifa_family == AF_INET else 6
         own, other = msg.local or msg.address or b"", msg.address if msg.local else None
         lifetimes = msg.cacheinfo or IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
         return Address(
@@ -533,7 +533,7 @@ class Namespace:
             self._linux.settle()
 
 
-# --- from the outside in --------------------------------------------------------------------------------------------------
+# --- from the outside in --------------------------------------------------------------------------------------------
 
 
 def _hwaddr(value: str | bytes | None) -> bytes | None:

@@ -111,11 +111,6 @@ def _text_bytes(value: str) -> bytes:
 
 
 def _name_bytes(value: str) -> bytes:
-    """A name ends in a zero byte, as ip(8) sends it, so that an empty one is still an attribute with something in it."""
-    return _text_bytes(value) + b"\0"
-
-
-def _name_bytes(value: str) -> bytes:
     return _text_bytes(value) + b"\0"
 
 
@@ -165,7 +160,6 @@ _U32: Final = _Kind("uint32")
 _S32: Final = _Kind("int32")
 _BYTES: Final = _Kind("cdata", bytes)
 _TEXT: Final = _Kind("cdata", _text, _text_bytes)
-_NAME: Final = _Kind("cdata", _text, _name_bytes)
 """As ip(8) sends names: with the zero byte, without which an empty one is refused."""
 _NAME: Final = _Kind("cdata", _text, _name_bytes)
 _IFA_CACHEINFO: Final = _Kind("cdata", _cacheinfo, _cacheinfo_bytes)

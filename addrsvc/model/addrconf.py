@@ -119,7 +119,7 @@ _NO_TEMPADDR_TYPES = (ARPHRD_TUNNEL, ARPHRD_TUNNEL6, ARPHRD_SIT, ARPHRD_NONE)
 _ALL_ROUTERS = (in6addr_linklocal_allrouters, in6addr_interfacelocal_allrouters, in6addr_sitelocal_allrouters)
 
 
-# --- the IPv6 half of a device -------------------------------------------------------------------------------------------
+# --- the IPv6 half of a device --------------------------------------------------------------------------------------
 
 
 def addrconf_link_ready(dev: NetDevice) -> bool:
@@ -226,7 +226,7 @@ def addrconf_sysctl_unregister(idev: Inet6Dev) -> None:
         rtnl_notify(idev.dev.net, NetconfMsg(RTM_DELNETCONF, ifindex=idev.dev.ifindex))
 
 
-# --- what is said of a device ------------------------------------------------------------------------------------------
+# --- what is said of a device ---------------------------------------------------------------------------------------
 
 
 def inet6_fill_link_af(dev: NetDevice) -> Inet6LinkInfo | None:
@@ -291,7 +291,7 @@ def inet6_netconf_notify_devconf(
     rtnl_notify(net, msg)
 
 
-# --- addresses that come by themselves: dispatch by device type ------------------------------------------------------------
+# --- addresses that come by themselves: dispatch by device type -----------------------------------------------------
 
 
 def add_addr(idev: Inet6Dev, addr: bytes, plen: int, *, scope: int, proto: int) -> None:
@@ -362,7 +362,7 @@ def addrconf_init_auto_addrs(dev: NetDevice) -> None:
     handler(dev)
 
 
-# --- a device goes down ------------------------------------------------------------------------------------------------------
+# --- a device goes down ---------------------------------------------------------------------------------------------
 
 
 def _keeps_addresses(idev: Inet6Dev) -> bool:
@@ -421,7 +421,7 @@ def _drop_at_ifdown(ifp: Inet6Ifaddr) -> None:
     ipv6_unlink_addr(ifp)
 
 
-# --- a device comes up or changes --------------------------------------------------------------------------------------------
+# --- a device comes up or changes -----------------------------------------------------------------------------------
 
 
 def _permanent_addr(idev: Inet6Dev) -> None:
@@ -551,11 +551,11 @@ def addrconf_notify(event: int, info: NetdevNotifierInfo) -> int:
     try:
         act(info.dev, info)
     except KernelError as err:
-        return notifier_from_errno(-err.errno)
+        return notifier_from_errno(-(err.errno or EINVAL))
     return NOTIFY_OK
 
 
-# --- settings that act on a device -------------------------------------------------------------------------------------------
+# --- settings that act on a device ----------------------------------------------------------------------------------
 
 
 def dev_disable_change(idev: Inet6Dev) -> None:

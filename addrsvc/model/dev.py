@@ -164,7 +164,7 @@ def _unlist_netdevice(dev: NetDevice) -> None:
     del dev.net.dev_name_head[dev.name]
 
 
-# --- making and registering ------------------------------------------------------------------------------------------
+# --- making and registering -----------------------------------------------------------------------------------------
 
 
 def alloc_netdev(net: Net, name: str, name_assign_type: int, setup: Callable[[NetDevice], None]) -> NetDevice:
@@ -323,7 +323,7 @@ def _name_over_there(dev: NetDevice, net: Net, pat: str | None) -> str:
     return _valid_name(net, pat)
 
 
-# --- up and down -------------------------------------------------------------------------------------------------------
+# --- up and down ----------------------------------------------------------------------------------------------------
 
 
 def dev_open(dev: NetDevice) -> None:
@@ -398,7 +398,7 @@ def _take_down(devs: Sequence[NetDevice]) -> None:
         dev.flags &= ~IFF_UP
 
 
-# --- flags --------------------------------------------------------------------------------------------------------------
+# --- flags ----------------------------------------------------------------------------------------------------------
 
 
 def dev_change_flags(dev: NetDevice, flags: int) -> None:
@@ -491,7 +491,7 @@ def set_operstate(dev: NetDevice, transition: int) -> None:
         netif_state_change(dev)
 
 
-# --- one property at a time -----------------------------------------------------------------------------------------------
+# --- one property at a time -----------------------------------------------------------------------------------------
 
 
 def dev_set_mtu(dev: NetDevice, new_mtu: int) -> None:

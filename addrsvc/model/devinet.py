@@ -65,7 +65,7 @@ _IPV6ONLY_FLAGS = (
 )  # fmt: skip
 
 
-# --- what is said -----------------------------------------------------------------------------------------------------
+# --- what is said ---------------------------------------------------------------------------------------------------
 
 
 def inet_fill_ifaddr(ifa: InIfaddr, nlmsg_type: int = RTM_NEWADDR, nlmsg_flags: int = 0) -> AddrMsg:
@@ -123,7 +123,7 @@ def _netconf_notify(nlmsg_type: int, in_dev: InDevice) -> None:
     rtnl_notify(in_dev.dev.net, msg)
 
 
-# --- the IPv4 half of a device ------------------------------------------------------------------------------------------
+# --- the IPv4 half of a device --------------------------------------------------------------------------------------
 
 
 def _sysctl_register(in_dev: InDevice) -> None:
@@ -157,7 +157,7 @@ def _inetdev_destroy(in_dev: InDevice) -> None:
     _netconf_notify(RTM_DELNETCONF, in_dev)
 
 
-# --- addresses ------------------------------------------------------------------------------------------------------------
+# --- addresses ------------------------------------------------------------------------------------------------------
 
 
 def _insert_ifa(ifa: InIfaddr) -> None:
@@ -225,7 +225,7 @@ def _secondaries(ifa: InIfaddr) -> list[InIfaddr]:
     ]
 
 
-# --- events ------------------------------------------------------------------------------------------------------------
+# --- events ---------------------------------------------------------------------------------------------------------
 
 
 def inetdev_valid_mtu(mtu: int) -> bool:
@@ -331,7 +331,7 @@ def inetdev_event(event: int, info: NetdevNotifierInfo) -> int:
     return NOTIFY_DONE
 
 
-# --- requests ---------------------------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------------------------
 
 
 def inet_rtm_newaddr(net: Net, msg: AddrMsg) -> None:

@@ -1,5 +1,8 @@
 """net/ipv4/fib_frontend.c and fib_trie.c, as far as addresses go: the IPv4 routes that an address brings and takes."""
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_DONE, NotifierBlock, blocking_notifier_chain_register
 from addrsvc.model.rtnl import rtnl_notify
@@ -58,7 +61,7 @@ def inet_ifa_match(addr: bytes, ifa: InIfaddr) -> bool:
     return _mask(addr, ifa.ifa_prefixlen) == _mask(ifa.ifa_address, ifa.ifa_prefixlen)
 
 
-# --- the table -------------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------------------------
 
 
 def _fib_magic(nlmsg_type: int, kind: int, dst: bytes, plen: int, ifa: InIfaddr, priority: int = 0) -> None:
@@ -159,7 +162,7 @@ def _is_local(dev: NetDevice, addr: bytes) -> bool:
     return False
 
 
-# --- what an address brings and takes ---------------------------------------------------------------------------------
+# --- what an address brings and takes -------------------------------------------------------------------------------
 
 
 def _primary(in_dev: InDevice, ifa: InIfaddr) -> InIfaddr | None:
@@ -275,7 +278,7 @@ def fib_modify_prefix_metric(ifa: InIfaddr, new_metric: int) -> None:
     _fib_magic(RTM_DELROUTE, _prefix_type(dev), prefix, plen, ifa, ifa.ifa_rt_priority)
 
 
-# --- subscribers --------------------------------------------------------------------------------------------------------
+# --- subscribers ----------------------------------------------------------------------------------------------------
 
 
 def fib_inetaddr_event(event: int, ifa: InIfaddr) -> int:
@@ -306,7 +309,11 @@ def _unregister(dev: NetDevice) -> None:
     _flush(dev, force=True)
 
 
-ON_NETDEV_EVENT = {NETDEV_UP: _up, NETDEV_DOWN: _down, NETDEV_UNREGISTER: _unregister}
+ON_NETDEV_EVENT: Final[Mapping[int, Callable[[NetDevice], None]]] = {
+    NETDEV_UP: _up,
+    NETDEV_DOWN: _down,
+    NETDEV_UNREGISTER: _unregister,
+}
 
 
 def fib_netdev_event(event: int, info: NetdevNotifierInfo) -> int:

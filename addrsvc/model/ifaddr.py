@@ -58,7 +58,8 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "Ifa6Config", "addrconf_join_anycast", "addrconf_join_solict", "addrconf_leave_anycast", "addrconf_leave_solict", "cleanup_prefix_route", "inet6_fill_ifaddr",
+    "Ifa6Config", "addrconf_join_anycast", "addrconf_join_solict", "addrconf_leave_anycast",
+    "addrconf_leave_solict", "cleanup_prefix_route", "inet6_fill_ifaddr",
     "ipv6_add_addr", "ipv6_del_addr", "ipv6_ifa_notify", "ipv6_unlink_addr",
 ]  # fmt: skip
 
@@ -78,7 +79,7 @@ class Ifa6Config:
     preferred_lft: int = INFINITY_LIFE_TIME
 
 
-# --- what is said -----------------------------------------------------------------------------------------------------
+# --- what is said ---------------------------------------------------------------------------------------------------
 
 
 def inet6_fill_ifaddr(ifp: Inet6Ifaddr, nlmsg_type: int = RTM_NEWADDR, nlmsg_flags: int = 0) -> AddrMsg:
@@ -115,7 +116,7 @@ def _cacheinfo(ifp: Inet6Ifaddr) -> IfaCacheinfo:
     return IfaCacheinfo(max(preferred - age, 0), left, *stamps)
 
 
-# --- who needs which prefix route ------------------------------------------------------------------------------------------
+# --- who needs which prefix route -----------------------------------------------------------------------------------
 
 
 def _prefix_key(ifp: Inet6Ifaddr) -> tuple[bytes, int]:
@@ -191,7 +192,7 @@ def cleanup_prefix_route(ifp: Inet6Ifaddr, addr: bytes, *, expires: int | None =
         fib6_set_expires(dev.net, rt, expires)
 
 
-# --- adding -----------------------------------------------------------------------------------------------------------
+# --- adding ---------------------------------------------------------------------------------------------------------
 
 
 def ipv6_add_addr(idev: Inet6Dev, cfg: Ifa6Config) -> Inet6Ifaddr:
@@ -251,7 +252,7 @@ def _ask_validators(idev: Inet6Dev, cfg: Ifa6Config) -> None:
         raise KernelError(-errno, question.extack)
 
 
-# --- announcing ---------------------------------------------------------------------------------------------------------
+# --- announcing -----------------------------------------------------------------------------------------------------
 
 
 def ipv6_ifa_notify(event: int, ifp: Inet6Ifaddr) -> None:
@@ -350,7 +351,7 @@ def addrconf_leave_solict(ifp: Inet6Ifaddr) -> None:
             ipv6_dev_mc_dec(ifp.idev, group)
 
 
-# --- removing -----------------------------------------------------------------------------------------------------------
+# --- removing -------------------------------------------------------------------------------------------------------
 
 
 def ipv6_unlink_addr(ifp: Inet6Ifaddr) -> None:

@@ -4,6 +4,8 @@ Two tables, local and main; a route belongs to one device.  Look-ups, nexthop ob
 """
 
 from bisect import insort_right
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from addrsvc.model.addrconf_core import in6addr_loopback, ipv6_addr_prefix
 from addrsvc.model.netdev_chain import register_netdevice_notifier
@@ -67,7 +69,7 @@ def new_tables() -> dict[int, Fib6Table]:
     return {table: Fib6Table(table) for table in (RT_TABLE_MAIN, RT_TABLE_LOCAL)}
 
 
-# --- routes as messages ------------------------------------------------------------------------------------------------
+# --- routes as messages ---------------------------------------------------------------------------------------------
 
 
 def rt6_fill_node(rt: Fib6Info, nlmsg_type: int = RTM_NEWROUTE, nlmsg_flags: int = 0) -> RouteMsg:
@@ -108,7 +110,7 @@ def _expires(rt: Fib6Info) -> int:
     return jiffies_to_clock_t(left) if left >= 0 else -jiffies_to_clock_t(-left)
 
 
-# --- the table -----------------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------------------------
 
 
 def _metric(rt: Fib6Info) -> int:
@@ -215,7 +217,7 @@ def rt6_sync_up(dev: NetDevice) -> None:
     dev.fib6_linkdown_mark = 0
 
 
-# --- routes that expire ----------------------------------------------------------------------------------------------------
+# --- routes that expire ---------------------------------------------------------------------------------------------
 
 
 def fib6_set_expires(net: Net, rt: Fib6Info, expires: int) -> None:
@@ -264,7 +266,7 @@ def fib6_run_gc(net: Net) -> None:
         _start_gc(net)
 
 
-# --- routes of addresses -----------------------------------------------------------------------------------------------
+# --- routes of addresses --------------------------------------------------------------------------------------------
 
 
 def addrconf_f6i_alloc(dev: NetDevice, addr: bytes, *, anycast: bool = False) -> Fib6Info:
@@ -341,7 +343,7 @@ def addrconf_get_prefix_route(dev: NetDevice, addr: bytes, plen: int) -> Fib6Inf
     return next((rt for rt in siblings if rt.dev is dev and rt.fib6_type == RTN_UNICAST), None)
 
 
-# --- the null entry ------------------------------------------------------------------------------------------------------
+# --- the null entry -------------------------------------------------------------------------------------------------
 
 
 def _bind_null_entry(net: Net, dev: NetDevice) -> None:
@@ -355,7 +357,10 @@ def _release_null_entry(net: Net, dev: NetDevice) -> None:
         net.ipv6.fib6_null_entry.dev = None
 
 
-ON_NETDEV_EVENT = {NETDEV_REGISTER: _bind_null_entry, NETDEV_UNREGISTER: _release_null_entry}
+ON_NETDEV_EVENT: Final[Mapping[int, Callable[[Net, NetDevice], None]]] = {
+    NETDEV_REGISTER: _bind_null_entry,
+    NETDEV_UNREGISTER: _release_null_entry,
+}
 
 
 def ip6_route_dev_notify(event: int, info: NetdevNotifierInfo) -> int:

@@ -38,7 +38,7 @@ def for_each_netdev(net: Net) -> Iterator[NetDevice]:
     return iter(list(net.dev_base_head.values()))
 
 
-# --- calling -----------------------------------------------------------------------------------------------------
+# --- calling --------------------------------------------------------------------------------------------------------
 
 
 def call_netdevice_notifiers_info(val: int, info: NetdevNotifierInfo) -> int:
@@ -144,7 +144,7 @@ def _unregister_net(nb: NotifierBlock, net: Net) -> None:
         _unregister_one(nb, dev)
 
 
-# --- registering (each takes RTNL itself) -----------------------------------------------------------------------------
+# --- registering (each takes RTNL itself) ---------------------------------------------------------------------------
 
 
 def register_netdevice_notifier(machine: Machine, nb: NotifierBlock) -> None:

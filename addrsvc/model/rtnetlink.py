@@ -101,7 +101,7 @@ from addrsvc.uapi import (
 
 __all__ = ["RTNL_DOIT", "rtnetlink_dump", "rtnetlink_event", "rtnetlink_init", "rtnetlink_rcv_msg"]
 
-# --- links --------------------------------------------------------------------------------------------------------------
+# --- links ----------------------------------------------------------------------------------------------------------
 
 _MODIFIED = 1
 _NOTIFY = 3
@@ -325,7 +325,7 @@ def do_setlink(dev: NetDevice, msg: LinkMsg) -> None:
             netif_state_change(dev)
 
 
-# --- IPv6 addresses -----------------------------------------------------------------------------------------------------
+# --- IPv6 addresses -------------------------------------------------------------------------------------------------
 
 _REQUESTABLE = (
     IFA_F_NODAD | IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE | IFA_F_MCAUTOJOIN | IFA_F_OPTIMISTIC
@@ -522,7 +522,7 @@ def inet6_rtm_deladdr(net: Net, msg: AddrMsg) -> None:
         ipv6_dev_mc_dec(dev.ip6_ptr, cfg.pfx)
 
 
-# --- policy: what an attribute must look like before anybody reads it -------------------------------------------------
+# --- policy: what an attribute must look like before anybody reads it -----------------------------------------------
 
 _POLICY_TEXT = "Attribute failed policy validation"
 
@@ -531,22 +531,27 @@ def _too_long(text: str | None, most: int) -> bool:
     return text is not None and len(text.encode("utf-8", "surrogateescape")) > most
 
 
+def _bad_link(msg: LinkMsg) -> bool:
+    hwaddrs = (msg.address or b"", msg.broadcast or b"")
+    if max(map(len, hwaddrs)) > MAX_ADDR_LEN:
+        return True
+    return _too_long(msg.ifname, IFNAMSIZ - 1) or _too_long(msg.ifalias, IFALIASZ - 1)
+
+
+def _bad_addr(msg: AddrMsg) -> bool:
+    least = {AF_INET: 4, AF_INET6: 16}.get(msg.ifa_family, 0)
+    if any(addr is not None and len(addr) < least for addr in (msg.address, msg.local)):
+        return True
+    return msg.ifa_family == AF_INET and _too_long(msg.label, IFNAMSIZ - 1)
+
+
 def _validate_attributes(msg: LinkMsg | AddrMsg) -> None:
     """Kernel: lib/nlattr.c, validate_nla(); net/core/rtnetlink.c, ifla_policy; the families' ifa_*_policy."""
-    match msg:
-        case LinkMsg():
-            hwaddrs = (msg.address or b"", msg.broadcast or b"")
-            bad = _too_long(msg.ifname, IFNAMSIZ - 1) or _too_long(msg.ifalias, IFALIASZ - 1)
-            bad = bad or max(map(len, hwaddrs)) > MAX_ADDR_LEN
-        case AddrMsg():
-            least = {AF_INET: 4, AF_INET6: 16}.get(msg.ifa_family, 0)
-            bad = any(addr is not None and len(addr) < least for addr in (msg.address, msg.local))
-            bad = bad or (msg.ifa_family == AF_INET and _too_long(msg.label, IFNAMSIZ - 1))
-    if bad:
+    if _bad_link(msg) if isinstance(msg, LinkMsg) else _bad_addr(msg):
         raise KernelError(ERANGE, _POLICY_TEXT)
 
 
-# --- one door for all requests --------------------------------------------------------------------------------------------
+# --- one door for all requests --------------------------------------------------------------------------------------
 
 _M = TypeVar("_M", LinkMsg, AddrMsg)
 _AddrHandler: TypeAlias = Callable[[Net, AddrMsg], None]
@@ -611,7 +616,7 @@ def rtnetlink_dump(net: Net) -> tuple[Message, ...]:
     )
 
 
-# --- rtnetlink's own ear ----------------------------------------------------------------------------------------------------
+# --- rtnetlink's own ear --------------------------------------------------------------------------------------------
 
 # One row per event that is worth a link message, with the IFLA_EVENT it carries.
 IFLA_EVENT_ON: Final[Mapping[int, int | None]] = {

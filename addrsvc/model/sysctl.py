@@ -124,7 +124,7 @@ class _Target:
         return [dev.ip6_ptr for dev in for_each_netdev(self.net) if dev.ip6_ptr is not None]
 
 
-# --- what writing sets off -------------------------------------------------------------------------------------------
+# --- what writing sets off ------------------------------------------------------------------------------------------
 
 
 def _write_disable_ipv6(at: _Target, new: int) -> None:
@@ -243,7 +243,7 @@ ON_WRITE: Final[Mapping[str, Callable[[_Target, int], None]]] = {
 }
 
 
-# --- the secret -----------------------------------------------------------------------------------------------------------
+# --- the secret -----------------------------------------------------------------------------------------------------
 
 
 def _read_secret(at: _Target) -> str:
@@ -265,7 +265,7 @@ def _write_secret(at: _Target, text: str) -> None:
         idev.cnf["addr_gen_mode"] = IN6_ADDR_GEN_MODE_STABLE_PRIVACY
 
 
-# --- the door -----------------------------------------------------------------------------------------------------------
+# --- the door -------------------------------------------------------------------------------------------------------
 
 
 def _parse(text: str, *, unsigned: bool) -> int | None:

@@ -8,7 +8,8 @@ from heapq import heappop, heappush
 from typing import Final
 
 __all__ = [
-    "HZ", "INITIAL_JIFFIES", "USER_HZ", "Timer", "TimerBase", "cstamp_delta", "del_timer", "jiffies_to_clock_t", "mod_timer", "next_expiry",
+    "HZ", "INITIAL_JIFFIES", "USER_HZ", "Timer", "TimerBase", "cstamp_delta", "del_timer",
+    "jiffies_to_clock_t", "mod_timer", "next_expiry",
     "round_jiffies_up", "run_timers",
 ]  # fmt: skip
 
