@@ -8,22 +8,18 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 from addrsvc import __version__
 from addrsvc.daemon import commands
-from addrsvc.daemon.commands import CHANGES, INIT_NET, QUERIES, Command, Said
+from addrsvc.daemon.commands import CHANGES, INIT_NET, QUERIES, Command
+from addrsvc.daemon.printer import Printer, answer_text, json_text, listed, nobody_reads, plan_text, say
 from addrsvc.daemon.words import ADDR, LINK, Action, read
 from addrsvc.errors import AddrsvcError, ControlError, KernelError
 from addrsvc.netlink.text import Json, addr_show, link_show
 from addrsvc.uapi import NetdevEvent
-
-if TYPE_CHECKING:
-    import socket
-
-    from addrsvc.daemon.service import Service
-    from addrsvc.mirror.kernel import Kernel
 
 __all__ = ["main"]
 
@@ -73,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AddrsvcError as error:
         return _fail(f"Error: {error}", 1)
     except BrokenPipeError:
-        return _nobody_reads()
+        nobody_reads()
+        return 0
     except KeyboardInterrupt:
         return 130
 
@@ -90,14 +87,6 @@ def _refusal(error: KernelError) -> str:
     return f"Error: {error.extack.removesuffix('.')}."
 
 
-def _nobody_reads() -> int:
-    """The reader of our output has gone; there is nobody to tell, and the interpreter must not try at its end."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
 # --- the parser -----------------------------------------------------------------------------------------------------
 
 
@@ -106,10 +95,9 @@ _BEFORE_THE_COMMAND: Final = ("-4", "-6", "-d", "-j", "--json", "--once")
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse: options may also stand before the command, as with ip(8), and between the words behind it."""
-    rest = list(argv)
-    hoisted = [rest.pop(0) for word in argv if rest and rest[0] in _BEFORE_THE_COMMAND]
+    hoisted = list(takewhile(_BEFORE_THE_COMMAND.__contains__, argv))
     parser = _parser()
-    arguments, more = parser.parse_known_args([*rest, *hoisted])
+    arguments, more = parser.parse_known_args([*argv[len(hoisted) :], *hoisted])
     if more and (not hasattr(arguments, "words") or any(word.startswith("-") for word in more)):
         parser.error(f"not understood: {' '.join(more)}")
     if more:
@@ -322,33 +310,17 @@ class _Fresh:
     """A fresh model, as `addrsvc run` makes it; what a change sets off is told."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self._service = _boot(0)
-        _bring_up(self._service, INIT_NET)
-        self._printer = _Printer(as_json=arguments.json)
+        from addrsvc.daemon.run import booted, bring_up
+
+        self._service = booted()
+        bring_up(self._service, INIT_NET)
+        self._printer = Printer(as_json=arguments.json)
 
     def ask(self, command: str, parameters: Mapping[str, object]) -> dict[str, object]:
         if command not in CHANGES:
             return self._service.ask(command, parameters)
         with self._printer.listening(self._service):
             return self._service.ask(command, parameters)
-
-
-def _boot(seed: int) -> "Service":
-    from addrsvc.daemon.service import Service
-    from addrsvc.linux import Linux
-
-    return Service(Linux(seed=seed, trace=True))
-
-
-def _bring_up(service: "Service", net: str) -> None:
-    service.ask("link_set", {"dev": _loopback(service, net), "up": True, "net": net})
-
-
-def _loopback(service: "Service", net: str) -> str:
-    """The name of a namespace's loopback device, its first one; a mirrored one may have been renamed."""
-    links = _listed(service.ask("links", {"net": net})["links"])
-    assert isinstance(links[0], dict)
-    return str(links[0]["ifname"])
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -370,7 +342,7 @@ def _ip(arguments: argparse.Namespace, actions: Mapping[str, Action]) -> int:
 
 def _show(links: object, show: Callable[[list[Json]], str], *, as_json: bool) -> None:
     assert isinstance(links, list)
-    sys.stdout.write(f"{_json(links)}\n" if as_json else show(links))
+    sys.stdout.write(f"{json_text(links)}\n" if as_json else show(links))
 
 
 def _command(arguments: argparse.Namespace, name: str, function: Command) -> int:
@@ -378,50 +350,31 @@ def _command(arguments: argparse.Namespace, name: str, function: Command) -> int
     with _desk(arguments) as desk:
         answer = desk.ask(name, {key: value for key, value in given.items() if value is not None})
     if answer:
-        _say(_json(answer) if arguments.json else _answer_text(answer))
+        say(json_text(answer) if arguments.json else answer_text(answer))
     return 0
 
 
-def _answer_text(answer: Mapping[str, object]) -> str:
-    return "\n".join(line for key, value in answer.items() for line in _value_lines(key, value))
-
-
-def _value_lines(key: str, value: object) -> Iterator[str]:
-    match value:
-        case dict():
-            yield from (f"{name} {number}" for name, number in value.items())
-        case list():
-            yield from map(_row_text, value)
-        case _:
-            yield f"{key}: {value}"
-
-
-def _row_text(row: object) -> str:
-    """One of a list of things: what it is, and then the rest of it."""
-    assert isinstance(row, dict)
-    first, *rest = (f"{key} {_joined(value)}" for key, value in row.items())
-    return f"{first}: {', '.join(rest)}"
-
-
-def _joined(value: object) -> object:
-    return "; ".join(value) or "none" if isinstance(value, list) else value
-
-
 def _events(arguments: argparse.Namespace) -> int:
-    printer = _Printer(as_json=arguments.json)
+    printer = Printer(as_json=arguments.json)
     if arguments.follow and not arguments.once:
         return _follow(arguments, printer)
     if arguments.once:
-        service = _boot(0)
-        with printer.listening(service):
-            _bring_up(service, INIT_NET)
-        return 0
+        return _events_of_a_fresh_model(printer)
     with _desk(arguments) as desk:
         printer.print_all(desk.ask("history", {})["news"])
     return 0
 
 
-def _follow(arguments: argparse.Namespace, printer: "_Printer") -> int:
+def _events_of_a_fresh_model(printer: Printer) -> int:
+    from addrsvc.daemon.run import booted, bring_up
+
+    service = booted()
+    with printer.listening(service):
+        bring_up(service, INIT_NET)
+    return 0
+
+
+def _follow(arguments: argparse.Namespace, printer: Printer) -> int:
     from addrsvc.daemon.client import Client
 
     try:
@@ -435,241 +388,32 @@ def _follow(arguments: argparse.Namespace, printer: "_Printer") -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    plans: list[object] = []
-    with ExitStack() as stack:
-        if arguments.once:
-            if not arguments.netns:
-                raise ControlError("plan: with --once name a namespace of the running kernel: --netns NAME")
-            service = _boot(0)
-            for name in arguments.netns:
-                _bring_up(service, _mirror(service, name, stack, is_dry=True))
-            plans += _listed(service.ask("plan", {})["plans"])
-        else:
-            desk = stack.enter_context(_desk(arguments))
-            for name in arguments.netns or [None]:
-                plans += _listed(desk.ask("plan", {} if name is None else {"netns": name})["plans"])
-    _say(_json({"plans": plans}) if arguments.json else "\n".join(map(_plan_text, plans)) or "nothing is mirrored")
+    plans = _fresh_plans(arguments.netns) if arguments.once else _service_plans(arguments)
+    say(json_text({"plans": plans}) if arguments.json else "\n".join(map(plan_text, plans)) or "nothing is mirrored")
     return 0
 
 
-def _listed(value: object) -> list[object]:
-    assert isinstance(value, list)
-    return value
+def _service_plans(arguments: argparse.Namespace) -> list[object]:
+    with _desk(arguments) as desk:
+        answers = [desk.ask("plan", {"netns": name}) for name in arguments.netns] or [desk.ask("plan", {})]
+    return [planned for answer in answers for planned in listed(answer["plans"])]
 
 
-def _plan_text(planned: object) -> str:
-    assert isinstance(planned, dict)
-    lines = [f"{planned['netns']}: {_count(len(planned['steps']))} to send"]
-    for step in planned["steps"]:
-        lines += [f"  {step['message']['message']}  {step['text']}", f"    because {step['why']}"]
-    for divergence in planned["divergences"]:
-        lines.append(f"  cannot be sent: {divergence['why']}")
-    return "\n".join(lines)
+def _fresh_plans(names: Sequence[str]) -> list[object]:
+    """What `addrsvc run` would send to namespaces of the running kernel."""
+    from addrsvc.daemon.run import booted, bring_up, mirror
 
-
-def _count(number: int) -> str:
-    return {0: "no messages", 1: "1 message"}.get(number, f"{number} messages")
-
-
-# --- run ------------------------------------------------------------------------------------------------------------
+    if not names:
+        raise ControlError("plan: with --once name a namespace of the running kernel: --netns NAME")
+    service = booted()
+    with ExitStack() as stack:
+        for name in names:
+            bring_up(service, mirror(service, name, stack, is_dry=True))
+        return listed(service.ask("plan", {})["plans"])
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    import signal
+    from addrsvc.daemon.run import run
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _run_until_told(arguments)
-    except KeyboardInterrupt:
-        return 130 if arguments.once else 0
-
-
-def _run_until_told(arguments: argparse.Namespace) -> int:
-    with ExitStack() as stack:
-        sock = None if arguments.once else stack.enter_context(_control_socket(arguments))
-        service = _boot(arguments.seed)
-        printer = _Printer(as_json=arguments.json)
-        with printer.listening(service):
-            nets = [_mirror(service, name, stack) for name in arguments.netns] or [INIT_NET]
-            for net in nets:
-                _bring_up(service, net)
-        for net in nets:
-            printer.print_addresses(
-                net, service.ask("addresses", {"dev": _loopback(service, net), "net": net})["links"]
-            )
-        if sock is not None:
-            _serve(service, sock, printer)
-    return 0
-
-
-def _serve(service: "Service", sock: "socket.socket", printer: "_Printer") -> None:
-    from addrsvc.daemon.server import serve
-
-    printer.print_note("control", str(sock.getsockname()))
-    with printer.listening_aside(service):
-        serve(service, sock, as_json=printer.as_json)
-
-
-def _mirror(service: "Service", name: str, stack: ExitStack, *, is_dry: bool = False) -> str:
-    """Let a namespace of the running kernel follow one of the model's, of the same name."""
-    from addrsvc.mirror.netns import HOST, open_netns
-    from addrsvc.mirror.rtnl import RtnlKernel
-
-    with open_netns(name) as netns:
-        kernel = stack.enter_context(RtnlKernel(netns))
-    if not is_dry:
-        _require_privilege(name, kernel)
-    net = INIT_NET if name == HOST else name
-    if net not in service.linux.nets:
-        service.ask("net_add", {"net": net})
-    service.follow(name, net, kernel, is_dry=is_dry)
-    return net
-
-
-def _require_privilege(name: str, kernel: "Kernel") -> None:
-    """Ask for a change of a device that does not exist: who may change nothing hears that first."""
-    from errno import EPERM
-
-    from addrsvc.netlink.messages import LinkMsg
-    from addrsvc.uapi import INT_MAX
-
-    try:
-        kernel.request(LinkMsg(ifi_index=INT_MAX))
-    except KernelError as error:
-        if error.errno == EPERM:
-            raise KernelError(EPERM, f'changing network namespace "{name}" needs CAP_NET_ADMIN') from None
-
-
-@contextmanager
-def _control_socket(arguments: argparse.Namespace) -> "Iterator[socket.socket]":
-    from addrsvc.daemon.client import control_path
-    from addrsvc.daemon.listen import control_socket
-    from addrsvc.daemon.systemd import inherited_socket
-
-    inherited = inherited_socket()
-    if inherited is not None:
-        with inherited:
-            yield inherited
-        return
-    with ExitStack() as stack:
-        path = arguments.control or control_path() or stack.enter_context(_private_directory()) / "control"
-        yield stack.enter_context(control_socket(path))
-
-
-@contextmanager
-def _private_directory() -> Iterator[Path]:
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory(prefix="addrsvc-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
-
-
-# --- output ---------------------------------------------------------------------------------------------------------
-
-_COLOURS: Final = {
-    "event": "1", "callback": "36", "message": "32", "sent": "33", "differs": "31", "printk": "35", "tracepoint": "2",
-}  # fmt: skip
-
-
-class _Printer:
-    """Tells on standard output what was said, as lines or as one JSON object a line."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        from addrsvc.daemon.log import wants_colour
-
-        self.as_json = as_json
-        self._colours = wants_colour(sys.stdout)
-
-    @contextmanager
-    def listening(self, service: "Service") -> Iterator[None]:
-        """Tell what a service says while the block runs, as it says it; what it has done before is not told."""
-        watcher = service.watch(wake=lambda: self.print_all(watcher.take()[0]))
-        try:
-            yield
-        finally:
-            service.unwatch(watcher)
-
-    @contextmanager
-    def listening_aside(self, service: "Service") -> Iterator[None]:
-        """The same in a thread of its own, so that output which nobody takes holds nothing up.
-
-        Where nobody ever will, SIGTERM is sent to this process, as a pipe's writer would get SIGPIPE.
-        """
-        from threading import Event, Thread
-
-        woken = Event()
-        watcher = service.watch(wake=woken.set)
-
-        def tell() -> None:
-            while watcher.is_open:
-                woken.wait()
-                woken.clear()
-                self._tell_aside(*watcher.take())
-
-        thread = Thread(target=tell, name="story", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            service.unwatch(watcher)
-            thread.join(1)
-
-    def _tell_aside(self, news: "list[Said]", lost: int) -> None:
-        """Write past sys.stdout: a thread that is stuck in a write must hold no lock that the interpreter's end needs."""
-        import os
-        import signal
-
-        lines = [self._lost(lost)] * bool(lost) + [self._text(said) for said in news]
-        data = "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
-        try:
-            while data:
-                data = data[os.write(sys.stdout.fileno(), data) :]
-        except BrokenPipeError:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def print_all(self, news: object) -> None:
-        for said in _listed(news):
-            _say(self._text(said))  # type: ignore[arg-type]
-
-    def print_lost(self, lost: object) -> None:
-        if lost:
-            _say(self._lost(lost))
-
-    def _lost(self, lost: object) -> str:
-        return _json({"lost": lost}) if self.as_json else f"... {lost} lost, as they were not read in time"
-
-    def _text(self, said: Said) -> str:
-        return _json(said) if self.as_json else self._line(said)
-
-    def print_addresses(self, net: str, links: object) -> None:
-        if self.as_json:
-            _say(_json({"kind": "addresses", "net": net, "links": links}))
-        else:
-            _say(f"\n{net}:\n" + addr_show(links).rstrip())  # type: ignore[arg-type]
-
-    def print_sent(self, netns: str, sent: int) -> None:
-        if self.as_json:
-            _say(_json({"kind": "mirrored", "netns": netns, "sent": sent}))
-        else:
-            _say(f"\n{netns}: {_count(sent)} sent")
-
-    def print_note(self, key: str, value: str) -> None:
-        _say(_json({"kind": key, key: value}) if self.as_json else f"\n{key}: {value}")
-
-    def _line(self, said: Said) -> str:
-        net = f"{said['net']}: " if said["net"] and not said["depth"] else ""
-        text = "  " * said["depth"] + net + said["text"]
-        if not self._colours:
-            return text
-        return f"\033[{_COLOURS[said['kind']]}m{text}\033[0m"
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def _json(value: object) -> str:
-    import json
-
-    return json.dumps(value, separators=(",", ":"))
+    printer = Printer(as_json=arguments.json)
+    return run(arguments.netns, printer, seed=arguments.seed, once=arguments.once, control=arguments.control)

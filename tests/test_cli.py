@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,21 @@ import pytest
 from addrsvc.cli import main
 from addrsvc.daemon.client import Client
 from addrsvc.injection import INFO_OF_EVENT
-from addrsvc.uapi import NetdevEvent
+from addrsvc.mirror.kernel import Kernel
+from addrsvc.mirror.netns import NetNs
+from addrsvc.mirror.plan import IFAPROT_ADDRSVC
+from addrsvc.mirror.rtnl import RtnlKernel, RtnlWatch
+from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, RouteMsg
+from addrsvc.uapi import (
+    IFAPROT_KERNEL_LO,
+    IFF_UP,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    RT_TABLE_MAIN,
+    RTM_DELADDR,
+    RTM_NEWADDR,
+    NetdevEvent,
+)
 
 ADDRSVC = [sys.executable, "-m", "addrsvc"]
 LO_UP = (
@@ -337,6 +353,121 @@ def test_once_tells_what_a_change_sets_off() -> None:
 
 def test_once_injects_into_a_fresh_model() -> None:
     assert "NETDEV_DOWN  lo" in run("inject", "DOWN", "lo", "--once").stdout
+
+
+# --- the running kernel ---------------------------------------------------------------------------------------------
+
+LOOPBACK = bytes(15) + b"\x01"
+FOREIGN = bytes.fromhex("20010db8000000000000000000000077")
+
+
+def path_of(netns: NetNs) -> str:
+    return f"/proc/{os.getpid()}/fd/{netns.fileno()}"
+
+
+def addresses(kernel: Kernel) -> list[tuple[bytes | None, int | None]]:
+    told = [msg for msg in kernel.dump() if isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_NEWADDR]
+    return [(msg.local or msg.address, msg.proto) for msg in told]
+
+
+def routes_of_main(kernel: Kernel) -> list[Message]:
+    return [msg for msg in kernel.dump() if isinstance(msg, RouteMsg) and msg.table == RT_TABLE_MAIN]
+
+
+def sent(done: "subprocess.CompletedProcess[str]") -> list[str]:
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = map(json.loads, done.stdout.splitlines())
+    return [line["data"]["message"] for line in lines if line["kind"] == "sent"]
+
+
+def delete_loopback(kernel: Kernel) -> None:
+    kernel.request(AddrMsg(nlmsg_type=RTM_DELADDR, ifa_index=1, address=LOOPBACK))
+
+
+def test_run_once_brings_up_lo_of_a_namespace(netns: NetNs, rtnl: RtnlKernel) -> None:
+    done = run("run", "--once", "--netns", path_of(netns), "--json")
+
+    assert sent(done) == ["RTM_NEWLINK"]
+    assert addresses(rtnl) == [(bytes([127, 0, 0, 1]), None), (LOOPBACK, IFAPROT_KERNEL_LO)]
+
+
+def test_run_again_sends_nothing(netns: NetNs, rtnl: RtnlKernel) -> None:
+    run("run", "--once", "--netns", path_of(netns))
+
+    done = run("run", "--once", "--netns", path_of(netns))
+    assert done.stdout.endswith(f"{path_of(netns)}: no messages sent\n")
+
+
+def test_a_loopback_address_deleted_by_hand_comes_back_with_one_message(netns: NetNs, rtnl: RtnlKernel) -> None:
+    run("run", "--once", "--netns", path_of(netns))
+    rtnl.request(AddrMsg(nlmsg_flags=NLM_F_CREATE | NLM_F_EXCL, ifa_index=1, address=FOREIGN))
+    before, main = addresses(rtnl), routes_of_main(rtnl)
+    delete_loopback(rtnl)
+
+    assert sent(run("run", "--once", "--netns", path_of(netns), "--json")) == ["RTM_NEWADDR"]
+    assert sorted(addresses(rtnl), key=str) == sorted(before, key=str)
+    assert routes_of_main(rtnl) == main
+
+
+def test_plan_tells_what_run_would_send_and_sends_nothing(netns: NetNs, rtnl: RtnlKernel) -> None:
+    plan = run("plan", "--once", "--netns", path_of(netns)).stdout
+
+    assert "1 message to send" in plan
+    assert "RTM_NEWLINK  ip link set dev lo up" in plan
+    assert "because " in plan
+    assert addresses(rtnl) == []
+
+
+def test_a_running_service_repairs_what_is_changed_under_it(tmp_path: Path, netns: NetNs, rtnl: RtnlKernel) -> None:
+    background = Background(tmp_path / "control", "--netns", path_of(netns))
+    try:
+        with rtnl.watch() as watch:
+            delete_loopback(rtnl)
+            _await_loopback(watch)
+            rtnl.request(LinkMsg(ifi_index=1, ifi_change=IFF_UP))
+            _await_loopback(watch)
+        assert "divergences none" in background("status").stdout
+    finally:
+        background.end()
+
+
+def _await_loopback(watch: RtnlWatch) -> None:
+    """Listen until the kernel says that ::1 is there."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for msg in watch:
+            if isinstance(msg, AddrMsg) and (msg.nlmsg_type, msg.address) == (RTM_NEWADDR, LOOPBACK):
+                return
+    pytest.fail("nobody brought ::1 back")
+
+
+def test_an_operation_reaches_the_kernel_through_the_service(tmp_path: Path, netns: NetNs, rtnl: RtnlKernel) -> None:
+    background = Background(tmp_path / "control", "--netns", path_of(netns))
+    try:
+        assert background("addr", "add", "2001:db8::5/64", "dev", "lo", "--net", path_of(netns)).returncode == 0
+        assert (bytes.fromhex("20010db8000000000000000000000005"), IFAPROT_ADDRSVC) in addresses(rtnl)
+        assert background("addr", "del", "2001:db8::5/64", "dev", "lo", "--net", path_of(netns)).returncode == 0
+        assert len(addresses(rtnl)) == 2
+    finally:
+        background.end()
+
+
+def test_without_privilege_the_missing_one_is_named(netns: NetNs) -> None:
+    """Even root has none once its capabilities are gone."""
+    dropped = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    if dropped and shutil.which("setpriv") is None:
+        pytest.skip("there is no setpriv(1)")
+    words = [*dropped, *ADDRSVC, "run", "--once", "--netns", path_of(netns)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert re.fullmatch(r"Error: .* needs CAP_\w+\.\n", done.stderr)
+
+
+def test_a_namespace_that_does_not_exist_is_named() -> None:
+    done = run("run", "--once", "--netns", "addrsvc-nowhere")
+
+    assert (done.returncode, done.stderr) == (2, 'Error: no network namespace "addrsvc-nowhere".\n')
 
 
 # --- the parser ------------------------------------------------------------------------------------------------------

@@ -148,6 +148,7 @@ class Server:
         if not isinstance(mirror.kernel, RtnlKernel):
             return
         watch = mirror.kernel.watch(settle=0)
+        mirror.is_due = True  # for what happened since the last look
         names = names_of(mirror.kernel.dump())
         self._loop.add_reader(watch.fileno(), self._heard, mirror, watch, names)
         self._endings += [partial(self._loop.remove_reader, watch.fileno()), watch.close]

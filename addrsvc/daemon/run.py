@@ -1,0 +1,153 @@
+"""A run of the service from the boot of its model to its last line; nothing is left behind, however it ends."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from addrsvc.daemon.commands import INIT_NET
+from addrsvc.daemon.printer import Printer
+from addrsvc.errors import KernelError
+
+if TYPE_CHECKING:
+    import socket
+
+    from addrsvc.daemon.service import Service
+    from addrsvc.mirror.kernel import Kernel
+
+__all__ = ["booted", "bring_up", "mirror", "run"]
+
+
+def run(
+    netns: Sequence[str], printer: Printer, *, seed: int = 0, once: bool = False, control: Path | None = None
+) -> int:
+    """Boot a model, mirror it, tell the story, and serve until SIGINT or SIGTERM.  Gives the exit code.
+
+    Args:
+        netns: the namespaces of the running kernel to mirror onto.
+        printer: where the story is told.
+        seed: of the model's chance.
+        once: end after converging.
+        control: the control socket, if not the default one.
+
+    Raises:
+        ServiceError: a service is running already, or there is no place for the socket.
+        KernelError: a namespace does not exist, or a privilege is missing.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with ExitStack() as stack:
+            sock = None if once else stack.enter_context(_control_socket(control))
+            service = _converged(netns, printer, seed, stack)
+            if sock is not None:
+                _serve(service, sock, printer)
+    except KeyboardInterrupt:
+        return 130 if once else 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def booted(seed: int = 0) -> "Service":
+    """A service with a model just booted: its lo is down."""
+    from addrsvc.daemon.service import Service
+    from addrsvc.linux import Linux
+
+    return Service(Linux(seed=seed, trace=True))
+
+
+def bring_up(service: "Service", net: str) -> None:
+    """Bring a namespace's loopback device up."""
+    service.ask("link_set", {"dev": _loopback(service, net), "up": True, "net": net})
+
+
+def _loopback(service: "Service", net: str) -> str:
+    """The name of a namespace's loopback device, its first one; a mirrored one may have been renamed."""
+    return service.net(net).links()[0]
+
+
+def _converged(netns: Sequence[str], printer: Printer, seed: int, stack: ExitStack) -> "Service":
+    service = booted(seed)
+    with printer.listening(service):
+        nets = [mirror(service, name, stack) for name in netns] or [INIT_NET]
+        for net in nets:
+            bring_up(service, net)
+    for net in nets:
+        shown = service.ask("addresses", {"dev": _loopback(service, net), "net": net})
+        printer.print_addresses(net, shown["links"])
+    for followed in service.mirrors.values():
+        printer.print_sent(followed.name, followed.sent)
+    return service
+
+
+def _serve(service: "Service", sock: "socket.socket", printer: Printer) -> None:
+    from addrsvc.daemon.server import serve
+
+    printer.print_note("control", str(sock.getsockname()))
+    with printer.listening_aside(service):
+        serve(service, sock, as_json=printer.as_json)
+
+
+def mirror(service: "Service", name: str, stack: ExitStack, *, is_dry: bool = False) -> str:
+    """Let a namespace of the running kernel follow one of the model's, of the same name, which is given back.
+
+    Args:
+        service: the service, whose model gets the namespace if it has none of that name.
+        name: a name below /run/netns, a path, a process id, or ``host``.
+        stack: what closes the kernel's sockets.
+        is_dry: nothing is ever sent.
+
+    Raises:
+        KernelError: there is no such namespace, or a privilege is missing.
+    """
+    from addrsvc.mirror.netns import HOST, open_netns
+    from addrsvc.mirror.rtnl import RtnlKernel
+
+    with open_netns(name) as netns:
+        kernel = stack.enter_context(RtnlKernel(netns))
+    if not is_dry:
+        _require_privilege(name, kernel)
+    net = INIT_NET if name == HOST else name
+    if net not in service.linux.nets:
+        service.ask("net_add", {"net": net})
+    service.follow(name, net, kernel, is_dry=is_dry)
+    return net
+
+
+def _require_privilege(name: str, kernel: "Kernel") -> None:
+    """Ask for a change of a device that does not exist: who may change nothing hears that first."""
+    from errno import EPERM
+
+    from addrsvc.netlink.messages import LinkMsg
+    from addrsvc.uapi import INT_MAX
+
+    try:
+        kernel.request(LinkMsg(ifi_index=INT_MAX))
+    except KernelError as error:
+        if error.errno == EPERM:
+            raise KernelError(EPERM, f'changing network namespace "{name}" needs CAP_NET_ADMIN') from None
+
+
+@contextmanager
+def _control_socket(given: Path | None) -> "Iterator[socket.socket]":
+    from addrsvc.daemon.client import control_path
+    from addrsvc.daemon.listen import control_socket
+    from addrsvc.daemon.systemd import inherited_socket
+
+    inherited = inherited_socket()
+    if inherited is not None:
+        with inherited:
+            yield inherited
+        return
+    with ExitStack() as stack:
+        path = given or control_path() or stack.enter_context(_private_directory()) / "control"
+        yield stack.enter_context(control_socket(path))
+
+
+@contextmanager
+def _private_directory() -> Iterator[Path]:
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="addrsvc-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
