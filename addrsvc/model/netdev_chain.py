@@ -10,7 +10,9 @@ from addrsvc.errors import KernelError
 from addrsvc.model.notifier import (
     NOTIFY_DONE,
     NOTIFY_STOP_MASK,
+    ChainMoved,
     NotifierBlock,
+    call_linked,
     notifier_to_errno,
     raw_notifier_call_chain,
     raw_notifier_call_chain_robust,
@@ -60,11 +62,22 @@ def call_netdevice_notifiers(val: int, dev: NetDevice) -> int:
     """Call the chains for an event that says nothing but the device.
 
     Kernel: net/core/dev.c, call_netdevice_notifiers().
-    Differs: most namespaces have no subscriber of their own, and then the detour over the general call is saved.
+    Differs: where the namespace has no subscriber of its own, which is the rule, the walk of
+        raw_notifier_call_chain() stands here once more: two calls less for every event.
     """
-    if dev.net.netdev_chain.calls or not dev.machine.rtnl_held:
+    machine = dev.machine
+    if dev.net.netdev_chain.calls or not machine.rtnl_held:
         return call_netdevice_notifiers_info(val, dev.notifier_info)
-    return raw_notifier_call_chain(dev.machine.netdev_chain, val, dev.notifier_info)
+    nh, info = machine.netdev_chain, dev.notifier_info
+    ret = usual = nh.usual
+    try:
+        for call in nh.calls:
+            if (ret := call(val, info)) is not usual and ret and ret & NOTIFY_STOP_MASK:
+                return ret
+    except ChainMoved as moved:
+        return call_linked(nh, moved.rest, ret, val, info)[0]
+    nh.usual = ret
+    return ret or NOTIFY_DONE
 
 
 def call_netdevice_notifiers_extack(val: int, dev: NetDevice) -> None:

@@ -14,7 +14,7 @@ from addrsvc.errors import KernelError
 from addrsvc.model.tracepoint import CHAIN_LEFT, CHAIN_RAISED, Trace
 
 __all__ = [
-    "AtomicNotifierHead", "BlockingNotifierHead", "NOTIFY_BAD", "NOTIFY_DONE", "NOTIFY_OK", "NOTIFY_STOP",
+    "AtomicNotifierHead", "BlockingNotifierHead", "ChainMoved", "NOTIFY_BAD", "NOTIFY_DONE", "NOTIFY_OK", "NOTIFY_STOP",
     "NOTIFY_STOP_MASK", "NotifierBlock", "NotifierFn", "NotifierHead", "RawNotifierHead",
     "atomic_notifier_call_chain", "atomic_notifier_call_chain_is_empty", "atomic_notifier_chain_register",
     "atomic_notifier_chain_register_unique_prio", "atomic_notifier_chain_unregister",
@@ -208,12 +208,12 @@ def notifier_call_chain_all(nh: NotifierHead, val: int, v: object) -> int:
         for call in nh.calls:
             if (ret := call(val, v)) is not usual and ret and ret & NOTIFY_STOP_MASK:
                 return ret
-    except _ChainMoved as moved:
+    except ChainMoved as moved:
         rest = moved.rest
     else:
         nh.usual = ret
         return ret or NOTIFY_DONE
-    return _call_linked(nh, rest, ret, val, v)[0]
+    return call_linked(nh, rest, ret, val, v)[0]
 
 
 def notifier_call_chain(nh: NotifierHead, val: int, v: object, nr_to_call: int = -1) -> tuple[int, int]:
@@ -227,7 +227,7 @@ def notifier_call_chain(nh: NotifierHead, val: int, v: object, nr_to_call: int =
     if nh.head is None:
         return NOTIFY_DONE, 0
     nh.trace.record((nh, val, v, ()))
-    return _call_linked(nh, nh.head, NOTIFY_DONE, val, v, nr_to_call)
+    return call_linked(nh, nh.head, NOTIFY_DONE, val, v, nr_to_call)
 
 
 def notifier_call_chain_robust(nh: NotifierHead, val_up: int, val_down: int, v: object) -> int:
@@ -317,7 +317,7 @@ def _linked(nh: NotifierHead) -> Iterator[NotifierBlock]:
         nb = nb.next
 
 
-class _ChainMoved(Exception):
+class ChainMoved(Exception):
     """The flat list that a walk runs over is no longer the chain; `rest` is where it goes on over the links."""
 
     def __init__(self, rest: NotifierBlock | None) -> None:
@@ -326,7 +326,7 @@ class _ChainMoved(Exception):
 
 def _way_out(rest: NotifierBlock | None) -> Callable[[int, object], NoReturn]:
     def leave(val: int, v: object) -> NoReturn:
-        raise _ChainMoved(rest)
+        raise ChainMoved(rest)
 
     return leave
 
@@ -343,7 +343,7 @@ def _traced_walk(nh: NotifierHead) -> NotifierFn:
                 append(ret := call(val, v))
                 if ret is not usual and ret and ret & NOTIFY_STOP_MASK:
                     break
-        except _ChainMoved as moved:
+        except ChainMoved as moved:
             rest = moved.rest
         except BaseException:
             append(CHAIN_RAISED)
@@ -351,15 +351,15 @@ def _traced_walk(nh: NotifierHead) -> NotifierFn:
         else:
             append(CHAIN_LEFT)
             return ret or NOTIFY_DONE
-        return _call_linked(nh, rest, ret, val, v)[0]
+        return call_linked(nh, rest, ret, val, v)[0]
 
     return walk
 
 
-def _call_linked(
+def call_linked(
     nh: NotifierHead, nb: NotifierBlock | None, ret: int | None, val: int, v: object, nr_to_call: int = -1
 ) -> tuple[int, int]:
-    """Walk over the links from `nb` on: slower, and right whatever becomes of the chain meanwhile."""
+    """Walk over the links from `nb` on: slower, and right whatever becomes of the chain meanwhile.  Ours."""
     record = nh.trace.record
     nr_calls = 0
     try:
