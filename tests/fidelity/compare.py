@@ -118,30 +118,63 @@ def _mask(ask: LinkMsg) -> int:
     return ask.ifi_change or (0xFFFFFFFF if ask.ifi_flags else 0)
 
 
-RACE = (
-    "lo coming up with an mtu below 1280 while it holds kept addresses: the kernel queues their DAD and takes IPv6 "
-    "down again in the same request, and whether the work item has started by then is chance (about 2 in 5 times)"
+# --- what the running kernel leaves to chance -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Race:
+    what: str
+    why: str
+    is_on: Callable[[LinkMsg, Sequence[Message]], bool]
+
+
+def _up_with_a_small_mtu(ask: LinkMsg, holds: Sequence[Message]) -> bool:
+    (link,) = (msg for msg in holds if isinstance(msg, LinkMsg))
+    comes_up = bool(ask.ifi_flags & IFF_UP) and not link.ifi_flags & IFF_UP
+    mtu = link.mtu if ask.mtu is None else ask.mtu
+    return comes_up and (mtu or 0) < IPV6_MIN_MTU and bool(_addresses(holds))
+
+
+def _noarp_with_a_subnet_router_address(ask: LinkMsg, holds: Sequence[Message]) -> bool:
+    return is_chancy(ask) and any(_is_subnet_router(msg) for msg in _addresses(holds))
+
+
+def _addresses(holds: Sequence[Message]) -> list[AddrMsg]:
+    """The IPv6 addresses of a dump."""
+    ipv6 = (RTM_NEWADDR, AF_INET6)
+    return [msg for msg in holds if isinstance(msg, AddrMsg) and (msg.nlmsg_type, msg.ifa_family) == ipv6]
+
+
+def _is_subnet_router(msg: AddrMsg) -> bool:
+    """Whether the host part of the address is zero, which others of its prefix have for an anycast address."""
+    packed = msg.local or msg.address or b""
+    return msg.ifa_prefixlen < 128 and not int.from_bytes(packed, "big") & (1 << 128 - msg.ifa_prefixlen) - 1
+
+
+RACES = (
+    Race(
+        "lo coming up with an mtu below 1280 while it holds kept addresses",
+        "their DAD is queued and IPv6 taken down again in the same request; whether the work item has started by then "
+        "is chance (2 in 5 times)",
+        _up_with_a_small_mtu,
+    ),
+    Race(
+        "NOARP changing while lo holds a subnet-router address as an ordinary one",
+        "the address and its anycast twin want the same route in the local table; whose DAD is over first, at random "
+        "within a second, gets it",
+        _noarp_with_a_subnet_router_address,
+    ),
 )
 
 
 def is_a_race(ask: Message, holds: Sequence[Message]) -> bool:
     """Whether the running kernel itself has two answers to the request, so that there is nothing to compare."""
-    if not isinstance(ask, LinkMsg) or not ask.ifi_flags & IFF_UP:
-        return False
-    (link,) = (msg for msg in holds if isinstance(msg, LinkMsg))
-    kept = any(
-        isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_NEWADDR and len(msg.address or b"") == 16 for msg in holds
-    )
-    return kept and not link.ifi_flags & IFF_UP and _mtu(ask, link) < IPV6_MIN_MTU
+    return isinstance(ask, LinkMsg) and any(race.is_on(ask, holds) for race in RACES)
 
 
 def ifname(holds: Sequence[Message]) -> str:
     """The name that the loopback device bears."""
     return next(msg.ifname for msg in holds if isinstance(msg, LinkMsg) and msg.ifname)
-
-
-def _mtu(ask: LinkMsg, link: LinkMsg) -> int:
-    return (link.mtu if ask.mtu is None else ask.mtu) or 0
 
 
 # --- one kernel -----------------------------------------------------------------------------------------------------
