@@ -17,6 +17,7 @@ from addrsvc.model.addrconf_core import (
     in6addr_loopback,
     in6addr_sitelocal_allrouters,
     inet6addr_notifier_call_chain,
+    ipv6_addr_prefix,
 )
 from addrsvc.model.anycast import ipv6_ac_destroy_dev
 from addrsvc.model.dad import addrconf_dad_run, addrconf_dad_start
@@ -25,9 +26,11 @@ from addrsvc.model.ifaddr import (
     addrconf_join_anycast,
     addrconf_leave_anycast,
     addrconf_leave_solict,
+    addresses_to_restore,
     ipv6_add_addr,
     ipv6_ifa_notify,
     ipv6_unlink_addr,
+    set_state,
 )
 from addrsvc.model.ip6_route import (
     addrconf_add_mroute,
@@ -403,10 +406,12 @@ def addrconf_ifdown(dev: NetDevice, *, unregister: bool) -> None:
 def _keep_through_ifdown(ifp: Inet6Ifaddr) -> None:
     if ifp.dad_work is not None:
         del_timer(ifp.dad_work)
-    ifp.state = INET6_IFADDR_STATE_PREDAD
+    set_state(ifp, INET6_IFADDR_STATE_PREDAD)
     if not ifp.flags & IFA_F_NODAD:
         ifp.flags |= IFA_F_TENTATIVE
     ifp.rt = None
+    if not ifp.flags & IFA_F_NOPREFIXROUTE:
+        ifp.idev.lost_prefixes[ipv6_addr_prefix(ifp.addr, ifp.prefix_len), ifp.prefix_len] = None
     if ifp.idev.cnf["forwarding"]:
         addrconf_leave_anycast(ifp)
     addrconf_leave_solict(ifp)
@@ -414,7 +419,7 @@ def _keep_through_ifdown(ifp: Inet6Ifaddr) -> None:
 
 def _drop_at_ifdown(ifp: Inet6Ifaddr) -> None:
     was_dead = ifp.state == INET6_IFADDR_STATE_DEAD
-    ifp.state = INET6_IFADDR_STATE_DEAD
+    set_state(ifp, INET6_IFADDR_STATE_DEAD)
     if not was_dead:
         ipv6_ifa_notify(RTM_DELADDR, ifp)
         inet6addr_notifier_call_chain(NETDEV_DOWN, ifp)
@@ -425,8 +430,11 @@ def _drop_at_ifdown(ifp: Inet6Ifaddr) -> None:
 
 
 def _permanent_addr(idev: Inet6Dev) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_permanent_addr(), fixup_permanent_addr()."""
-    for ifp in list(idev.addr_list):
+    """Kernel: net/ipv6/addrconf.c, addrconf_permanent_addr(), fixup_permanent_addr().
+
+    Differs: looks only at addresses for which there is something to do.
+    """
+    for ifp in addresses_to_restore(idev):
         if not ifp.flags & IFA_F_PERMANENT:
             continue
         if ifp.rt is None or not ifp.rt.in_table:

@@ -3,7 +3,7 @@
 On lo, and on any device without neighbours, there is nobody to ask: it stops as soon as the work queue gets to it.
 """
 
-from addrsvc.model.ifaddr import addrconf_join_solict, ipv6_ifa_notify
+from addrsvc.model.ifaddr import addrconf_join_solict, ipv6_ifa_notify, set_state
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import (
     INET6_IFADDR_STATE_DAD,
@@ -44,7 +44,7 @@ def addrconf_dad_start(ifp: Inet6Ifaddr) -> None:
     Kernel: net/ipv6/addrconf.c, addrconf_dad_start().
     """
     if ifp.state != INET6_IFADDR_STATE_DEAD:
-        ifp.state = INET6_IFADDR_STATE_PREDAD
+        set_state(ifp, INET6_IFADDR_STATE_PREDAD)
         _mod_dad_work(ifp, 0)
 
 
@@ -67,7 +67,7 @@ def addrconf_dad_run(idev: Inet6Dev, *, restart: bool) -> None:
     """
     for ifp in list(idev.addr_list) if restart else list(idev.waiting):
         if restart:
-            ifp.state = INET6_IFADDR_STATE_PREDAD
+            set_state(ifp, INET6_IFADDR_STATE_PREDAD)
         addrconf_dad_kick(ifp)
 
 
@@ -77,7 +77,7 @@ def _dad_work(ifp: Inet6Ifaddr) -> None:
         if ifp.state == INET6_IFADDR_STATE_DEAD:
             return
         if ifp.state == INET6_IFADDR_STATE_PREDAD:
-            ifp.state = INET6_IFADDR_STATE_DAD
+            set_state(ifp, INET6_IFADDR_STATE_DAD)
             _dad_begin(ifp)
         else:
             _dad_probe(ifp)

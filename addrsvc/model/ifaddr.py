@@ -34,9 +34,11 @@ from addrsvc.model.notifier import notifier_to_errno
 from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtnl_notify
 from addrsvc.model.structs import (
     INET6_IFADDR_STATE_DEAD,
+    INET6_IFADDR_STATE_PREDAD,
     In6ValidatorInfo,
     Inet6Dev,
     Inet6Ifaddr,
+    InetIfaddrState,
     PrefixUsers,
 )
 from addrsvc.model.timer import HZ, cstamp_delta, del_timer
@@ -116,6 +118,15 @@ def _cacheinfo(ifp: Inet6Ifaddr) -> IfaCacheinfo:
     return IfaCacheinfo(max(preferred - age, 0), left, *stamps)
 
 
+def set_state(ifp: Inet6Ifaddr, state: InetIfaddrState) -> None:
+    """Change the state of an address, and with it the device's list of those that have DAD before them.  Ours."""
+    ifp.state = state
+    if state == INET6_IFADDR_STATE_PREDAD:
+        ifp.idev.predad[ifp] = None
+    else:
+        ifp.idev.predad.pop(ifp, None)
+
+
 # --- who needs which prefix route -----------------------------------------------------------------------------------
 
 
@@ -141,6 +152,20 @@ def _prefix_leave(ifp: Inet6Ifaddr) -> None:
     users.finite.pop(ifp.addr, None)
     if not users.holders and not users.finite:
         del ifp.idev.prefixes[_prefix_key(ifp)]
+        ifp.idev.lost_prefixes.pop(_prefix_key(ifp), None)
+
+
+def addresses_to_restore(idev: Inet6Dev) -> list[Inet6Ifaddr]:
+    """Those that a device coming up looks at: DAD before them, or a prefix route missing; in list order.  Ours."""
+    found = dict(idev.predad)
+    for key in idev.lost_prefixes:
+        found.update(dict.fromkeys(idev.prefixes[key].holders.values()))
+    idev.lost_prefixes.clear()
+    return sorted(found, key=_place)
+
+
+def _place(ifp: Inet6Ifaddr) -> tuple[int, int]:
+    return ifp.place
 
 
 def _valid_until(ifp: Inet6Ifaddr) -> int:
@@ -228,6 +253,7 @@ def ipv6_add_addr(idev: Inet6Dev, cfg: Ifa6Config) -> Inet6Ifaddr:
     idev.addr_hash[ifp.addr] = ifp
     idev.addr_list.link(ifp, ipv6_addr_src_scope(ifp.addr))
     prefix_join(ifp)
+    set_state(ifp, INET6_IFADDR_STATE_PREDAD)
     inet6addr_notifier_call_chain(NETDEV_UP, ifp)
     return ifp
 
@@ -373,7 +399,7 @@ def ipv6_del_addr(ifp: Inet6Ifaddr) -> None:
     ASSERT_RTNL(ifp.idev.dev)
     if ifp.state == INET6_IFADDR_STATE_DEAD:
         return
-    ifp.state = INET6_IFADDR_STATE_DEAD
+    set_state(ifp, INET6_IFADDR_STATE_DEAD)
     own_prefix_route = ifp.flags & IFA_F_PERMANENT and not ifp.flags & IFA_F_NOPREFIXROUTE
     afterwards = check_cleanup_prefix_route(ifp) if own_prefix_route else _leave_prefix_route
     ipv6_unlink_addr(ifp)

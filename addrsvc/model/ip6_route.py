@@ -167,8 +167,17 @@ def ip6_del_rt(net: Net, rt: Fib6Info, *, skip_notify: bool = False) -> None:
     del table.by_dev[rt.dev][rt]
     rt.in_table = False
     fib6_clean_expires(net, rt)
+    if rt.table == RT_TABLE_MAIN:
+        _note_loss(rt.dev, rt.dst, rt.dst_len)
     if not skip_notify:
         rtnl_notify(net, rt6_fill_node(rt, RTM_DELROUTE))
+
+
+def _note_loss(dev: NetDevice, prefix: bytes, plen: int) -> None:
+    """Remember that the route to a prefix is gone while addresses want it."""
+    idev = dev.ip6_ptr
+    if idev is not None and (prefix, plen) in idev.prefixes:
+        idev.lost_prefixes[prefix, plen] = None
 
 
 def _walk_order(rt: Fib6Info) -> tuple[int, int, int]:
@@ -294,6 +303,7 @@ def addrconf_prefix_route(
     Differs: `expires` is in jiffies, absolute.  Nothing is added on a device that is down, as there.
     """
     if not dev.flags & IFF_UP:
+        _note_loss(dev, ipv6_addr_prefix(addr, plen), plen)
         return
     rt = Fib6Info(
         dst=ipv6_addr_prefix(addr, plen),

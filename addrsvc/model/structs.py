@@ -297,6 +297,9 @@ class Inet6Ifaddr:
     cstamp: int = 0
     tstamp: int = 0
     state: InetIfaddrState = INET6_IFADDR_STATE_PREDAD
+    """Changed by ifaddr.set_state() only, which keeps idev.predad."""
+    place: tuple[int, int] = (0, 0)
+    """Ours: addresses sort by it as their list has them."""
     rt: "Fib6Info | None" = None
     dad_work: Timer | None = None
     dad_probes: int = 0
@@ -330,11 +333,12 @@ class AddrList:
     finding and removing cost the same whatever the number of addresses.
     """
 
-    __slots__ = ("_classes",)
+    __slots__ = ("_classes", "_serial")
 
     def __init__(self) -> None:
         """An empty list."""
         self._classes: dict[int, dict[bytes, Inet6Ifaddr]] = {}
+        self._serial = 0
 
     def link(self, ifp: Inet6Ifaddr, src_scope: int) -> None:
         """Put an address in front of its scope class."""
@@ -342,6 +346,8 @@ class AddrList:
             self._classes[src_scope] = {}
             self._classes = dict(sorted(self._classes.items(), reverse=True))
         self._classes[src_scope][ifp.addr] = ifp
+        self._serial += 1
+        ifp.place = (-src_scope, -self._serial)
 
     def unlink(self, ifp: Inet6Ifaddr, src_scope: int) -> None:
         """Take an address out."""
@@ -388,6 +394,10 @@ class Inet6Dev:
     prefixes: dict[tuple[bytes, int], PrefixUsers] = field(default_factory=dict)
     waiting: dict[Inet6Ifaddr, None] = field(default_factory=dict)
     """Ours: addresses whose DAD waits for the device to be ready."""
+    predad: dict[Inet6Ifaddr, None] = field(default_factory=dict)
+    """Ours: addresses in INET6_IFADDR_STATE_PREDAD."""
+    lost_prefixes: dict[tuple[bytes, int], None] = field(default_factory=dict)
+    """Ours: prefixes in use whose route may be missing, so that coming up need not look at every address."""
     mc_list: dict[bytes, Ifmcaddr6] = field(default_factory=dict)
     """Newest last; the kernel's list is read from the end."""
     ac_list: dict[bytes, Ifacaddr6] = field(default_factory=dict)
