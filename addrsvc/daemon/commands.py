@@ -19,7 +19,7 @@ from addrsvc.netlink.text import (
     names_of,
     to_json,
 )
-from addrsvc.uapi import IF_OPER_NAMES, REFERENCE_RELEASE, Arphrd, NetdevEvent
+from addrsvc.uapi import ARPHRD_VOID, IF_OPER_NAMES, REFERENCE_RELEASE, Arphrd, NetdevEvent
 
 if TYPE_CHECKING:
     from addrsvc.daemon.service import Service
@@ -328,6 +328,8 @@ def inject(
     service: "Service", *, event: str, dev: str, net: str = INIT_NET, info: dict[str, str] | None = None
 ) -> None:
     """Call the notifier chain with an event, by name or number, for a device; no state is changed before the call."""
+    if taken := {"self", "event", "dev"} & set(info or {}):
+        raise ControlError(f"info: {min(taken)} is no info of an event")
     _device(service, net, dev).inject(event, dev, **(info or {}))
 
 
@@ -338,11 +340,16 @@ def sysctl_set(service: "Service", *, name: str, value: str, net: str = INIT_NET
 
 def net_add(service: "Service", *, net: str) -> None:
     """Make a namespace of the model; its loopback device comes with it, down."""
+    if not net or not net.isprintable() or net.isspace():
+        raise ControlError(f"net: {net!r} is no name")
     service.linux.add_net(net)
 
 
 def net_del(service: "Service", *, net: str) -> None:
     """Remove a namespace of the model, with its devices."""
+    for mirror in service.mirrors.values():
+        if mirror.net.name == net:
+            raise ControlError(f"net: {net!r} is mirrored onto {mirror.name}")
     service.linux.del_net(net)
 
 
@@ -391,16 +398,39 @@ def bind(command: Command, parameters: Mapping[str, object]) -> dict[str, object
     """The parameters, if a command would take them.
 
     Raises:
-        ControlError: one is missing, or is none of the command's.
+        ControlError: one is missing, is none of the command's, or has a value that no message could carry.
     """
     known = dict(list(inspect.signature(command).parameters.items())[1:])
-    for name in parameters:
+    given = {name: value for name, value in parameters.items() if value is not None}
+    for name, value in given.items():
         if name not in known:
             raise ControlError(f"no parameter {name!r}{did_you_mean(name, list(known))}")
+        _check(name, value)
     for name, parameter in known.items():
-        if parameter.default is parameter.empty and parameters.get(name) is None:
+        if parameter.default is parameter.empty and name not in given:
             raise ControlError(f"{name}: missing")
-    return {name: value for name, value in parameters.items() if value is not None}
+    return given
+
+
+_U32_MAX: Final = 0xFFFFFFFF
+_LARGEST: Final = {"proto": 0xFF}
+
+
+def _check(name: str, value: object) -> None:
+    largest = _LARGEST.get(name, _U32_MAX)
+    match value:
+        case int() if not 0 <= value <= largest:
+            raise ControlError(f"{name}: {value} is not between 0 and {largest}")
+        case str() if not _is_text(value):
+            raise ControlError(f"{name}: {value!r} is no text")
+
+
+def _is_text(value: str) -> bool:
+    """Whether a kernel could be told it: it has bytes, and none of them is zero."""
+    try:
+        return b"\0" not in value.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return False
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -433,7 +463,7 @@ def _one_of(parameter: str, known: Sequence[str], text: str | None) -> int | Non
 
 
 def _arphrd(text: str) -> int:
-    if text.isdecimal():
+    if text.isdecimal() and int(text) <= ARPHRD_VOID:
         return int(text)
     known = {kind.name.removeprefix("ARPHRD_").lower(): kind.value for kind in Arphrd}
     if text.lower() not in known:

@@ -113,6 +113,7 @@ class Mirror:
         outcome = converge(self.net.dump, self.kernel, baseline=self.baseline)
         self.sent += len(outcome.sent)
         self.divergences = outcome.divergences
+        self.baseline = outcome.baseline
         return outcome
 
 

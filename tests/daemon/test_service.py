@@ -9,7 +9,7 @@ from addrsvc.daemon.service import NotPermitted, Service, Watcher
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.linux import Linux
 from addrsvc.mirror.kernel import Kernel
-from addrsvc.netlink.messages import AddrMsg, Message
+from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message
 from addrsvc.uapi import AF_INET6, IFAPROT_KERNEL_LO, RTM_DELADDR, RTM_NEWADDR
 
 LOOPBACK = bytes(15) + b"\x01"
@@ -79,7 +79,19 @@ def test_a_refusal_of_the_kernel_comes_through(service: Service) -> None:
         ("inject", {"event": "99", "dev": "lo"}, "99"),
         ("inject", {"event": "NETDEV_UP", "dev": "l0"}, "l0"),
         ("inject", {"event": "NETDEV_UP", "dev": "lo", "info": {"nonsense": "1"}}, "nonsense"),
+        ("inject", {"event": "NETDEV_UP", "dev": "lo", "info": {"dev": "lo"}}, "dev is no info"),
         ("plan", {"netns": "blue"}, "not mirrored"),
+        ("link_set", {"dev": "lo", "mtu": -1}, "mtu: -1 is not between 0 and 4294967295"),
+        ("link_set", {"dev": "lo", "txqlen": 1 << 32}, "txqlen: 4294967296 is not between"),
+        ("link_set", {"dev": "lo", "name": "a\0b"}, "is no text"),
+        ("link_set", {"dev": "lo", "alias": "\ud800"}, "is no text"),
+        ("link_set", {"dev": "lo", "operstate": "upp"}, "operstate: 'upp' is none of unknown, .*, up"),
+        ("addr_add", {"dev": "lo", "address": "::2", "proto": 256}, "proto: 256 is not between 0 and 255"),
+        ("addr_add", {"dev": "lo", "address": "::g"}, "'::g' is no address"),
+        ("link_add", {"name": "x0", "arphrd": "65536"}, "'65536' is no device type"),
+        ("net_add", {"net": " "}, "' ' is no name"),
+        ("net_add", {"net": "init_net"}, "already"),
+        ("net_del", {"net": "init_net"}, "cannot be deleted"),
         ("link_add", {"name": "x0", "arphrd": "eter"}, "did you mean ether"),
     ],
 )
@@ -298,6 +310,28 @@ def test_an_address_that_is_not_ours_is_left_alone(service: Service, kernel: Ker
     service.ask("converge")
 
     assert foreign.address in six(kernel)
+
+
+def test_what_the_model_changed_is_sent_once_and_then_left_to_the_host(service: Service, kernel: Kernel) -> None:
+    def mtu() -> list[int | None]:
+        return [msg.mtu for msg in kernel.dump() if isinstance(msg, LinkMsg)]
+
+    service.follow("real", "init_net", kernel)
+    up(service)
+    service.ask("link_set", {"dev": "lo", "mtu": 1400})
+    assert mtu() == [1400]
+    kernel.request(LinkMsg(ifi_index=1, mtu=9000))
+    service.ask("converge")
+
+    assert mtu() == [9000]
+
+
+def test_a_namespace_that_is_followed_is_not_deleted(service: Service, kernel: Kernel) -> None:
+    service.ask("net_add", {"net": "blue"})
+    service.follow("real", "blue", kernel)
+
+    with pytest.raises(ControlError, match="'blue' is mirrored onto real"):
+        service.ask("net_del", {"net": "blue"})
 
 
 def test_a_dry_mirror_plans_and_sends_nothing(service: Service, kernel: Kernel) -> None:
