@@ -30,6 +30,23 @@ def inject_change(linux: "Linux", number: int) -> None:
     linux.init_net.inject("NETDEV_CHANGE", "lo")
 
 
+def inject_up(linux: "Linux", number: int) -> None:
+    linux.init_net.inject("NETDEV_UP", "lo")
+
+
+def change_mtu(linux: "Linux", number: int) -> None:
+    linux.init_net.link_set("lo", mtu=9000 + number % 2)
+
+
+def change_hardware_address(linux: "Linux", number: int) -> None:
+    linux.init_net.link_set("lo", address=f"02:00:00:00:00:0{number % 2 + 1}")
+
+
+def rename(linux: "Linux", number: int) -> None:
+    linux.init_net.link_set("lo", name="lo0")
+    linux.init_net.link_set("lo0", name="lo")
+
+
 def change_alias(linux: "Linux", number: int) -> None:
     linux.init_net.link_set("lo", alias=f"alias {number}")
 
@@ -64,7 +81,11 @@ def modify(linux: "Linux", number: int) -> None:
 
 OPERATIONS: dict[str, Operation] = {
     "inject NETDEV_CHANGE": inject_change,
+    "inject NETDEV_UP": inject_up,
     "set alias": change_alias,
+    "set mtu": change_mtu,
+    "set hardware address": change_hardware_address,
+    "rename there and back": rename,
     "add, delete a /128": add_and_delete,
     "add, delete a /64": add_and_delete_with_prefix,
     "add, delete with lifetime": add_and_delete_with_lifetime,
