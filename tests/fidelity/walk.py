@@ -100,8 +100,8 @@ def _sysctl(leaf: str, values: Sequence[int], devices: Sequence[str] = ("", "", 
 
 
 OPERATIONS: dict[str, tuple[float, Maker]] = {
-    "up": (16, lambda rng, _: asks.up()),
-    "down": (6, lambda rng, _: asks.down()),
+    "up": (18, lambda rng, _: asks.up()),
+    "down": (5, lambda rng, _: asks.down()),
     "mtu": (6, lambda rng, _: asks.mtu(rng.choice(MTUS))),
     "rename": (3, lambda rng, _: asks.rename(rng.choice(NAMES))),
     "mac": (2, lambda rng, _: asks.mac(rng.choice(MACS))),
@@ -120,7 +120,7 @@ OPERATIONS: dict[str, tuple[float, Maker]] = {
     "ALLMULTI": (1, _flag(IFF_ALLMULTI)),
     "LOOPBACK": (0.3, _flag(IFF_LOOPBACK)),
     "NOARP": (0.7, _flag(IFF_NOARP)),
-    "disable_ipv6": (6, _sysctl("disable_ipv6", (0, 0, 0, 0, 0, 1, 1, 2, -1))),
+    "disable_ipv6": (6, _sysctl("disable_ipv6", (0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, -1))),
     "keep_addr_on_down": (3, _sysctl("keep_addr_on_down", (-1, 0, 1, 1))),
     "addr_gen_mode": (3, _sysctl("addr_gen_mode", (0, 1, 2, 3, 4))),
     "forwarding": (2, _sysctl("forwarding", (0, 1), ("", "all", "default"))),
