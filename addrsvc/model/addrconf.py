@@ -1,18 +1,16 @@
 """net/ipv6/addrconf.c: what IPv6 makes of the events of network devices; dispatch by event, then by device type.
 
-The address list, DAD, lifetimes and sysctls of the same file stand in `ifaddr`, `dad`, `lifetimes` and `sysctl`.
+The rest of that file stands in `inet6_dev`, `ifaddr`, `dad`, `lifetimes`, `addr_request` and `sysctl`.
 """
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from errno import EACCES, EAFNOSUPPORT, EINVAL
+from errno import EINVAL
 from typing import Final
 
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import (
-    in6addr_interfacelocal_allnodes,
     in6addr_interfacelocal_allrouters,
-    in6addr_linklocal_allnodes,
     in6addr_linklocal_allrouters,
     in6addr_loopback,
     in6addr_sitelocal_allrouters,
@@ -32,8 +30,18 @@ from addrsvc.model.ifaddr import (
     ipv6_unlink_addr,
     set_state,
 )
+from addrsvc.model.inet6_dev import (
+    addrconf_add_dev,
+    addrconf_link_ready,
+    addrconf_sysctl_register,
+    addrconf_sysctl_unregister,
+    inet6_ifinfo_notify,
+    inet6_netconf_notify_devconf,
+    inet6_ops,
+    ipv6_add_dev,
+    ipv6_find_idev,
+)
 from addrsvc.model.ip6_route import (
-    addrconf_add_mroute,
     addrconf_f6i_alloc,
     addrconf_prefix_route,
     rt6_disable_ip,
@@ -43,23 +51,19 @@ from addrsvc.model.ip6_route import (
 from addrsvc.model.mcast import ipv6_dev_mc_dec, ipv6_dev_mc_inc, ipv6_mc_destroy_dev
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_OK, NotifierBlock, notifier_from_errno
-from addrsvc.model.rtnl import ASSERT_RTNL, dev_get_flags, netif_oper_up, printk, rtnl_notify
+from addrsvc.model.rtnl import ASSERT_RTNL, printk
 from addrsvc.model.structs import (
     ADDRCONF_NOTIFY_PRIORITY,
     INET6_IFADDR_STATE_DEAD,
     INET6_IFADDR_STATE_PREDAD,
     Inet6Dev,
     Inet6Ifaddr,
-    Ipv6Devconf,
     Machine,
-    Net,
     NetDevice,
     NetdevNotifierChangeInfo,
     NetdevNotifierInfo,
-    RtnlAfOps,
 )
 from addrsvc.model.timer import del_timer
-from addrsvc.netlink.messages import Inet6LinkInfo, LinkMsg, NetconfMsg
 from addrsvc.uapi import (
     AF_INET6,
     ARPHRD_6LOWPAN,
@@ -72,10 +76,8 @@ from addrsvc.uapi import (
     ARPHRD_LOOPBACK,
     ARPHRD_NONE,
     ARPHRD_RAWIP,
-    ARPHRD_SIT,
     ARPHRD_TUNNEL,
     ARPHRD_TUNNEL6,
-    IF_OPER_DOWN,
     IF_RA_RCVD,
     IF_READY,
     IF_RS_SENT,
@@ -86,16 +88,12 @@ from addrsvc.uapi import (
     IFA_HOST,
     IFA_LINK,
     IFAPROT_KERNEL_LO,
-    IFF_LOOPBACK,
     IFF_MULTICAST,
     IFF_NO_ADDRCONF,
     IFF_NOARP,
     IN6_ADDR_GEN_MODE_EUI64,
     IN6_ADDR_GEN_MODE_RANDOM,
-    IN6_ADDR_GEN_MODE_STABLE_PRIVACY,
     IPV6_MIN_MTU,
-    NETCONFA_IFINDEX_ALL,
-    NETCONFA_IFINDEX_DEFAULT,
     NETDEV_CHANGE,
     NETDEV_CHANGEMTU,
     NETDEV_CHANGENAME,
@@ -104,194 +102,16 @@ from addrsvc.uapi import (
     NETDEV_UNREGISTER,
     NETDEV_UP,
     RTM_DELADDR,
-    RTM_DELNETCONF,
     RTM_NEWADDR,
-    RTM_NEWLINK,
-    RTM_NEWNETCONF,
 )
 
 __all__ = [
-    "AUTO_ADDRS_BY_TYPE", "ON_NETDEV_EVENT", "add_addr", "addrconf_add_dev", "addrconf_ifdown", "addrconf_init",
-    "addrconf_init_auto_addrs", "addrconf_link_ready", "addrconf_notify", "dev_disable_change",
-    "dev_forward_change", "inet6_ifinfo_notify", "inet6_netconf_notify_devconf", "init_loopback", "ipv6_add_dev",
-    "ipv6_dev_notf", "ipv6_find_idev",
+    "AUTO_ADDRS_BY_TYPE", "ON_NETDEV_EVENT", "add_addr", "addrconf_ifdown", "addrconf_init",
+    "addrconf_init_auto_addrs", "addrconf_notify", "dev_disable_change", "dev_forward_change", "init_loopback",
+    "ipv6_dev_notf",
 ]  # fmt: skip
 
-_RESERVED_NAMES = ("all", "default")
-_NO_TEMPADDR_TYPES = (ARPHRD_TUNNEL, ARPHRD_TUNNEL6, ARPHRD_SIT, ARPHRD_NONE)
 _ALL_ROUTERS = (in6addr_linklocal_allrouters, in6addr_interfacelocal_allrouters, in6addr_sitelocal_allrouters)
-
-
-# --- the IPv6 half of a device --------------------------------------------------------------------------------------
-
-
-def addrconf_link_ready(dev: NetDevice) -> bool:
-    """Whether addresses may be made: the operational state lets traffic pass, and there is a queue that sends.
-
-    Kernel: net/ipv6/addrconf.c, addrconf_link_ready().
-    """
-    return netif_oper_up(dev) and dev.qdisc != "noop"
-
-
-def ipv6_add_dev(dev: NetDevice) -> Inet6Dev:
-    """Give a device its IPv6 half: settings copied from `default`, and membership in ff01::1 and ff02::1.
-
-    Kernel: net/ipv6/addrconf.c, ipv6_add_dev().
-
-    Raises:
-        KernelError: EINVAL, the MTU is below 1280, or the device is called as a directory of /proc already is.
-    """
-    ASSERT_RTNL(dev)
-    if dev.mtu < IPV6_MIN_MTU:
-        raise KernelError(EINVAL)
-    idev = Inet6Dev(dev, _devconf_for(dev))
-    if dev.running and addrconf_link_ready(dev):
-        idev.if_flags |= IF_READY
-    idev.tstamp = dev.machine.timers.jiffies
-    addrconf_sysctl_register(idev)
-    dev.ip6_ptr = idev
-    ipv6_dev_mc_inc(dev, in6addr_interfacelocal_allnodes)
-    ipv6_dev_mc_inc(dev, in6addr_linklocal_allnodes)
-    if idev.cnf["forwarding"] and dev.flags & IFF_MULTICAST:
-        ipv6_dev_mc_inc(dev, in6addr_linklocal_allrouters)
-    return idev
-
-
-def _devconf_for(dev: NetDevice) -> Ipv6Devconf:
-    dflt = dev.net.ipv6.devconf_dflt
-    cnf = Ipv6Devconf(dflt, dflt.stable_secret)
-    cnf["mtu"] = dev.mtu
-    if cnf.stable_secret is not None:
-        cnf["addr_gen_mode"] = IN6_ADDR_GEN_MODE_STABLE_PRIVACY
-    if dev.flags & (IFF_NOARP | IFF_LOOPBACK):
-        cnf["accept_dad"] = -1
-    if dev.flags & IFF_LOOPBACK or dev.type in _NO_TEMPADDR_TYPES:
-        cnf["use_tempaddr"] = -1
-    return cnf
-
-
-def ipv6_find_idev(dev: NetDevice) -> Inet6Dev:
-    """The IPv6 half of a device, made if there is none.
-
-    Kernel: net/ipv6/addrconf.c, ipv6_find_idev().
-
-    Raises:
-        KernelError: as ipv6_add_dev().
-    """
-    ASSERT_RTNL(dev)
-    return dev.ip6_ptr or ipv6_add_dev(dev)
-
-
-def addrconf_add_dev(dev: NetDevice) -> Inet6Dev:
-    """The IPv6 half of a device that is about to get an address.
-
-    Kernel: net/ipv6/addrconf.c, addrconf_add_dev().
-
-    Raises:
-        KernelError: EACCES, IPv6 is disabled there; or as ipv6_add_dev().
-    """
-    idev = ipv6_find_idev(dev)
-    if idev.cnf["disable_ipv6"]:
-        raise KernelError(EACCES, "ipv6: IPv6 is disabled on this device")
-    if not dev.flags & IFF_LOOPBACK:
-        addrconf_add_mroute(dev)
-    return idev
-
-
-def addrconf_sysctl_register(idev: Inet6Dev) -> None:
-    """Make net.ipv6.conf.NAME appear, and say so.
-
-    Kernel: net/ipv6/addrconf.c, addrconf_sysctl_register(), __addrconf_sysctl_register().
-
-    Raises:
-        KernelError: EINVAL, the device is called "all" or "default".
-    """
-    if idev.dev.name in _RESERVED_NAMES:
-        raise KernelError(EINVAL)
-    idev.sysctl_registered = True
-    msg = NetconfMsg(
-        ifindex=idev.dev.ifindex,
-        forwarding=idev.cnf["forwarding"],
-        mc_forwarding=idev.cnf["mc_forwarding"],
-        proxy_neigh=idev.cnf["proxy_ndp"],
-        ignore_routes_with_linkdown=idev.cnf["ignore_routes_with_linkdown"],
-    )
-    rtnl_notify(idev.dev.net, msg)
-
-
-def addrconf_sysctl_unregister(idev: Inet6Dev) -> None:
-    """Make it go, and say so if it was there.
-
-    Kernel: net/ipv6/addrconf.c, addrconf_sysctl_unregister().
-    """
-    if idev.sysctl_registered:
-        idev.sysctl_registered = False
-        rtnl_notify(idev.dev.net, NetconfMsg(RTM_DELNETCONF, ifindex=idev.dev.ifindex))
-
-
-# --- what is said of a device ---------------------------------------------------------------------------------------
-
-
-def inet6_fill_link_af(dev: NetDevice) -> Inet6LinkInfo | None:
-    """What a link message says of IPv6; nothing for a device without.
-
-    Kernel: net/ipv6/addrconf.c, inet6_fill_link_af(), inet6_fill_ifla6_attrs().
-    """
-    idev = dev.ip6_ptr
-    if idev is None:
-        return None
-    cnf = idev.cnf
-    return Inet6LinkInfo(idev.if_flags, cnf["addr_gen_mode"], cnf["disable_ipv6"], cnf["mtu"])
-
-
-def inet6_fill_ifinfo(idev: Inet6Dev) -> LinkMsg:
-    """A device as IPv6 sees it.
-
-    Kernel: net/ipv6/addrconf.c, inet6_fill_ifinfo().
-    """
-    dev = idev.dev
-    return LinkMsg(
-        nlmsg_type=RTM_NEWLINK,
-        ifi_family=AF_INET6,
-        ifi_type=dev.type,
-        ifi_index=dev.ifindex,
-        ifi_flags=dev_get_flags(dev),
-        ifname=dev.name,
-        address=dev.dev_addr if dev.addr_len else None,
-        mtu=dev.mtu,
-        operstate=dev.operstate if dev.running else IF_OPER_DOWN,
-        inet6=inet6_fill_link_af(dev),
-    )
-
-
-def inet6_ifinfo_notify(idev: Inet6Dev) -> None:
-    """Say to the IPV6_IFINFO group how a device stands.
-
-    Kernel: net/ipv6/addrconf.c, inet6_ifinfo_notify().
-    """
-    rtnl_notify(idev.dev.net, inet6_fill_ifinfo(idev))
-
-
-def inet6_netconf_notify_devconf(
-    net: Net,
-    ifindex: int,
-    *,
-    forwarding: int | None = None,
-    proxy_neigh: int | None = None,
-    ignore_routes_with_linkdown: int | None = None,
-) -> None:
-    """Say that a setting changed; `ifindex` is a device's, NETCONFA_IFINDEX_ALL or NETCONFA_IFINDEX_DEFAULT.
-
-    Kernel: net/ipv6/addrconf.c, inet6_netconf_notify_devconf().
-    """
-    msg = NetconfMsg(
-        RTM_NEWNETCONF,
-        ifindex=ifindex,
-        forwarding=forwarding,
-        proxy_neigh=proxy_neigh,
-        ignore_routes_with_linkdown=ignore_routes_with_linkdown,
-    )
-    rtnl_notify(net, msg)
 
 
 # --- addresses that come by themselves: dispatch by device type -----------------------------------------------------
@@ -602,64 +422,6 @@ def _membership(idev: Inet6Dev, group: bytes, *, join: bool) -> None:
             ipv6_dev_mc_dec(idev, group)
 
 
-def check_addr_gen_mode(mode: int) -> None:
-    """Raise unless it is one of the four modes.
-
-    Kernel: net/ipv6/addrconf.c, check_addr_gen_mode().
-
-    Raises:
-        KernelError: EINVAL.
-    """
-    if not IN6_ADDR_GEN_MODE_EUI64 <= mode <= IN6_ADDR_GEN_MODE_RANDOM:
-        raise KernelError(EINVAL)
-
-
-def check_stable_privacy(idev: Inet6Dev, mode: int) -> None:
-    """Raise for stable privacy without a secret.
-
-    Kernel: net/ipv6/addrconf.c, check_stable_privacy().
-
-    Raises:
-        KernelError: EINVAL.
-    """
-    secrets = (idev.cnf.stable_secret, idev.dev.net.ipv6.devconf_dflt.stable_secret)
-    if mode == IN6_ADDR_GEN_MODE_STABLE_PRIVACY and secrets == (None, None):
-        raise KernelError(EINVAL)
-
-
-def inet6_validate_link_af(dev: NetDevice, wish: Inet6LinkInfo) -> None:
-    """Check what a link message wants of IPv6.
-
-    Kernel: net/ipv6/addrconf.c, inet6_validate_link_af().
-
-    Raises:
-        KernelError: EAFNOSUPPORT, the device has no IPv6; EINVAL, nothing or nothing possible is wanted.
-    """
-    if dev.ip6_ptr is None:
-        raise KernelError(EAFNOSUPPORT)
-    if wish.addr_gen_mode is None:
-        raise KernelError(EINVAL)
-    check_addr_gen_mode(wish.addr_gen_mode)
-    check_stable_privacy(dev.ip6_ptr, wish.addr_gen_mode)
-
-
-def inet6_set_link_af(dev: NetDevice, wish: Inet6LinkInfo) -> None:
-    """Set the address generation mode; no address is made by that.
-
-    Kernel: net/ipv6/addrconf.c, inet6_set_link_af().
-
-    Raises:
-        KernelError: as inet6_validate_link_af().
-    """
-    inet6_validate_link_af(dev, wish)
-    if dev.ip6_ptr is not None and wish.addr_gen_mode is not None:
-        dev.ip6_ptr.cnf["addr_gen_mode"] = wish.addr_gen_mode
-
-
-inet6_ops = RtnlAfOps(inet6_fill_link_af, inet6_validate_link_af, inet6_set_link_af)
-"""Kernel: net/ipv6/addrconf.c, inet6_ops."""
-
-
 def ipv6_dev_notf() -> NotifierBlock:
     """IPv6's subscription to the netdevice chain, new for each machine.
 
@@ -675,7 +437,3 @@ def addrconf_init(machine: Machine) -> None:
     """
     machine.rtnl_af_ops[AF_INET6] = inet6_ops
     register_netdevice_notifier(machine, ipv6_dev_notf())
-
-
-FORWARDING_IFINDEX: Final = {"all": NETCONFA_IFINDEX_ALL, "default": NETCONFA_IFINDEX_DEFAULT}
-"""As which device the two that are none appear in netconf messages."""

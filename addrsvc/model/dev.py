@@ -1,20 +1,18 @@
-"""net/core/dev.c and net/core/dev_api.c, control half: the life of a network device and what may be changed of it.
+"""net/core/dev.c, control half: the life of a network device, up and down, its flags.
 
-Who is told of it stands in `netdev_chain`; packets are not handled here.
+Its other properties are changed in `dev_api`; who is told stands in `netdev_chain`.  Packets are not handled here.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from errno import EEXIST, EINVAL, EIO, ENFILE, ENODEV, EOPNOTSUPP, ERANGE
+from errno import EEXIST, EINVAL, EIO, ENFILE, ENODEV
 
 from addrsvc.errors import KernelError
 from addrsvc.model.netdev_chain import (
     call_netdevice_notifiers,
     call_netdevice_notifiers_extack,
     call_netdevice_notifiers_info,
-    call_netdevice_notifiers_mtu,
     move_netdevice_notifiers_dev_net,
 )
-from addrsvc.model.notifier import notifier_to_errno
 from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtmsg_ifinfo, rtmsg_ifinfo_build, rtnl_notify
 from addrsvc.model.structs import (
     NETREG_REGISTERED,
@@ -25,14 +23,8 @@ from addrsvc.model.structs import (
     Net,
     NetDevice,
     NetdevNotifierChangeInfo,
-    NetdevNotifierPreChangeaddrInfo,
 )
 from addrsvc.uapi import (
-    IF_OPER_DORMANT,
-    IF_OPER_TESTING,
-    IF_OPER_UNKNOWN,
-    IF_OPER_UP,
-    IFALIASZ,
     IFF_ALLMULTI,
     IFF_AUTOMEDIA,
     IFF_DEBUG,
@@ -51,20 +43,12 @@ from addrsvc.uapi import (
     IFNAMSIZ,
     INT_MAX,
     NET_ADDR_PERM,
-    NET_ADDR_SET,
-    NET_NAME_RENAMED,
     NETDEV_CHANGE,
-    NETDEV_CHANGE_TX_QUEUE_LEN,
-    NETDEV_CHANGEADDR,
-    NETDEV_CHANGEMTU,
-    NETDEV_CHANGENAME,
     NETDEV_DOWN,
     NETDEV_GOING_DOWN,
     NETDEV_POST_INIT,
-    NETDEV_PRE_CHANGEADDR,
     NETDEV_PRE_UNINIT,
     NETDEV_PRE_UP,
-    NETDEV_PRECHANGEMTU,
     NETDEV_REGISTER,
     NETDEV_UNREGISTER,
     NETDEV_UP,
@@ -73,16 +57,15 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "alloc_netdev", "dev_change_flags", "dev_change_name", "dev_change_net_namespace", "dev_change_tx_queue_len",
-    "dev_close", "dev_get_by_index", "dev_get_by_name", "dev_open", "dev_set_alias", "dev_set_group",
-    "dev_set_mac_address", "dev_set_mtu", "netif_state_change", "register_netdevice", "set_operstate",
+    "alloc_netdev", "dev_change_flags", "dev_change_net_namespace", "dev_close", "dev_get_by_index", "dev_get_by_name",
+    "dev_get_valid_name", "dev_open", "dev_valid_name", "netif_state_change", "register_netdevice",
     "unregister_netdevice", "unregister_netdevice_many",
 ]  # fmt: skip
 
 ALL_CHANGED = 0xFFFFFFFF
-_S16_MAX = 0x7FFF
 _DEFAULT_TX_QUEUE_LEN = 1000
 _MAX_NUMBERED = 8 * 4096
+_NOT_IN_NAMES = b"/: \t\n\v\f\r\xa0"  # the kernel takes 0xa0 for a space, inside UTF-8 too
 _USER_FLAGS = (
     IFF_DEBUG | IFF_NOTRAILERS | IFF_NOARP | IFF_DYNAMIC | IFF_MULTICAST | IFF_PORTSEL | IFF_AUTOMEDIA
 )  # fmt: skip
@@ -113,13 +96,20 @@ def dev_valid_name(name: str) -> bool:
 
     Kernel: net/core/dev.c, dev_valid_name().
     """
-    if not 0 < len(name.encode()) < IFNAMSIZ or name in (".", ".."):
+    raw = name.encode("utf-8", "surrogateescape")
+    if not 0 < len(raw) < IFNAMSIZ or raw in (b".", b".."):
         return False
-    return not any(c in "/: \t\n\v\f\r" or c == "\xa0" for c in name)
+    return not any(byte in _NOT_IN_NAMES for byte in raw)
 
 
-def _valid_name(net: Net, name: str) -> str:
-    """The name to take: as wished, or with its %d replaced by the first free number (dev_prep_valid_name)."""
+def dev_get_valid_name(net: Net, name: str) -> str:
+    """The name to take: as wished, or with its %d replaced by the first free number.
+
+    Kernel: net/core/dev.c, dev_get_valid_name(), dev_prep_valid_name().
+
+    Raises:
+        KernelError: EINVAL, no name for a device; EEXIST, taken; ENFILE, no number is free.
+    """
     if not dev_valid_name(name):
         raise KernelError(EINVAL)
     if "%" in name:
@@ -176,7 +166,7 @@ def alloc_netdev(net: Net, name: str, name_assign_type: int, setup: Callable[[Ne
     Raises:
         KernelError: ENOMEM never; EINVAL, the name is longer than 15 bytes.
     """
-    if len(name.encode()) >= IFNAMSIZ:
+    if len(name.encode("utf-8", "surrogateescape")) >= IFNAMSIZ:
         raise KernelError(EINVAL)
     dev = NetDevice(net, name, name_assign_type)
     dev.priv_flags = IFF_XMIT_DST_RELEASE | IFF_XMIT_DST_RELEASE_PERM
@@ -200,7 +190,7 @@ def register_netdevice(dev: NetDevice) -> None:
     ASSERT_RTNL(dev)
     if dev.reg_state != NETREG_UNINITIALIZED:
         raise AssertionError(f"{dev.name} was registered before")
-    dev.name = _valid_name(dev.net, dev.name)
+    dev.name = dev_get_valid_name(dev.net, dev.name)
     _ndo_init(dev)
     try:
         dev.ifindex = _index_reserve(dev.net, dev.ifindex)
@@ -320,7 +310,7 @@ def _name_over_there(dev: NetDevice, net: Net, pat: str | None) -> str:
         return dev.name
     if pat is None:
         raise KernelError(EEXIST, "An interface with the same name exists in the target netns")
-    return _valid_name(net, pat)
+    return dev_get_valid_name(net, pat)
 
 
 # --- up and down ----------------------------------------------------------------------------------------------------
@@ -471,172 +461,3 @@ def netif_state_change(dev: NetDevice) -> None:
     if dev.flags & IFF_UP:
         call_netdevice_notifiers_info(NETDEV_CHANGE, NetdevNotifierChangeInfo(dev))
         rtmsg_ifinfo(RTM_NEWLINK, dev, 0)
-
-
-# which operational states each wish is granted from
-_OPERSTATE_FROM = {
-    IF_OPER_UP: (IF_OPER_DORMANT, IF_OPER_TESTING, IF_OPER_UNKNOWN),
-    IF_OPER_TESTING: (IF_OPER_UP, IF_OPER_UNKNOWN),
-    IF_OPER_DORMANT: (IF_OPER_UP, IF_OPER_UNKNOWN),
-}
-
-
-def set_operstate(dev: NetDevice, transition: int) -> None:
-    """Wish for an operational state; what cannot be granted is ignored.
-
-    Kernel: net/core/rtnetlink.c, set_operstate().
-    """
-    if dev.operstate in _OPERSTATE_FROM.get(transition, ()):
-        dev.operstate = transition
-        netif_state_change(dev)
-
-
-# --- one property at a time -----------------------------------------------------------------------------------------
-
-
-def dev_set_mtu(dev: NetDevice, new_mtu: int) -> None:
-    """Change the MTU, in bytes.
-
-    Kernel: net/core/dev.c, netif_set_mtu_ext(), dev_validate_mtu().
-
-    Raises:
-        KernelError: EINVAL, outside of what the device takes; ENODEV, it is not present; a callback's veto at
-            PRECHANGEMTU, or at CHANGEMTU, after which everybody was told of the old MTU again.
-    """
-    if new_mtu == dev.mtu:
-        return
-    if new_mtu < 0 or new_mtu < dev.min_mtu:
-        raise KernelError(EINVAL, "mtu less than device minimum")
-    if 0 < dev.max_mtu < new_mtu:
-        raise KernelError(EINVAL, "mtu greater than device maximum")
-    if not dev.present:
-        raise KernelError(ENODEV)
-    _raise_veto(call_netdevice_notifiers(NETDEV_PRECHANGEMTU, dev))
-    orig_mtu = dev.mtu
-    _write_mtu(dev, new_mtu)
-    veto = call_netdevice_notifiers_mtu(NETDEV_CHANGEMTU, dev, orig_mtu)
-    if notifier_to_errno(veto):
-        _write_mtu(dev, orig_mtu)
-        call_netdevice_notifiers_mtu(NETDEV_CHANGEMTU, dev, new_mtu)
-        _raise_veto(veto)
-
-
-def _write_mtu(dev: NetDevice, mtu: int) -> None:
-    if dev.netdev_ops.ndo_change_mtu is not None:
-        dev.netdev_ops.ndo_change_mtu(dev, mtu)
-    else:
-        dev.mtu = mtu
-
-
-def _raise_veto(ret: int) -> None:
-    errno = notifier_to_errno(ret)
-    if errno:
-        raise KernelError(-errno)
-
-
-def dev_change_name(dev: NetDevice, newname: str) -> None:
-    """Rename a device, up or down; "%d" in the name becomes the first free number.
-
-    Kernel: net/core/dev.c, netif_change_name() (earlier dev_change_name()).
-
-    Raises:
-        KernelError: EINVAL, no name for a device; EEXIST, taken; a callback's veto at CHANGENAME, after which
-            everybody was told of the old name again.
-    """
-    ASSERT_RTNL(dev)
-    if newname == dev.name:
-        return
-    oldname, old_assign_type = dev.name, dev.name_assign_type
-    _rename(dev, _valid_name(dev.net, newname), NET_NAME_RENAMED)
-    while_up = " (while UP)" if dev.flags & IFF_UP else ""
-    printk(dev.machine, "info", f"{dev.name}: renamed from {oldname}{while_up}")
-    veto = call_netdevice_notifiers(NETDEV_CHANGENAME, dev)
-    if not notifier_to_errno(veto):
-        return
-    _rename(dev, oldname, old_assign_type)
-    again = notifier_to_errno(call_netdevice_notifiers(NETDEV_CHANGENAME, dev))
-    if again:
-        printk(dev.machine, "err", f"{dev.name}: name change rollback failed: {again}")
-    _raise_veto(veto)
-
-
-def _rename(dev: NetDevice, name: str, assign_type: int) -> None:
-    del dev.net.dev_name_head[dev.name]
-    dev.name, dev.name_assign_type = name, assign_type
-    dev.net.dev_name_head[name] = dev
-
-
-def dev_set_mac_address(dev: NetDevice, addr: bytes) -> None:
-    """Set the hardware address; bytes beyond the device's address length are ignored.
-
-    Kernel: net/core/dev.c, netif_set_mac_address() (earlier dev_set_mac_address()).
-
-    Raises:
-        KernelError: EOPNOTSUPP, the device cannot; EINVAL, too short; ENODEV, not present; a callback's veto at
-            PRE_CHANGEADDR; the driver's refusal of the address.
-    """
-    ndo_set_mac_address = dev.netdev_ops.ndo_set_mac_address
-    if ndo_set_mac_address is None:
-        raise KernelError(EOPNOTSUPP)
-    if len(addr) < dev.addr_len:
-        raise KernelError(EINVAL)
-    if not dev.present:
-        raise KernelError(ENODEV)
-    addr = addr[: dev.addr_len]
-    _raise_veto(
-        call_netdevice_notifiers_info(NETDEV_PRE_CHANGEADDR, NetdevNotifierPreChangeaddrInfo(dev, dev_addr=addr))
-    )
-    if addr != dev.dev_addr:
-        ndo_set_mac_address(dev, addr)
-    dev.addr_assign_type = NET_ADDR_SET
-    call_netdevice_notifiers(NETDEV_CHANGEADDR, dev)
-
-
-def dev_set_broadcast(dev: NetDevice, addr: bytes) -> None:
-    """Set the broadcast address, unchecked.
-
-    Kernel: net/core/rtnetlink.c, do_setlink(), IFLA_BROADCAST.
-    """
-    dev.broadcast = addr[: dev.addr_len]
-    call_netdevice_notifiers(NETDEV_CHANGEADDR, dev)
-
-
-def dev_change_tx_queue_len(dev: NetDevice, new_len: int) -> None:
-    """Set the transmit queue length, in packets.
-
-    Kernel: net/core/dev.c, netif_change_tx_queue_len() (earlier dev_change_tx_queue_len()).
-
-    Raises:
-        KernelError: ERANGE, above 32767; a callback's veto, after which the old length stands.
-    """
-    if new_len > _S16_MAX:
-        raise KernelError(ERANGE)
-    if new_len == dev.tx_queue_len:
-        return
-    orig_len, dev.tx_queue_len = dev.tx_queue_len, new_len
-    veto = call_netdevice_notifiers(NETDEV_CHANGE_TX_QUEUE_LEN, dev)
-    if notifier_to_errno(veto):
-        printk(dev.machine, "err", f"{dev.name}: refused to change device tx_queue_len")
-        dev.tx_queue_len = orig_len
-        _raise_veto(veto)
-
-
-def dev_set_alias(dev: NetDevice, alias: str) -> None:
-    """Set the alias; an empty one removes it.  The caller tells of it.
-
-    Kernel: net/core/dev.c, dev_set_alias().
-
-    Raises:
-        KernelError: EINVAL, 256 bytes or more.
-    """
-    if len(alias.encode()) >= IFALIASZ:
-        raise KernelError(EINVAL)
-    dev.ifalias = alias or None
-
-
-def dev_set_group(dev: NetDevice, group: int) -> None:
-    """Set the device group.  The caller tells of it.
-
-    Kernel: net/core/dev.c, netif_set_group() (earlier dev_set_group()).
-    """
-    dev.group = group

@@ -9,16 +9,14 @@ from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
 from addrsvc.errors import KernelError
-from addrsvc.model.addrconf import (
+from addrsvc.model.addrconf import addrconf_init_auto_addrs, dev_disable_change, dev_forward_change
+from addrsvc.model.dev import dev_get_by_name
+from addrsvc.model.inet6_dev import (
     FORWARDING_IFINDEX,
-    addrconf_init_auto_addrs,
     check_addr_gen_mode,
     check_stable_privacy,
-    dev_disable_change,
-    dev_forward_change,
     inet6_netconf_notify_devconf,
 )
-from addrsvc.model.dev import dev_get_by_name
 from addrsvc.model.netdev_chain import for_each_netdev
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import Inet6Dev, Net

@@ -1,0 +1,245 @@
+"""net/ipv6/addrconf.c, requests: RTM_NEWADDR and RTM_DELADDR for IPv6, checked in the order of the kernel."""
+
+from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENXIO
+
+from addrsvc.errors import KernelError
+from addrsvc.model.addrconf_core import ipv6_addr_is_multicast, ipv6_addr_scope
+from addrsvc.model.dad import addrconf_dad_start
+from addrsvc.model.dev import (
+    dev_get_by_index,
+)
+from addrsvc.model.ifaddr import (
+    Ifa6Config,
+    check_cleanup_prefix_route,
+    cleanup_prefix_route,
+    ipv6_add_addr,
+    ipv6_del_addr,
+    ipv6_ifa_notify,
+    prefix_join,
+)
+from addrsvc.model.inet6_dev import addrconf_add_dev, ipv6_find_idev
+from addrsvc.model.ip6_route import (
+    addrconf_get_prefix_route,
+    addrconf_prefix_route,
+    fib6_clean_expires,
+    fib6_set_expires,
+    ip6_del_rt,
+)
+from addrsvc.model.lifetimes import addrconf_verify_rtnl, lifetime_changed
+from addrsvc.model.mcast import ipv6_dev_mc_dec, ipv6_dev_mc_inc
+from addrsvc.model.structs import Inet6Ifaddr, Net, NetDevice
+from addrsvc.model.timer import HZ, USER_HZ
+from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
+from addrsvc.uapi import (
+    IFA_F_DADFAILED,
+    IFA_F_DEPRECATED,
+    IFA_F_HOMEADDRESS,
+    IFA_F_MANAGETEMPADDR,
+    IFA_F_MCAUTOJOIN,
+    IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
+    IFA_F_OPTIMISTIC,
+    IFA_F_PERMANENT,
+    IFA_F_TEMPORARY,
+    IFA_F_TENTATIVE,
+    INFINITY_LIFE_TIME,
+    IP6_RT_PRIO_ADDRCONF,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+)
+
+__all__ = ["inet6_rtm_deladdr", "inet6_rtm_newaddr"]
+
+_REQUESTABLE = (
+    IFA_F_NODAD | IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE | IFA_F_MCAUTOJOIN | IFA_F_OPTIMISTIC
+)  # fmt: skip
+_REPLACED = (
+    IFA_F_DEPRECATED | IFA_F_PERMANENT | IFA_F_NODAD | IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE
+)  # fmt: skip
+
+
+def _wish(msg: AddrMsg) -> Ifa6Config:
+    """What a request wants: LOCAL is the address, a different ADDRESS then is the peer."""
+    pfx = msg.local if msg.local is not None else msg.address
+    if pfx is None:
+        raise KernelError(EINVAL)
+    peer = msg.address if msg.local is not None and msg.address is not None and msg.address != msg.local else None
+    lifetimes = msg.cacheinfo or IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
+    return Ifa6Config(
+        pfx=pfx[:16],
+        plen=msg.ifa_prefixlen,
+        ifa_flags=(msg.ifa_flags if msg.flags is None else msg.flags) & _REQUESTABLE,
+        scope=ipv6_addr_scope(pfx[:16]),
+        peer_pfx=peer[:16] if peer else None,
+        rt_priority=msg.rt_priority or 0,
+        ifa_proto=msg.proto or 0,
+        valid_lft=lifetimes.ifa_valid,
+        preferred_lft=lifetimes.ifa_prefered,
+    )
+
+
+def _apply_lifetimes(cfg: Ifa6Config) -> None:
+    """Lifetimes decide two flags: without end is PERMANENT, nothing left to prefer is DEPRECATED."""
+    if cfg.valid_lft == INFINITY_LIFE_TIME:
+        cfg.ifa_flags |= IFA_F_PERMANENT
+    if cfg.preferred_lft == 0:
+        cfg.ifa_flags |= IFA_F_DEPRECATED
+
+
+def _expires(dev: NetDevice, cfg: Ifa6Config) -> int | None:
+    if cfg.valid_lft == INFINITY_LIFE_TIME:
+        return None
+    return dev.machine.timers.jiffies + cfg.valid_lft * HZ
+
+
+def inet6_rtm_newaddr(net: Net, msg: AddrMsg) -> None:
+    """Add an IPv6 address, or with NLM_F_REPLACE change one.
+
+    Kernel: net/ipv6/addrconf.c, inet6_rtm_newaddr(), inet6_addr_add(), inet6_addr_modify().
+    Differs: addresses are never managed temporary ones.
+
+    Raises:
+        KernelError: the kernel's errno and text, for the first thing that is wrong.
+    """
+    cfg = _wish(msg)
+    if not cfg.valid_lft or cfg.preferred_lft > cfg.valid_lft:
+        raise KernelError(EINVAL, "ipv6: address lifetime invalid")
+    dev = dev_get_by_index(net, msg.ifa_index)
+    if dev is None:
+        raise KernelError(ENODEV, "ipv6: Unable to find the interface")
+    _mind_optimism(dev, cfg)
+    present = dev.ip6_ptr.addr_hash.get(cfg.pfx) if dev.ip6_ptr is not None else None
+    if present is None:
+        _addr_add(dev, cfg)
+    elif msg.nlmsg_flags & NLM_F_EXCL or not msg.nlmsg_flags & NLM_F_REPLACE:
+        raise KernelError(EEXIST, "ipv6: address already assigned")
+    else:
+        _addr_modify(present, cfg)
+
+
+def _mind_optimism(dev: NetDevice, cfg: Ifa6Config) -> None:
+    idev = ipv6_find_idev(dev)
+    if not (idev.cnf["optimistic_dad"] or dev.net.ipv6.devconf_all["optimistic_dad"]):
+        cfg.ifa_flags &= ~IFA_F_OPTIMISTIC
+    if cfg.ifa_flags & IFA_F_NODAD and cfg.ifa_flags & IFA_F_OPTIMISTIC:
+        raise KernelError(EINVAL, "IFA_F_NODAD and IFA_F_OPTIMISTIC are mutually exclusive")
+
+
+def _addr_add(dev: NetDevice, cfg: Ifa6Config) -> None:
+    """Kernel: net/ipv6/addrconf.c, inet6_addr_add()."""
+    if cfg.plen > 128:
+        raise KernelError(EINVAL, "ipv6: Invalid prefix length")
+    if cfg.ifa_flags & IFA_F_MANAGETEMPADDR and cfg.plen != 64:
+        raise KernelError(EINVAL, 'ipv6: address with "mngtmpaddr" flag must have a prefix length of 64')
+    idev = addrconf_add_dev(dev)
+    _autojoin(dev, cfg)
+    _apply_lifetimes(cfg)
+    try:
+        ifp = ipv6_add_addr(idev, cfg)
+    except KernelError:
+        if cfg.ifa_flags & IFA_F_MCAUTOJOIN:
+            ipv6_dev_mc_dec(idev, cfg.pfx)
+        raise
+    if not cfg.ifa_flags & IFA_F_NOPREFIXROUTE:
+        addrconf_prefix_route(dev, ifp.addr, ifp.prefix_len, metric=ifp.rt_priority, expires=_expires(dev, cfg))
+    if not ifp.flags & (IFA_F_OPTIMISTIC | IFA_F_NODAD):
+        ipv6_ifa_notify(0, ifp)
+    addrconf_dad_start(ifp)
+    lifetime_changed(ifp)
+    addrconf_verify_rtnl(dev.net)
+
+
+def _autojoin(dev: NetDevice, cfg: Ifa6Config) -> None:
+    if not cfg.ifa_flags & IFA_F_MCAUTOJOIN:
+        return
+    if not ipv6_addr_is_multicast(cfg.pfx):
+        raise KernelError(EINVAL, "ipv6: Multicast auto join failed")
+    ipv6_dev_mc_inc(dev, cfg.pfx)
+
+
+def _addr_modify(ifp: Inet6Ifaddr, cfg: Ifa6Config) -> None:
+    """Kernel: net/ipv6/addrconf.c, inet6_addr_modify()."""
+    if cfg.ifa_flags & IFA_F_MANAGETEMPADDR and (ifp.flags & IFA_F_TEMPORARY or ifp.prefix_len != 64):
+        raise KernelError(EINVAL)
+    if not ifp.flags & IFA_F_TENTATIVE or ifp.flags & IFA_F_DADFAILED:
+        cfg.ifa_flags &= ~IFA_F_OPTIMISTIC
+    _apply_lifetimes(cfg)
+    new_peer = cfg.peer_pfx is not None and cfg.peer_pfx != ifp.peer_addr
+    if new_peer and ifp.peer_addr:
+        cleanup_prefix_route(ifp, ifp.peer_addr)
+    had_prefixroute = bool(ifp.flags & IFA_F_PERMANENT) and not ifp.flags & IFA_F_NOPREFIXROUTE
+    _overwrite(ifp, cfg, new_peer=new_peer)
+    if not ifp.flags & IFA_F_TENTATIVE:
+        ipv6_ifa_notify(0, ifp)
+    if not cfg.ifa_flags & IFA_F_NOPREFIXROUTE:
+        _renew_prefix_routes(ifp, cfg, had_prefixroute=had_prefixroute)
+    elif had_prefixroute:
+        check_cleanup_prefix_route(ifp)()
+    lifetime_changed(ifp)
+    addrconf_verify_rtnl(ifp.idev.dev.net)
+
+
+def _overwrite(ifp: Inet6Ifaddr, cfg: Ifa6Config, *, new_peer: bool) -> None:
+    ifp.flags = ifp.flags & ~_REPLACED | cfg.ifa_flags
+    ifp.tstamp = ifp.idev.dev.machine.timers.jiffies
+    ifp.valid_lft, ifp.prefered_lft = cfg.valid_lft, cfg.preferred_lft
+    ifp.ifa_proto = cfg.ifa_proto
+    ifp.rt_priority = cfg.rt_priority or ifp.rt_priority
+    if new_peer:
+        ifp.peer_addr = cfg.peer_pfx
+    prefix_join(ifp)
+
+
+def _renew_prefix_routes(ifp: Inet6Ifaddr, cfg: Ifa6Config, *, had_prefixroute: bool) -> None:
+    """The prefix route follows; one that is missing is made.  The same for the peer's."""
+    for addr in (ifp.addr, ifp.peer_addr):
+        if addr and not (had_prefixroute and _modify_prefix_route(ifp, addr, cfg)):
+            expires = _expires(ifp.idev.dev, cfg)
+            addrconf_prefix_route(ifp.idev.dev, addr, ifp.prefix_len, metric=ifp.rt_priority, expires=expires)
+
+
+def _modify_prefix_route(ifp: Inet6Ifaddr, addr: bytes, cfg: Ifa6Config) -> bool:
+    """Kernel: net/ipv6/addrconf.c, modify_prefix_route().  False if there is no such route."""
+    dev = ifp.idev.dev
+    rt = addrconf_get_prefix_route(dev, addr, ifp.prefix_len)
+    if rt is None:
+        return False
+    if rt.metric != (ifp.rt_priority or IP6_RT_PRIO_ADDRCONF):
+        ip6_del_rt(dev.net, rt)
+        expires = _expires(dev, cfg)
+        addrconf_prefix_route(dev, addr, ifp.prefix_len, metric=ifp.rt_priority, expires=expires)
+    elif cfg.valid_lft == INFINITY_LIFE_TIME:
+        fib6_clean_expires(dev.net, rt)
+    else:
+        fib6_set_expires(dev.net, rt, _absurd_expiry(cfg))
+    return True
+
+
+def _absurd_expiry(cfg: Ifa6Config) -> int:
+    """When a route expires that is changed in place: 6.18 takes the lifetime, in clock ticks, for absolute jiffies."""
+    return cfg.valid_lft * USER_HZ
+
+
+def inet6_rtm_deladdr(net: Net, msg: AddrMsg) -> None:
+    """Delete an IPv6 address, which the request must name with its prefix length.
+
+    Kernel: net/ipv6/addrconf.c, inet6_rtm_deladdr(), inet6_addr_del().
+
+    Raises:
+        KernelError: the kernel's errno and text, for the first thing that is wrong.
+    """
+    cfg = _wish(msg)
+    if cfg.plen > 128:
+        raise KernelError(EINVAL, "ipv6: Invalid prefix length")
+    dev = dev_get_by_index(net, msg.ifa_index)
+    if dev is None:
+        raise KernelError(ENODEV, "ipv6: Unable to find the interface")
+    if dev.ip6_ptr is None:
+        raise KernelError(ENXIO, "ipv6: IPv6 is disabled on this device")
+    ifp = dev.ip6_ptr.addr_hash.get(cfg.pfx)
+    if ifp is None or ifp.prefix_len != cfg.plen:
+        raise KernelError(EADDRNOTAVAIL, "ipv6: address not found")
+    ipv6_del_addr(ifp)
+    addrconf_verify_rtnl(net)
+    if ipv6_addr_is_multicast(cfg.pfx):
+        ipv6_dev_mc_dec(dev.ip6_ptr, cfg.pfx)
