@@ -166,7 +166,7 @@ def test_without_a_place_of_its_own_run_makes_a_private_one_and_says_where(tmp_p
         env={**{k: v for k, v in os.environ.items() if k != "XDG_RUNTIME_DIR"}, "TMPDIR": str(tmp_path)},
     ) as process:
         assert process.stdout is not None
-        (path,) = (Path(line.split()[1]) for line in process.stdout if line.startswith("control: "))
+        path = next(Path(line.split()[1]) for line in process.stdout if line.startswith("control: "))
         process.send_signal(signal.SIGTERM)
 
     assert path.parent.parent == tmp_path
