@@ -4,9 +4,22 @@ from collections.abc import Iterable
 
 from addrsvc.mirror.kernel import Kernel
 from addrsvc.mirror.netns import NetNs
-from addrsvc.netlink.messages import Message
-from tests.fidelity.asks import add, disable_ipv6, down, keep_addr_on_down, mtu, rename, up
-from tests.fidelity.compare import first_difference
+from addrsvc.netlink.messages import LinkMsg, Message
+from addrsvc.uapi import IFF_DEBUG, IFF_NOARP, IFF_UP
+from tests.fidelity.asks import (
+    LO,
+    add,
+    delete,
+    disable_ipv6,
+    down,
+    flags,
+    forwarding,
+    keep_addr_on_down,
+    mtu,
+    rename,
+    up,
+)
+from tests.fidelity.compare import GRAIN, first_difference
 from tests.fidelity.notation import brief
 
 
@@ -36,6 +49,22 @@ def test_a_kept_address_may_complete_while_a_small_mtu_takes_ipv6_down_again(ker
 
 def test_a_name_of_two_parts_is_one_part_of_a_sysctl(netns: NetNs) -> None:
     agree((up(), rename("lo.7"), disable_ipv6(1, "lo.7"), disable_ipv6(0, "lo.7")))
+
+
+def test_a_name_too_long_stops_the_whole_request(netns: NetNs) -> None:
+    agree((LinkMsg(ifi_index=LO, ifname="sixteen--letters", mtu=1400),))
+
+
+def test_a_subnet_router_address_of_its_own_is_announced_without_a_second_route(netns: NetNs) -> None:
+    agree((add("2001:db8::/64"), forwarding(1, "all"), up(), forwarding(0, "all")))
+
+
+def test_a_loopback_address_of_finite_lifetime_has_a_main_route_that_expires(netns: NetNs) -> None:
+    agree((up(), delete("::1/128"), add("::1/128", valid=GRAIN), down()))
+
+
+def test_flags_without_a_mask_are_all_flags(netns: NetNs) -> None:
+    agree((up(), flags(IFF_DEBUG | IFF_NOARP), LinkMsg(ifi_index=LO, ifi_flags=IFF_UP), LinkMsg(ifi_index=LO)))
 
 
 def settle(kernel: Kernel) -> None:
