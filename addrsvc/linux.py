@@ -348,12 +348,15 @@ class Namespace:
         """Change a device, in one request.  Flags are up, noarp, multicast, debug, dynamic, promisc and allmulti.
 
         Raises:
+            ControlError: a value that no message could carry.
             KernelError: the kernel refused; what it did before that stays done.
             TypeError: an unknown flag.
         """
         unknown = flags.keys() - _FLAGS.keys()
         if unknown:
             raise TypeError(f"link_set() got an unexpected keyword argument {min(unknown)!r}")
+        _check_range(0xFFFFFFFF, mtu=mtu, txqlen=txqlen, group=group)
+        _check_range(0xFF, operstate=operstate, linkmode=linkmode, addr_gen_mode=addr_gen_mode)
         msg = LinkMsg(
             ifi_index=self.device(dev).ifindex,
             ifi_flags=sum(_FLAGS[flag] for flag, on in flags.items() if on),
@@ -510,7 +513,7 @@ class Namespace:
             self.request(Sysctl(name, str(value)))
         return sysctl_read(self.net, name)
 
-    def inject(self, event: str | int, dev: str, **info: object) -> int:
+    def inject(self, event: str | int, dev: str, /, **info: object) -> int:
         """Call the netdevice chain with an event, by name or number, on a device, with the info that belongs to it.
 
         Only the chain is called: the device stays as it is, unless a callback changes it.
@@ -534,6 +537,12 @@ class Namespace:
 
 
 # --- from the outside in --------------------------------------------------------------------------------------------
+
+
+def _check_range(most: int, **values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and not 0 <= value <= most:
+            raise ControlError(f"{name}: {value} is not between 0 and {most}")
 
 
 def _hwaddr(value: str | bytes | None) -> bytes | None:

@@ -211,6 +211,10 @@ def _addresses(dump: Dump) -> dict[int, dict[_Key, AddrMsg]]:
 
 
 def _plan_device(device: _Device, refused: Container[Message]) -> Iterator[_Item]:
+    cost = _cost_of_up(device)
+    if cost:
+        yield Divergence(cost)
+        return
     links = [step for step in _link_steps(device) if step.message not in refused]
     if links:
         yield from links
@@ -233,6 +237,23 @@ def _link_steps(device: _Device) -> Iterator[Step]:
             yield Step(message, _why_up(device))
         elif name in asked:
             yield Step(message, f"{name} of {device.name} was changed in the model")
+
+
+def _cost_of_up(device: _Device) -> str | None:
+    """What bringing a device up would destroy: below IPv6's least MTU the kernel drops its addresses, foreign or not."""
+    comes_up = device.wanted.ifi_flags & ~device.seen.ifi_flags & IFF_UP
+    mtu = device.seen.mtu or 0
+    foreign = [_text(msg) for msg in device.seen_addresses.values() if _is_foreign(msg) and len(_own(msg)) == 16]
+    if not comes_up or mtu >= IPV6_MIN_MTU or not foreign:
+        return None
+    return (
+        f"{device.name} stays down: with its MTU of {mtu}, below {IPV6_MIN_MTU}, the kernel would delete "
+        f"{', '.join(foreign)} as it comes up; raise the MTU first"
+    )
+
+
+def _is_foreign(msg: AddrMsg) -> bool:
+    return msg.proto != IFAPROT_ADDRSVC and not _is_kernel_made(msg)
 
 
 def _why_up(device: _Device) -> str:
