@@ -240,7 +240,7 @@ def _link_steps(device: _Device) -> Iterator[Step]:
 
 
 def _cost_of_up(device: _Device) -> str | None:
-    """What bringing a device up would destroy: below IPv6's least MTU the kernel drops its addresses, foreign or not."""
+    """What bringing a device up would destroy: below IPv6's least MTU the kernel drops all IPv6 addresses."""
     comes_up = device.wanted.ifi_flags & ~device.seen.ifi_flags & IFF_UP
     mtu = device.seen.mtu or 0
     foreign = [_text(msg) for msg in device.seen_addresses.values() if _is_foreign(msg) and len(_own(msg)) == 16]

@@ -1,6 +1,6 @@
 """net/ipv6/addrconf.c, requests: RTM_NEWADDR and RTM_DELADDR for IPv6, checked in the order of the kernel."""
 
-from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENXIO
+from errno import EADDRINUSE, EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENXIO
 
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import ipv6_addr_is_multicast, ipv6_addr_scope
@@ -27,7 +27,7 @@ from addrsvc.model.ip6_route import (
 )
 from addrsvc.model.lifetimes import addrconf_verify_rtnl, lifetime_changed
 from addrsvc.model.mcast import ipv6_dev_mc_dec, ipv6_dev_mc_inc
-from addrsvc.model.structs import Inet6Ifaddr, Net, NetDevice
+from addrsvc.model.structs import Inet6Dev, Inet6Ifaddr, Net, NetDevice
 from addrsvc.model.timer import HZ, USER_HZ
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
 from addrsvc.uapi import (
@@ -137,8 +137,7 @@ def _addr_add(dev: NetDevice, cfg: Ifa6Config) -> None:
     try:
         ifp = ipv6_add_addr(idev, cfg)
     except KernelError:
-        if cfg.ifa_flags & IFA_F_MCAUTOJOIN:
-            ipv6_dev_mc_dec(idev, cfg.pfx)
+        _autoleave(idev, cfg.pfx)
         raise
     if not cfg.ifa_flags & IFA_F_NOPREFIXROUTE:
         addrconf_prefix_route(dev, ifp.addr, ifp.prefix_len, metric=ifp.rt_priority, expires=_expires(dev, cfg))
@@ -150,11 +149,22 @@ def _addr_add(dev: NetDevice, cfg: Ifa6Config) -> None:
 
 
 def _autojoin(dev: NetDevice, cfg: Ifa6Config) -> None:
+    """Kernel: net/ipv6/addrconf.c, ipv6_mc_config(): a socket of the kernel's own joins, once for each group."""
     if not cfg.ifa_flags & IFA_F_MCAUTOJOIN:
         return
     if not ipv6_addr_is_multicast(cfg.pfx):
         raise KernelError(EINVAL, "ipv6: Multicast auto join failed")
+    if (dev, cfg.pfx) in dev.net.ipv6.mc_autojoin:
+        raise KernelError(EADDRINUSE, "ipv6: Multicast auto join failed")
     ipv6_dev_mc_inc(dev, cfg.pfx)
+    dev.net.ipv6.mc_autojoin[dev, cfg.pfx] = None
+
+
+def _autoleave(idev: Inet6Dev, group: bytes) -> None:
+    joined = idev.dev.net.ipv6.mc_autojoin
+    if (idev.dev, group) in joined:
+        del joined[idev.dev, group]
+        ipv6_dev_mc_dec(idev, group)
 
 
 def _addr_modify(ifp: Inet6Ifaddr, cfg: Ifa6Config) -> None:
@@ -241,5 +251,4 @@ def inet6_rtm_deladdr(net: Net, msg: AddrMsg) -> None:
         raise KernelError(EADDRNOTAVAIL, "ipv6: address not found")
     ipv6_del_addr(ifp)
     addrconf_verify_rtnl(net)
-    if ipv6_addr_is_multicast(cfg.pfx):
-        ipv6_dev_mc_dec(dev.ip6_ptr, cfg.pfx)
+    _autoleave(dev.ip6_ptr, cfg.pfx)

@@ -55,6 +55,7 @@ from addrsvc.uapi import (
     INFINITY_LIFE_TIME,
     NETDEV_DOWN,
     NETDEV_UP,
+    RTF_EXPIRES,
     RTM_DELADDR,
     RTM_NEWADDR,
 )
@@ -203,7 +204,7 @@ def _leave_prefix_route() -> None:
 
 
 def cleanup_prefix_route(ifp: Inet6Ifaddr, addr: bytes, *, expires: int | None = None) -> None:
-    """Delete the route to an address's prefix or, given `expires` in jiffies, let it expire.
+    """Delete the route to an address's prefix or, given `expires` in jiffies, let it expire unless it does already.
 
     Kernel: net/ipv6/addrconf.c, cleanup_prefix_route().
     """
@@ -213,7 +214,7 @@ def cleanup_prefix_route(ifp: Inet6Ifaddr, addr: bytes, *, expires: int | None =
         return
     if expires is None:
         ip6_del_rt(dev.net, rt)
-    else:
+    elif not rt.fib6_flags & RTF_EXPIRES:
         fib6_set_expires(dev.net, rt, expires)
 
 

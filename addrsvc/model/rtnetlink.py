@@ -230,11 +230,19 @@ def _set_txqlen(dev: NetDevice, msg: LinkMsg) -> int:
 
 
 def _set_sizes(dev: NetDevice, msg: LinkMsg) -> int:
+    """Kernel: net/core/dev.c, netif_set_gso_max_size() and kin: a size that IPv4 can have is IPv4's too."""
     for name in ("gso_max_size", "gso_max_segs", "gro_max_size", "gso_ipv4_max_size", "gro_ipv4_max_size"):
         value = getattr(msg, name)
-        if value is not None:
-            setattr(dev, name, value)
+        if value is None:
+            continue
+        setattr(dev, name, value)
+        if name in _IPV4_TOO and value <= _LEGACY_MAX_SIZE:
+            setattr(dev, _IPV4_TOO[name], value)
     return 0
+
+
+_IPV4_TOO: Final = {"gso_max_size": "gso_ipv4_max_size", "gro_max_size": "gro_ipv4_max_size"}
+_LEGACY_MAX_SIZE = 65536
 
 
 def _set_operstate(dev: NetDevice, msg: LinkMsg) -> int:
@@ -302,6 +310,9 @@ def _too_long(text: str | None, most: int) -> bool:
     return text is not None and len(text.encode("utf-8", "surrogateescape")) > most
 
 
+_READ_ONLY: Final = ("tso_max_size", "tso_max_segs", "netns_immutable", "allmulti")
+
+
 def _bad_link(msg: LinkMsg) -> bool:
     hwaddrs = (msg.address or b"", msg.broadcast or b"")
     if max(map(len, hwaddrs)) > MAX_ADDR_LEN:
@@ -318,6 +329,8 @@ def _bad_addr(msg: AddrMsg) -> bool:
 
 def _validate_attributes(msg: LinkMsg | AddrMsg) -> None:
     """Kernel: lib/nlattr.c, validate_nla(); net/core/rtnetlink.c, ifla_policy; the families' ifa_*_policy."""
+    if isinstance(msg, LinkMsg) and any(getattr(msg, name) is not None for name in _READ_ONLY):
+        raise KernelError(EINVAL, _POLICY_TEXT)
     if _bad_link(msg) if isinstance(msg, LinkMsg) else _bad_addr(msg):
         raise KernelError(ERANGE, _POLICY_TEXT)
 

@@ -470,6 +470,8 @@ class NetnsIpv6:
     fib6_null_entry: Fib6Info | None = None
     fib6_serial: int = 0
     ip6_fib_timer: Timer | None = None
+    mc_autojoin: dict[tuple[NetDevice, bytes], None] = field(default_factory=dict)
+    """What mc_autojoin_sk is a member of: groups joined for the sake of an address with IFA_F_MCAUTOJOIN."""
     nd_tbl: dict[NetDevice, dict[bytes, bytes]] = field(default_factory=dict)
     """Neighbours: IPv6 address to hardware address."""
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 
+import pytest
+
 from addrsvc.mirror.kernel import Kernel
 from addrsvc.mirror.netns import NetNs
 from addrsvc.netlink.messages import LinkMsg, Message
-from addrsvc.uapi import IFF_DEBUG, IFF_NOARP, IFF_UP
+from addrsvc.uapi import IFA_F_MCAUTOJOIN, IFF_DEBUG, IFF_NOARP, IFF_UP, NLM_F_CREATE, NLM_F_REPLACE
 from tests.fidelity.asks import (
     LO,
     add,
@@ -71,3 +73,39 @@ def settle(kernel: Kernel) -> None:
     watch = kernel.watch()
     list(watch)
     watch.close()
+
+
+def test_a_prefix_route_that_expires_already_keeps_its_expiry(netns: NetNs) -> None:
+    change = NLM_F_CREATE | NLM_F_REPLACE
+    agree(
+        (
+            up(),
+            add("2001:db8::1/64", metric=77),
+            add("2001:db8::1/64", nlm=change, metric=77, valid=GRAIN),
+            add("2001:db8::2/64"),
+            delete("2001:db8::2/64"),
+        )
+    )
+
+
+def test_a_small_gso_size_is_for_ipv4_too(netns: NetNs) -> None:
+    agree((LinkMsg(ifi_index=1, gso_max_size=1000), LinkMsg(ifi_index=1, gro_max_size=1000)))
+    agree((LinkMsg(ifi_index=1, gso_max_size=70000),))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        LinkMsg(ifi_index=1, mtu=1400, tso_max_size=1),
+        LinkMsg(ifi_index=1, mtu=1400, tso_max_segs=1),
+        LinkMsg(ifi_index=1, mtu=1400, netns_immutable=1),
+        LinkMsg(ifi_index=1, mtu=1400, allmulti=1),
+    ],
+)
+def test_what_only_a_driver_sets_is_refused_first(netns: NetNs, ask: LinkMsg) -> None:
+    agree((ask,))
+
+
+def test_a_group_joined_for_an_address_outlives_it(netns: NetNs) -> None:
+    join = add("ff02::1234/128", flags=IFA_F_MCAUTOJOIN)
+    agree((join, up(), down(), join))
