@@ -3,6 +3,7 @@
 A name is dotted, as sysctl(8) takes it; a dot inside a device name is written as a slash.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from errno import EACCES, EINVAL, EIO, ENOENT
 from ipaddress import AddressValueError, IPv6Address
@@ -20,6 +21,7 @@ from addrsvc.model.inet6_dev import (
 from addrsvc.model.netdev_chain import for_each_netdev
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import Inet6Dev, Net
+from addrsvc.model.timer import HZ
 from addrsvc.uapi import IN6_ADDR_GEN_MODE_STABLE_PRIVACY, INT_MAX, IPV6_MIN_MTU
 
 __all__ = ["DEVCONF", "DEVCONF_DFLT", "sysctl_names", "sysctl_read", "sysctl_write"]
@@ -93,11 +95,37 @@ DEVCONF: Final[Mapping[str, int]] = {
 DEVCONF_DFLT: Final[Mapping[str, int]] = {**DEVCONF, "accept_dad": 1}
 
 _READ_ONLY = frozenset({"mc_forwarding"})
-_UNSIGNED = frozenset({"addr_gen_mode", "ioam6_id", "ioam6_id_wide", "ra_defrtr_metric"})
+_MILLISECONDS = frozenset({"mldv1_unsolicited_report_interval", "mldv2_unsolicited_report_interval"})
+_S32, _U32 = (-INT_MAX - 1, INT_MAX), (0, 0xFFFFFFFF)
+_MS_PER_JIFFY = 1000 // HZ
+_SECONDS = (-(INT_MAX // HZ), INT_MAX // HZ)
+# What a setting takes, where that is less than any signed number of 32 bits.
+_RANGE: Final[Mapping[str, tuple[int, int]]] = {
+    "accept_untracked_na": (0, 2),
+    "addr_gen_mode": _U32,
+    "force_forwarding": (0, 1),
+    "hop_limit": (1, 255),
+    "ioam6_enabled": (0, 1),
+    "ioam6_id": (0, 0xFFFF),
+    "ioam6_id_wide": _U32,
+    "ndisc_evict_nocarrier": (0, 1),
+    "ndisc_tclass": (0, 255),
+    "ra_defrtr_metric": (1, 0xFFFFFFFF),
+    "ra_honor_pio_life": (0, 1),
+    "ra_honor_pio_pflag": (0, 1),
+    "router_probe_interval": _SECONDS,
+    "router_solicitation_delay": _SECONDS,
+    "router_solicitation_interval": _SECONDS,
+    "router_solicitation_max_interval": _SECONDS,
+    "router_solicitations": (-1, INT_MAX),
+    "rpl_seg_enabled": (0, 1),
+    "skip_notify_on_dev_down": (0, 1),
+}
 _PREFIX = "net.ipv6.conf."
 _SKIP_NOTIFY = "net.ipv6.route.skip_notify_on_dev_down"
 _SECRET = "stable_secret"
 _WHITE = " \t\n"
+_FIRST_NUMBER = re.compile(r"[ \t-\r]*(-?)(0[xX][0-9a-fA-F]+|[0-9]+)(?:[ \t\n]|\Z)")
 
 
 class _Target:
@@ -266,24 +294,41 @@ def _write_secret(at: _Target, text: str) -> None:
 # --- the door -------------------------------------------------------------------------------------------------------
 
 
-def _parse(text: str, *, unsigned: bool) -> int | None:
-    """The first number of a text: decimal, 0x or 0 octal; None for a text without any.
+def _first_number(text: str) -> int:
+    """The first number of a text: decimal, 0x or 0 octal.
 
-    Kernel: kernel/sysctl.c, proc_dointvec(), proc_douintvec().
+    Kernel: kernel/sysctl.c, proc_get_long().
     """
-    words = text.replace("\0", " ").strip(_WHITE).split()
-    if not words:
-        return None
-    word = words[0]
-    digits = word.removeprefix("-")
+    found = _FIRST_NUMBER.match(text)
+    if found is None:
+        raise KernelError(EINVAL)
+    sign, digits = found.groups()
     try:
-        value = int(digits, 8 if digits[:1] == "0" and digits.isdigit() else 0)
+        value = int(digits, 8 if digits[0] == "0" and digits.isdigit() else 0)
     except ValueError:
         raise KernelError(EINVAL) from None
-    value = -value if word != digits else value
-    if not (0 <= value <= 0xFFFFFFFF if unsigned else -INT_MAX - 1 <= value <= INT_MAX):
+    return -value if sign else value
+
+
+def _parse(leaf: str, text: str) -> int:
+    """The value that a text means for a setting.
+
+    Kernel: kernel/sysctl.c, proc_dointvec(), proc_douintvec() and their kin with limits or units.
+    """
+    value = _first_number(text)
+    if leaf in _MILLISECONDS:
+        return _in_jiffies(value & 0xFFFFFFFF)
+    least, most = _RANGE.get(leaf, _S32)
+    if not least <= value <= most:
         raise KernelError(EINVAL)
     return value
+
+
+def _in_jiffies(milliseconds: int) -> int:
+    """Milliseconds, rounded up to whole jiffies, which is how they are kept (proc_dointvec_ms_jiffies)."""
+    if milliseconds > INT_MAX:
+        raise KernelError(EINVAL)
+    return -(-milliseconds // _MS_PER_JIFFY) * _MS_PER_JIFFY
 
 
 def _resolve(net: Net, name: str) -> tuple[_Target, str]:
@@ -332,9 +377,8 @@ def sysctl_write(net: Net, name: str, text: str) -> None:
         if leaf == _SECRET:
             _write_secret(at, text)
             return
-        value = _parse(text, unsigned=leaf in _UNSIGNED)
-        if value is not None:
-            _store(at, leaf, value)
+        if text:
+            _store(at, leaf, _parse(leaf, text))
 
 
 def _store(at: _Target, leaf: str, value: int) -> None:
@@ -346,9 +390,5 @@ def _store(at: _Target, leaf: str, value: int) -> None:
 
 
 def _write_skip_notify(net: Net, text: str) -> None:
-    value = _parse(text, unsigned=True)
-    if value is None:
-        return
-    if value > 1:
-        raise KernelError(EINVAL)
-    net.ipv6.skip_notify_on_dev_down = value
+    if text:
+        net.ipv6.skip_notify_on_dev_down = _parse("skip_notify_on_dev_down", text)
