@@ -375,6 +375,11 @@ def _close_many(devs: Iterable[NetDevice]) -> None:
         call_netdevice_notifiers(NETDEV_DOWN, dev)
 
 
+def _close(dev: NetDevice) -> None:
+    """Kernel: net/core/dev.c, __dev_close()."""
+    _take_down([dev])
+
+
 def _take_down(devs: Sequence[NetDevice]) -> None:
     """Kernel: net/core/dev.c, __dev_close_many()."""
     for dev in devs:
@@ -409,11 +414,15 @@ def _change_flags(dev: NetDevice, flags: int) -> None:
     ASSERT_RTNL(dev)
     old_flags = dev.flags
     dev.flags = flags & _USER_FLAGS | old_flags & (IFF_UP | IFF_VOLATILE | IFF_PROMISC | IFF_ALLMULTI)
-    if (old_flags ^ flags) & IFF_UP:
-        if old_flags & IFF_UP:
-            _take_down([dev])
-        else:
-            _open(dev)
+    try:
+        if (old_flags ^ flags) & IFF_UP:
+            (_close if old_flags & IFF_UP else _open)(dev)
+    finally:
+        _change_gflags(dev, flags)
+
+
+def _change_gflags(dev: NetDevice, flags: int) -> None:
+    """The flags that are counted; they change even where the device refuses to open."""
     if (flags ^ dev.gflags) & IFF_PROMISC:
         dev.gflags ^= IFF_PROMISC
         _set_promiscuity(dev, 1 if flags & IFF_PROMISC else -1)

@@ -1,6 +1,6 @@
 """net/core/dev.c and dev_api.c: changing one property of a device, with those who are told and those who may veto."""
 
-from errno import EINVAL, ENODEV, EOPNOTSUPP, ERANGE
+from errno import EINVAL, ENODEV, EOPNOTSUPP
 
 from addrsvc.errors import KernelError
 from addrsvc.model.dev import dev_get_valid_name, netif_state_change
@@ -36,9 +36,6 @@ __all__ = [
     "dev_change_name", "dev_change_tx_queue_len", "dev_set_alias", "dev_set_broadcast", "dev_set_group",
     "dev_set_mac_address", "dev_set_mtu", "set_operstate",
 ]  # fmt: skip
-
-_S16_MAX = 0x7FFF
-
 
 # which operational states each wish is granted from
 _OPERSTATE_FROM = {
@@ -92,10 +89,10 @@ def _write_mtu(dev: NetDevice, mtu: int) -> None:
         dev.mtu = mtu
 
 
-def _raise_veto(ret: int) -> None:
+def _raise_veto(ret: int, extack: str | None = None) -> None:
     errno = notifier_to_errno(ret)
     if errno:
-        raise KernelError(-errno)
+        raise KernelError(-errno, extack)
 
 
 def dev_change_name(dev: NetDevice, newname: str) -> None:
@@ -147,9 +144,8 @@ def dev_set_mac_address(dev: NetDevice, addr: bytes) -> None:
     if not dev.present:
         raise KernelError(ENODEV)
     addr = addr[: dev.addr_len]
-    _raise_veto(
-        call_netdevice_notifiers_info(NETDEV_PRE_CHANGEADDR, NetdevNotifierPreChangeaddrInfo(dev, dev_addr=addr))
-    )
+    info = NetdevNotifierPreChangeaddrInfo(dev, dev_addr=addr)
+    _raise_veto(call_netdevice_notifiers_info(NETDEV_PRE_CHANGEADDR, info), info.extack)
     if addr != dev.dev_addr:
         ndo_set_mac_address(dev, addr)
     dev.addr_assign_type = NET_ADDR_SET
@@ -171,10 +167,8 @@ def dev_change_tx_queue_len(dev: NetDevice, new_len: int) -> None:
     Kernel: net/core/dev.c, netif_change_tx_queue_len() (earlier dev_change_tx_queue_len()).
 
     Raises:
-        KernelError: ERANGE, above 32767; a callback's veto, after which the old length stands.
+        KernelError: a callback's veto, after which the old length stands.
     """
-    if new_len > _S16_MAX:
-        raise KernelError(ERANGE)
     if new_len == dev.tx_queue_len:
         return
     orig_len, dev.tx_queue_len = dev.tx_queue_len, new_len
