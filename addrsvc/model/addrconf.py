@@ -142,7 +142,7 @@ def init_loopback(dev: NetDevice) -> None:
     try:
         idev = ipv6_find_idev(dev)
     except KernelError:
-        printk(dev.machine, "debug", "init_loopback: add_dev failed")
+        printk(dev.machine, "debug", "IPv6: init_loopback: add_dev failed")
         return
     add_addr(idev, in6addr_loopback, 128, scope=IFA_HOST, proto=IFAPROT_KERNEL_LO)
 

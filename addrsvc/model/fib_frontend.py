@@ -53,6 +53,10 @@ def _is_zeronet(addr: bytes) -> bool:
     return addr[0] == 0
 
 
+def _is_multicast(addr: bytes) -> bool:
+    return addr[0] & 0xF0 == 0xE0
+
+
 def inet_ifa_match(addr: bytes, ifa: InIfaddr) -> bool:
     """Whether an address lies in the prefix of another.
 
@@ -86,6 +90,8 @@ def _fib_magic(nlmsg_type: int, kind: int, dst: bytes, plen: int, ifa: InIfaddr,
 
 
 def _insert(route: FibAlias) -> None:
+    if not _valid_prefsrc(route):
+        return
     aliases = route.dev.net.ipv4.fib.setdefault((route.table, route.dst, route.dst_len), [])
     rivals = [alias for alias in aliases if alias.priority == route.priority]
     if any(_same(alias, route) for alias in rivals):
@@ -93,6 +99,16 @@ def _insert(route: FibAlias) -> None:
     aliases.append(route)
     aliases.sort(key=_priority)
     _rtmsg_fib(RTM_NEWROUTE, route, NLM_F_CREATE | (NLM_F_APPEND if rivals else NLM_F_EXCL))
+
+
+def _valid_prefsrc(route: FibAlias) -> bool:
+    """Only an address of one host may be a source, but for its route to itself.
+
+    Kernel: net/ipv4/fib_semantics.c, fib_valid_prefsrc(); net/ipv4/fib_frontend.c, inet_addr_type().
+    """
+    if route.type == RTN_LOCAL and route.dst == route.prefsrc:
+        return True
+    return not (_is_zeronet(route.prefsrc) or _is_multicast(route.prefsrc) or route.prefsrc == _LIMITED_BROADCAST)
 
 
 def _priority(route: FibAlias) -> int:

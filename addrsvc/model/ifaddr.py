@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from errno import EACCES, EADDRNOTAVAIL, EEXIST, ENODEV
 from heapq import heappop, heappush
+from ipaddress import IPv6Address
 
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import (
@@ -299,7 +300,8 @@ def _give_routes(ifp: Inet6Ifaddr) -> None:
     if ifp.rt is not None and not ifp.rt.in_table:
         ip6_ins_rt(dev.net, ifp.rt)
     elif ifp.rt is None and dev.flags & IFF_UP:
-        printk(dev.machine, "warning", f"BUG: an address on device {dev.name} is missing its host route.")
+        text = f"IPv6: BUG: Address {IPv6Address(ifp.addr)} on device {dev.name} is missing its host route."
+        printk(dev.machine, "warning", text)
     if ifp.idev.cnf["forwarding"]:
         addrconf_join_anycast(ifp)
     if ifp.peer_addr:
