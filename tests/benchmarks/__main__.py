@@ -1,6 +1,7 @@
 """Run all races and print their medians and ratios."""
 
 import sys
+from argparse import ArgumentParser
 
 from tests.benchmarks import addresses, chains, startup
 from tests.benchmarks.race import Lap, Result, race
@@ -62,7 +63,13 @@ def processes() -> None:
 RACES = {"events": events, "operations": operations, "processes": processes}
 
 
-def main(names: list[str]) -> None:
+def main(argv: list[str]) -> None:
+    parser = ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("race", nargs="*", metavar="RACE", help=f"{', '.join(RACES)}; all of them if none is named")
+    names = parser.parse_args(argv).race
+    unknown = [name for name in names if name not in RACES]
+    if unknown:
+        parser.error(f"no race is called {unknown[0]!r}; there are {', '.join(RACES)}")
     for name in names or RACES:
         RACES[name]()
 
