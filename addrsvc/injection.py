@@ -123,18 +123,22 @@ INFO_OF_EVENT: Final[Mapping[int, _Made]] = {
 def make_info(event: NetdevEvent, dev: NetDevice, given: Mapping[str, object]) -> NetdevNotifierInfo:
     """The info to inject, out of `given` texts or values.
 
-    For CHANGEMTU, `mtu` is the MTU from before the change; it defaults to the device's.
+    For CHANGEMTU, `mtu` is the MTU from before the change; for PRE_CHANGEADDR, `dev_addr` is the address to come.  Both
+    default to the device's own.
 
     Raises:
         ControlError: a member that this event does not have, or a value that cannot be one.
     """
     make, members = INFO_OF_EVENT.get(event, (NetdevNotifierInfo, {}))
-    values: dict[str, Any] = {"mtu": dev.mtu} if event == NETDEV_CHANGEMTU else {}
+    own = {"mtu": dev.mtu, "dev_addr": dev.dev_addr}
+    values: dict[str, Any] = {name: own[name] for name in members if name in own}
     for name, value in given.items():
         if name not in members:
             has = f"only {', '.join(members)}" if members else "no info"
             raise ControlError(f"{name}: {event.name} has {has}")
         values[name] = _device(dev, value) if name == "upper_dev" else members[name](name, value)
+    if "dev_addr" in given and len(values["dev_addr"]) != dev.addr_len:
+        raise ControlError(f"dev_addr: {dev.name} has hardware addresses of {dev.addr_len} bytes")
     return make(dev, **values)
 
 

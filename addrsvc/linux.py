@@ -388,8 +388,13 @@ class Namespace:
         It has no driver, so nothing travels over it: it is there to be operated and to have events.
 
         Raises:
+            ControlError: no hardware address of 6 bytes.
             KernelError: a bad or used name, or a callback's veto.
         """
+
+        hwaddr = _hwaddr(address) or self._random_hwaddr()
+        if len(hwaddr) != ETH_ALEN:
+            raise ControlError(f"address: {address!r} has not {ETH_ALEN} bytes")
 
         def setup(dev: NetDevice) -> None:
             dev.type, dev.mtu, dev.flags = int(type), mtu, flags
@@ -397,7 +402,7 @@ class Namespace:
             dev.priv_flags |= IFF_LIVE_ADDR_CHANGE
             dev.netdev_ops = NetDeviceOps(ndo_set_mac_address=eth_mac_addr)
             dev.broadcast = b"\xff" * ETH_ALEN
-            dev.dev_addr = _hwaddr(address) or self._random_hwaddr()
+            dev.dev_addr = hwaddr
 
         dev = alloc_netdev(self.net, name, NET_NAME_USER, setup)
         try:

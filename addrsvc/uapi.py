@@ -349,6 +349,7 @@ NETCONFA_IFINDEX_DEFAULT: Final = -2
 # --- netlink itself ---------------------------------------------------------------------------------------------
 NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
+NLM_F_BULK: Final = 0x200
 NLM_F_CREATE: Final = 0x400
 NLM_F_APPEND: Final = 0x800
 

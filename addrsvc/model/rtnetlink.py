@@ -57,6 +57,7 @@ from addrsvc.uapi import (
     NETDEV_POST_TYPE_CHANGE,
     NETDEV_REBOOT,
     NETDEV_RESEND_IGMP,
+    NLM_F_BULK,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
@@ -333,6 +334,8 @@ def _validate_attributes(msg: LinkMsg | AddrMsg) -> None:
         raise KernelError(EINVAL, _POLICY_TEXT)
     if _bad_link(msg) if isinstance(msg, LinkMsg) else _bad_addr(msg):
         raise KernelError(ERANGE, _POLICY_TEXT)
+    if isinstance(msg, LinkMsg) and msg.new_ifindex is not None and msg.new_ifindex < 1:
+        raise KernelError(ERANGE, "integer out of range")
 
 
 # --- one door for all requests --------------------------------------------------------------------------------------
@@ -354,6 +357,9 @@ RTNL_DOIT: Final[Mapping[tuple[int, int], _AddrHandler]] = {
     (RTM_NEWADDR, AF_INET6): inet6_rtm_newaddr,
     (RTM_DELADDR, AF_INET6): inet6_rtm_deladdr,
 }
+
+
+_DELETES = (RTM_DELLINK, RTM_DELADDR)
 
 
 def rtnetlink_rcv_msg(net: Net, msg: Message) -> None:
@@ -379,6 +385,8 @@ def rtnetlink_rcv_msg(net: Net, msg: Message) -> None:
 def _serve(net: Net, handler: Callable[[Net, _M], None] | None, msg: _M) -> None:
     if handler is None:
         raise KernelError(EOPNOTSUPP)
+    if msg.nlmsg_type in _DELETES and msg.nlmsg_flags & NLM_F_BULK:
+        raise KernelError(EOPNOTSUPP, "Bulk delete is not supported")
     _validate_attributes(msg)
     with rtnl_lock(net.machine):
         handler(net, msg)
