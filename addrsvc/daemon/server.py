@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import struct
+import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from itertools import islice
@@ -68,6 +69,8 @@ class Server:
         Raises:
             BaseException: what failed, as it was raised.
         """
+        # asyncvarlink 0.3 does not await the closing of a stream whose reader has hung up; the loop closes it anyway.
+        warnings.filterwarnings("ignore", "coroutine method 'aclose' of 'Control.Monitor'", RuntimeWarning)
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._epoch = self._loop.time() - self._service.linux.jiffies / HZ
