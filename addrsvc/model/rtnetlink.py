@@ -312,6 +312,8 @@ def _too_long(text: str | None, most: int) -> bool:
 
 
 _READ_ONLY: Final = ("tso_max_size", "tso_max_segs", "netns_immutable", "allmulti")
+_MAX_TCP_HEADER = 192
+_LEAST: Final = {"gso_max_size": _MAX_TCP_HEADER + 1, "gso_ipv4_max_size": _MAX_TCP_HEADER + 1, "new_ifindex": 1}
 
 
 def _bad_link(msg: LinkMsg) -> bool:
@@ -334,8 +336,10 @@ def _validate_attributes(msg: LinkMsg | AddrMsg) -> None:
         raise KernelError(EINVAL, _POLICY_TEXT)
     if _bad_link(msg) if isinstance(msg, LinkMsg) else _bad_addr(msg):
         raise KernelError(ERANGE, _POLICY_TEXT)
-    if isinstance(msg, LinkMsg) and msg.new_ifindex is not None and msg.new_ifindex < 1:
-        raise KernelError(ERANGE, "integer out of range")
+    for name, least in _LEAST.items() if isinstance(msg, LinkMsg) else ():
+        value = getattr(msg, name)
+        if value is not None and value < least:
+            raise KernelError(ERANGE, "integer out of range")
 
 
 # --- one door for all requests --------------------------------------------------------------------------------------

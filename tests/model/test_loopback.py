@@ -1,0 +1,112 @@
+"""drivers/net/loopback.c: the device that is first in every namespace."""
+
+import pytest
+
+from addrsvc import Linux
+from addrsvc.mirror.kernel import Kernel
+from addrsvc.model.dev import alloc_netdev, register_netdevice
+from addrsvc.model.loopback import loopback_setup
+from addrsvc.model.net_namespace import register_pernet_subsys
+from addrsvc.model.rtnl import rtnl_lock
+from addrsvc.model.structs import NETREG_RELEASED, Net, NetDevice, PernetOperations, RtnlNotify
+from addrsvc.netlink.messages import Inet6LinkInfo, LinkMsg
+from addrsvc.uapi import (
+    ARPHRD_LOOPBACK,
+    IF_OPER_DOWN,
+    IF_OPER_UNKNOWN,
+    IFF_LIVE_ADDR_CHANGE,
+    IFF_LOOPBACK,
+    IFF_LOWER_UP,
+    IFF_NO_QUEUE,
+    IFF_RUNNING,
+    IFF_UP,
+    IFF_XMIT_DST_RELEASE,
+    NET_NAME_ENUM,
+    NET_NAME_PREDICTABLE,
+)
+from tests.fidelity.asks import down, up
+from tests.fidelity.notation import brief
+
+FRESH = LinkMsg(
+    ifi_type=ARPHRD_LOOPBACK, ifi_index=1, ifi_flags=IFF_LOOPBACK, ifname="lo", txqlen=1000, operstate=IF_OPER_DOWN,
+    linkmode=0, netns_immutable=1, mtu=65536, min_mtu=0, max_mtu=0, group=0, promiscuity=0, allmulti=0,
+    num_tx_queues=1, num_rx_queues=1, gso_max_segs=65535, gso_max_size=65536, gro_max_size=65536,
+    gso_ipv4_max_size=65536, gro_ipv4_max_size=65536, tso_max_size=524280, tso_max_segs=65535, carrier=1,
+    proto_down=0, qdisc="noop", address=bytes(6), broadcast=bytes(6),
+    inet6=Inet6LinkInfo(flags=0, addr_gen_mode=0, disable_ipv6=0, mtu6=65536),
+)  # fmt: skip
+
+
+def lo_of(kernel: Kernel) -> LinkMsg:
+    (link,) = (msg for msg in kernel.dump() if isinstance(msg, LinkMsg))
+    return link
+
+
+def test_a_fresh_lo_is_the_same_on_both_kernels_in_every_attribute(kernel: Kernel) -> None:
+    assert lo_of(kernel) == FRESH
+
+
+def test_lo_runs_as_soon_as_it_is_up_and_keeps_its_queue_when_down(kernel: Kernel) -> None:
+    kernel.request(up())
+    link = lo_of(kernel)
+    flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP
+    assert (link.ifi_flags, link.operstate, link.qdisc) == (flags, IF_OPER_UNKNOWN, "noqueue")
+
+    kernel.request(down())
+    link = lo_of(kernel)
+    assert (link.ifi_flags, link.operstate, link.qdisc) == (IFF_LOOPBACK, IF_OPER_DOWN, "noqueue")
+
+
+def test_what_no_message_tells_of_lo() -> None:
+    lo = Linux().init_net.device("lo")
+
+    assert (lo.name_assign_type, lo.hard_header_len, lo.addr_len) == (NET_NAME_PREDICTABLE, 14, 6)
+    assert lo.priv_flags & (IFF_LIVE_ADDR_CHANGE | IFF_NO_QUEUE) == IFF_LIVE_ADDR_CHANGE | IFF_NO_QUEUE
+    assert not lo.priv_flags & IFF_XMIT_DST_RELEASE
+    assert (lo.lltx, lo.netns_immutable, lo.perm_addr) == (True, True, bytes(32))
+
+
+def test_the_birth_of_lo_is_said_by_ipv4_then_ipv6_then_as_a_link() -> None:
+    linux = Linux()
+    linux.effects()
+    linux.add_net("blue")
+    said = [effect.msg for effect in linux.effects() if isinstance(effect, RtnlNotify) and effect.net == "blue"]
+
+    assert brief(said) == "NC4+1 NC+1 M+ff01::1 M+ff02::1 L"
+    assert isinstance(said[-1], LinkMsg)
+    assert said[-1].ifi_change == 0xFFFFFFFF
+
+
+def test_lo_must_be_the_first_device_of_its_namespace() -> None:
+    linux = Linux()
+
+    def too_early(net: Net) -> None:
+        if net.name != "blue":
+            return
+        with rtnl_lock(net.machine):
+            register_netdevice(alloc_netdev(net, "early", NET_NAME_ENUM, lambda dev: None))
+
+    register_pernet_subsys(linux.machine, PernetOperations("early", init=too_early))
+    with pytest.raises(AssertionError, match="must be the first"):
+        linux.add_net("blue")
+
+
+def test_a_namespace_forgets_its_lo_when_it_is_freed() -> None:
+    linux = Linux()
+    net = linux.add_net("blue").net
+    lo = net.loopback_dev
+    assert isinstance(lo, NetDevice)
+    linux.del_net("blue")
+
+    assert (net.loopback_dev, lo.reg_state) == (None, NETREG_RELEASED)
+
+
+def test_another_device_can_be_set_up_like_lo_without_being_the_namespaces_own() -> None:
+    linux = Linux()
+    net = linux.init_net
+    with rtnl_lock(linux.machine):
+        register_netdevice(alloc_netdev(net.net, "lo2", NET_NAME_ENUM, loopback_setup))
+    net.link_set("lo2", up=True)
+
+    assert [str(a.network) for a in net.addresses("lo2")] == ["127.0.0.1/8", "::1/128"]
+    assert net.net.loopback_dev is net.device("lo")
