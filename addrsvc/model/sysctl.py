@@ -228,20 +228,17 @@ def _write_proxy_ndp(at: _Target, new: int) -> None:
 
 
 def _write_ignore_routes(at: _Target, new: int) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_sysctl_ignore_routes_with_linkdown()."""
-    old = at.cnf["ignore_routes_with_linkdown"]
-    at.cnf["ignore_routes_with_linkdown"] = new
-    if bool(old) == bool(new):
-        return
+    """Kernel: net/ipv6/addrconf.c, addrconf_fixup_linkdown(), addrconf_linkdown_change()."""
     name = "ignore_routes_with_linkdown"
+    old, at.cnf[name] = at.cnf[name], new
     if at.where == "all":
         at.net.ipv6.devconf_dflt[name] = new
-        _say(at.net, FORWARDING_IFINDEX["default"], name, new)
         for idev in at.halves():
-            if bool(idev.cnf[name]) != bool(new):
-                idev.cnf[name] = new
+            changed, idev.cnf[name] = bool(idev.cnf[name]) != bool(new), new
+            if changed:
                 _say(at.net, idev.dev.ifindex, name, new)
-    _say(at.net, _ifindex(at), name, new)
+    if bool(old) != bool(new):
+        _say(at.net, _ifindex(at), name, new)
 
 
 def _write_and_say(at: _Target, name: str, told: str, new: int) -> None:

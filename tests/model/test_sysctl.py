@@ -1,0 +1,230 @@
+"""net.ipv6.conf.*: what each setting takes, and what writing it sets off."""
+
+from errno import EACCES, EINVAL, EIO, ENOENT
+
+import pytest
+
+from addrsvc import Linux
+from addrsvc.errors import KernelError
+from addrsvc.linux import Namespace
+from addrsvc.mirror.kernel import Kernel
+from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.mirror.rtnl import RtnlKernel
+from addrsvc.model.sysctl import DEVCONF, DEVCONF_DFLT, sysctl_names
+from addrsvc.netlink.messages import Inet6LinkInfo, LinkMsg, Message, NetconfMsg, Sysctl
+from addrsvc.uapi import IN6_ADDR_GEN_MODE_STABLE_PRIVACY
+from tests.fidelity.asks import LO, add, disable_ipv6, down, ipv6_sysctl, up
+from tests.fidelity.compare import first_difference
+from tests.fidelity.notation import brief, refusal
+from tests.model.ears import messages
+
+SECRET = "2001:db8::1:2:3:4"
+
+
+@pytest.fixture
+def linux() -> Linux:
+    return Linux()
+
+
+@pytest.fixture
+def net(linux: Linux) -> Namespace:
+    return linux.init_net
+
+
+def read_file(name: str) -> str:
+    with open("/proc/sys/" + "/".join(part.replace("/", ".") for part in name.split("."))) as file:
+        return file.read().rstrip("\n")
+
+
+# --- against the running kernel --------------------------------------------------------------------------------------
+
+
+def test_every_setting_reads_as_on_the_running_kernel(net: Namespace, netns: NetNs) -> None:
+    names = sysctl_names(net.net)
+
+    assert len(names) == 3 * len(DEVCONF) + 1
+    assert {n: net.sysctl(n) for n in names} == run_in(netns, lambda: {n: read_file(n) for n in names})
+
+
+def test_a_setting_is_there_for_all_default_and_every_device_with_ipv6(net: Namespace) -> None:
+    net.link_add("x.0")
+    net.link_add("small", mtu=1000)
+    names = sysctl_names(net.net)
+
+    where = {name.removeprefix("net.ipv6.conf.").rpartition(".")[0] for name in names if "conf" in name}
+    assert where == {"all", "default", "lo", "x/0"}
+    assert net.sysctl("net.ipv6.conf.x/0.accept_dad") == "1"
+
+
+NUMBERS = (
+    -(2**31) - 1, -(2**31), -8589935, -8589934, -2, -1, 0, 1, 2, 3, 255, 256, 1279, 1280, 65535, 65536, 65537, 8589934,
+    8589935, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**64 - 1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["lo", "default", "all"])
+def test_every_setting_takes_and_refuses_the_same_numbers_on_both_kernels(
+    net: Namespace, netns: NetNs, rtnl: RtnlKernel, where: str
+) -> None:
+    for leaf in DEVCONF:
+        name = f"net.ipv6.conf.{where}.{leaf}"
+        asks = [Sysctl(name, str(number)) for number in NUMBERS]
+        modelled, real = [answer_of(net, ask) for ask in asks], [answer_of(rtnl, ask) for ask in asks]
+
+        assert (leaf, modelled) == (leaf, real)
+        assert (leaf, net.sysctl(name)) == (leaf, run_in(netns, lambda: read_file(name)))  # noqa: B023
+
+
+def answer_of(kernel: Kernel, ask: Message) -> str:
+    try:
+        kernel.request(ask)
+    except KernelError as error:
+        return refusal(error)
+    return ""
+
+
+TEXTS = [
+    ("1", 1), (" 1 ", 1), ("\t1\n", 1), ("\r1", 1), ("0x1f", 31), ("0X1F", 31), ("017", 15), ("1 0", 1), ("7\t8", 7),
+    ("-1", -1), ("-0x2", -2), ("00", 0), ("", None),
+]  # fmt: skip
+NO_NUMBERS = [
+    "x", "1x", "1_0", "0b1", "0o7", "+1", "--1", "- 1", "08", "0x", "0x1g", "1,2", "1\r", "1\0", "٣", " ", "\n", "-",
+    "99999999999999999999",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "value"), TEXTS)
+def test_the_first_number_of_a_text_counts(
+    kernel: Kernel, request: pytest.FixtureRequest, text: str, value: int | None
+) -> None:
+    kernel.request(ipv6_sysctl("max_addresses", 77))
+    kernel.request(ipv6_sysctl("max_addresses", text))
+
+    name = "net.ipv6.conf.lo.max_addresses"
+    there = kernel.sysctl(name) if isinstance(kernel, Namespace) else run_in(
+        request.getfixturevalue("netns"), lambda: read_file(name)
+    )  # fmt: skip
+    assert there == str(77 if value is None else value)
+
+
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_a_text_that_does_not_begin_with_a_number_is_refused(kernel: Kernel, text: str) -> None:
+    assert answer_of(kernel, ipv6_sysctl("max_addresses", text)) == "EINVAL -"
+
+
+REFUSALS = [
+    (ipv6_sysctl("no_such_setting", 1), "ENOENT -"),
+    (ipv6_sysctl("disable_ipv6", 1, "no_such_device"), "ENOENT -"),
+    (Sysctl("net.ipv6.conf.disable_ipv6", "1"), "ENOENT -"),
+    (ipv6_sysctl("mc_forwarding", 1), "EACCES -"),
+    (ipv6_sysctl("mtu", 1279), "EINVAL -"),
+    (ipv6_sysctl("mtu", 65537), "EINVAL -"),
+    (ipv6_sysctl("addr_gen_mode", 4), "EINVAL -"),
+    (ipv6_sysctl("addr_gen_mode", 2), "EINVAL -"),
+    (ipv6_sysctl("stable_secret", "x"), "EIO -"),
+    (ipv6_sysctl("stable_secret", SECRET, "all"), "EIO -"),
+    (Sysctl("net.ipv6.route.skip_notify_on_dev_down", "2"), "EINVAL -"),
+]
+
+
+@pytest.mark.parametrize(
+    ("ask", "answer"), REFUSALS, ids=lambda it: it.name + it.value if isinstance(it, Sysctl) else ""
+)
+def test_both_kernels_refuse_alike_and_change_nothing(kernel: Kernel, ask: Sysctl, answer: str) -> None:
+    before = kernel.dump()
+
+    assert answer_of(kernel, ask) == answer
+    assert kernel.dump() == before
+
+
+def sysctls(leaf: str, *values: int, dev: str = "lo") -> tuple[Message, ...]:
+    return tuple(ipv6_sysctl(leaf, value, dev) for value in values)
+
+
+SCRIPTS: dict[str, tuple[Message, ...]] = {
+    **{f"{leaf} of {dev}": (up(), add("2001:db8::1/64"), *sysctls(leaf, 1, 1, 2, 0, 0, dev=dev))
+        for leaf in ("disable_ipv6", "forwarding", "proxy_ndp", "ignore_routes_with_linkdown")
+        for dev in ("lo", "all", "default")},
+    **{f"addr_gen_mode of {dev}": (up(), add("2001:db8::1/64"), *sysctls("addr_gen_mode", 1, 1, 3, 0, 2, dev=dev))
+        for dev in ("lo", "all", "default")},
+    "a secret sets the mode": (up(), ipv6_sysctl("stable_secret", SECRET), *sysctls("addr_gen_mode", 0, 2),
+        LinkMsg(ifi_index=LO, inet6=Inet6LinkInfo(addr_gen_mode=2))),
+    "a secret by default sets the mode everywhere": (up(), ipv6_sysctl("stable_secret", SECRET, "default"), down(), up()),
+    "lo's mtu is reset by up": (up(), *sysctls("mtu", 1280, 65536, 1400), down(), up()),
+    "skip_notify_on_dev_down": (up(), add("2001:db8::1/64"), Sysctl("net.ipv6.route.skip_notify_on_dev_down", "1"),
+        disable_ipv6(1), disable_ipv6(0), add("2001:db8::1/64"), down()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
+def test_writing_sets_off_the_same_on_both_kernels(netns: NetNs, script: tuple[Message, ...]) -> None:
+    assert str(first_difference(script) or "") == ""
+
+
+# --- the model alone -------------------------------------------------------------------------------------------------
+
+
+def test_only_new_devices_follow_default(net: Namespace) -> None:
+    net.link_add("old")
+    net.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+    net.link_add("new")
+
+    assert [net.sysctl(f"net.ipv6.conf.{dev}.disable_ipv6") for dev in ("old", "new")] == ["0", "1"]
+    assert {leaf for leaf in DEVCONF if DEVCONF[leaf] != DEVCONF_DFLT[leaf]} == {"accept_dad"}
+
+
+def test_switching_all_goes_through_the_devices_in_order_of_registration(linux: Linux, net: Namespace) -> None:
+    net.link_add("x0")
+    linux.effects()
+    net.sysctl("net.ipv6.conf.all.forwarding", 1)
+
+    assert [m.ifindex for m in messages(linux) if isinstance(m, NetconfMsg)] == [-2, 1, 2, -1]
+
+
+def test_a_secret_reads_in_full_and_not_before_it_is_set(net: Namespace) -> None:
+    name = "net.ipv6.conf.lo.stable_secret"
+    for where in ("lo", "default", "all"):
+        with pytest.raises(KernelError) as refused:
+            net.sysctl(f"net.ipv6.conf.{where}.stable_secret")
+        assert refused.value.errno == EIO
+
+    assert net.sysctl(name, SECRET) == "2001:0db8:0000:0000:0001:0002:0003:0004"
+    assert net.sysctl("net.ipv6.conf.lo.addr_gen_mode") == str(int(IN6_ADDR_GEN_MODE_STABLE_PRIVACY))
+
+
+@pytest.mark.parametrize(
+    ("name", "errno"),
+    [
+        ("net.ipv6.conf.lo.nope", ENOENT),
+        ("net.ipv6.conf.nope.mtu", ENOENT),
+        ("net.ipv4.conf.lo.mtu", ENOENT),
+        ("", ENOENT),
+    ],
+)
+def test_what_is_not_there_can_be_neither_read_nor_written(net: Namespace, name: str, errno: int) -> None:
+    for value in (None, 1):
+        with pytest.raises(KernelError) as refused:
+            net.sysctl(name, value)
+        assert refused.value.errno == errno
+
+
+def test_a_refused_write_leaves_rtnl_free_and_the_value_as_it_was(net: Namespace) -> None:
+    for name, errno in (("mtu", EINVAL), ("mc_forwarding", EACCES)):
+        before = net.sysctl(f"net.ipv6.conf.lo.{name}")
+        with pytest.raises(KernelError) as refused:
+            net.sysctl(f"net.ipv6.conf.lo.{name}", 7)
+        assert (refused.value.errno, net.sysctl(f"net.ipv6.conf.lo.{name}")) == (errno, before)
+    assert not net.net.machine.rtnl_held
+
+
+def test_a_setting_goes_with_the_ipv6_half_of_its_device_and_comes_back_fresh(linux: Linux, net: Namespace) -> None:
+    net.link_add("x0")
+    net.sysctl("net.ipv6.conf.x0.hop_limit", 7)
+    linux.effects()
+    net.link_set("x0", mtu=1279)
+    assert brief(messages(linux)).endswith("M-ff02::1 NC-2")
+    with pytest.raises(KernelError):
+        net.sysctl("net.ipv6.conf.x0.hop_limit")
+    net.link_set("x0", mtu=1280)
+
+    assert net.sysctl("net.ipv6.conf.x0.hop_limit") == "64"
