@@ -198,8 +198,9 @@ class Linux:
         self.run_timers(self.jiffies + round(seconds * HZ))
 
     def settle(self) -> None:
-        """Run the work that is due now; every request does so before it returns."""
-        self.run_timers(self.jiffies)
+        """Run the work that is due now; every request does so before it returns.  Within a callback, nothing is."""
+        if not self.machine.rtnl_held:
+            self.run_timers(self.jiffies)
 
     def effects(self) -> list[Effect]:
         """Hand out, and forget, all that was said since the last call: RtnlNotify and Printk, in order.

@@ -149,7 +149,7 @@ SCRIPTS: dict[str, tuple[Message, ...]] = {
         for dev in ("lo", "all", "default")},
     "a secret sets the mode": (up(), ipv6_sysctl("stable_secret", SECRET), *sysctls("addr_gen_mode", 0, 2),
         LinkMsg(ifi_index=LO, inet6=Inet6LinkInfo(addr_gen_mode=2))),
-    "a secret by default sets the mode everywhere": (up(), ipv6_sysctl("stable_secret", SECRET, "default"), down(), up()),
+    "a default secret sets the mode everywhere": (up(), ipv6_sysctl("stable_secret", SECRET, "default"), down(), up()),
     "lo's mtu is reset by up": (up(), *sysctls("mtu", 1280, 65536, 1400), down(), up()),
     "skip_notify_on_dev_down": (up(), add("2001:db8::1/64"), Sysctl("net.ipv6.route.skip_notify_on_dev_down", "1"),
         disable_ipv6(1), disable_ipv6(0), add("2001:db8::1/64"), down()),
