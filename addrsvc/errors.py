@@ -3,7 +3,7 @@
 import os
 from errno import errorcode
 
-__all__ = ["AddrsvcError", "CodecError", "ControlError", "KernelError", "RtnlAssertionError"]
+__all__ = ["AddrsvcError", "ControlError", "KernelError", "RtnlAssertionError"]
 
 
 class AddrsvcError(Exception):
@@ -30,10 +30,6 @@ class KernelError(AddrsvcError, OSError):
     def name(self) -> str:
         """The errno's symbol, ``EADDRNOTAVAIL``."""
         return errorcode.get(self.errno, str(self.errno)) if self.errno is not None else "?"
-
-
-class CodecError(AddrsvcError, ValueError):
-    """Bytes that are no rtnetlink message."""
 
 
 class ControlError(AddrsvcError, ValueError):

@@ -39,6 +39,8 @@ def parse_event(event: str | int) -> NetdevEvent:
     Raises:
         ControlError: there is none such; the text names the nearest.
     """
+    if isinstance(event, bool) or not isinstance(event, int | str):
+        raise ControlError(f"event: {event!r} is neither a name nor a number")
     text = str(int(event)) if isinstance(event, int) else event.strip()
     if text.isdigit():
         try:

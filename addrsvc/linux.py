@@ -143,6 +143,8 @@ class Linux:
         cleanup_net(self.net(name).net)
         del self._nets[name]
         self.settle()
+        for watch in [watch for watch in self._watches if watch.net == name]:
+            watch.close()
 
     # --- listening in ---
 
@@ -227,13 +229,13 @@ class ModelWatch:
     """A subscription to one namespace: iterating yields what was said since the last look."""
 
     def __init__(self, net: str, unsubscribe: Callable[[ModelWatch], None]) -> None:
-        self._net, self._unsubscribe = net, unsubscribe
+        self.net, self._unsubscribe = net, unsubscribe
         self._heard: list[Message] = []
         self._open = True
 
     def hear(self, effects: list[Effect]) -> None:
         """Take note of what was said."""
-        self._heard += [e.msg for e in effects if isinstance(e, RtnlNotify) and e.net == self._net]
+        self._heard += [e.msg for e in effects if isinstance(e, RtnlNotify) and e.net == self.net]
 
     def __iter__(self) -> Iterator[Message]:
         """What was said since the last look."""

@@ -75,7 +75,6 @@ _NETLINK_EXT_ACK: Final = 11
 _SO_RCVBUFFORCE: Final = 33
 _WATCH_BUFFER: Final = 8 << 20
 _DATAGRAM: Final = 1 << 16
-_RTEXT_FILTER_SKIP_STATS: Final = 1 << 3
 _DUMP_ATTEMPTS: Final = 64
 
 

@@ -3,7 +3,7 @@
 from errno import EADDRINUSE, EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENXIO
 
 from addrsvc.errors import KernelError
-from addrsvc.model.addrconf_core import ipv6_addr_is_multicast, ipv6_addr_scope
+from addrsvc.model.addrconf_core import in6addr_any, ipv6_addr_is_multicast, ipv6_addr_scope
 from addrsvc.model.dad import addrconf_dad_start
 from addrsvc.model.dev import (
     dev_get_by_index,
@@ -27,6 +27,7 @@ from addrsvc.model.ip6_route import (
 )
 from addrsvc.model.lifetimes import addrconf_verify_rtnl, lifetime_changed
 from addrsvc.model.mcast import ipv6_dev_mc_dec, ipv6_dev_mc_inc
+from addrsvc.model.rtnl import ASSERT_RTNL
 from addrsvc.model.structs import Inet6Dev, Inet6Ifaddr, Net, NetDevice
 from addrsvc.model.timer import HZ, USER_HZ
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
@@ -63,7 +64,7 @@ def _wish(msg: AddrMsg) -> Ifa6Config:
     pfx = msg.local if msg.local is not None else msg.address
     if pfx is None:
         raise KernelError(EINVAL)
-    peer = msg.address if msg.local is not None and msg.address is not None and msg.address != msg.local else None
+    peer = msg.address if msg.local is not None and msg.address not in (None, msg.local) else None
     lifetimes = msg.cacheinfo or IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
     return Ifa6Config(
         pfx=pfx[:16],
@@ -127,6 +128,7 @@ def _mind_optimism(dev: NetDevice, cfg: Ifa6Config) -> None:
 
 def _addr_add(dev: NetDevice, cfg: Ifa6Config) -> None:
     """Kernel: net/ipv6/addrconf.c, inet6_addr_add()."""
+    ASSERT_RTNL(dev)
     if cfg.plen > 128:
         raise KernelError(EINVAL, "ipv6: Invalid prefix length")
     if cfg.ifa_flags & IFA_F_MANAGETEMPADDR and cfg.plen != 64:
@@ -137,7 +139,8 @@ def _addr_add(dev: NetDevice, cfg: Ifa6Config) -> None:
     try:
         ifp = ipv6_add_addr(idev, cfg)
     except KernelError:
-        _autoleave(idev, cfg.pfx)
+        if cfg.ifa_flags & IFA_F_MCAUTOJOIN:
+            _autoleave(idev, cfg.pfx)
         raise
     if not cfg.ifa_flags & IFA_F_NOPREFIXROUTE:
         addrconf_prefix_route(dev, ifp.addr, ifp.prefix_len, metric=ifp.rt_priority, expires=_expires(dev, cfg))
@@ -150,6 +153,7 @@ def _addr_add(dev: NetDevice, cfg: Ifa6Config) -> None:
 
 def _autojoin(dev: NetDevice, cfg: Ifa6Config) -> None:
     """Kernel: net/ipv6/addrconf.c, ipv6_mc_config(): a socket of the kernel's own joins, once for each group."""
+    ASSERT_RTNL(dev)
     if not cfg.ifa_flags & IFA_F_MCAUTOJOIN:
         return
     if not ipv6_addr_is_multicast(cfg.pfx):
@@ -169,12 +173,13 @@ def _autoleave(idev: Inet6Dev, group: bytes) -> None:
 
 def _addr_modify(ifp: Inet6Ifaddr, cfg: Ifa6Config) -> None:
     """Kernel: net/ipv6/addrconf.c, inet6_addr_modify()."""
+    ASSERT_RTNL(ifp.idev.dev)
     if cfg.ifa_flags & IFA_F_MANAGETEMPADDR and (ifp.flags & IFA_F_TEMPORARY or ifp.prefix_len != 64):
         raise KernelError(EINVAL)
     if not ifp.flags & IFA_F_TENTATIVE or ifp.flags & IFA_F_DADFAILED:
         cfg.ifa_flags &= ~IFA_F_OPTIMISTIC
     _apply_lifetimes(cfg)
-    new_peer = cfg.peer_pfx is not None and cfg.peer_pfx != ifp.peer_addr
+    new_peer = cfg.peer_pfx is not None and cfg.peer_pfx != (ifp.peer_addr or in6addr_any)
     if new_peer and ifp.peer_addr:
         cleanup_prefix_route(ifp, ifp.peer_addr)
     had_prefixroute = bool(ifp.flags & IFA_F_PERMANENT) and not ifp.flags & IFA_F_NOPREFIXROUTE
@@ -196,7 +201,7 @@ def _overwrite(ifp: Inet6Ifaddr, cfg: Ifa6Config, *, new_peer: bool) -> None:
     ifp.ifa_proto = cfg.ifa_proto
     ifp.rt_priority = cfg.rt_priority or ifp.rt_priority
     if new_peer:
-        ifp.peer_addr = cfg.peer_pfx
+        ifp.peer_addr = cfg.peer_pfx if cfg.peer_pfx != in6addr_any else None
     prefix_join(ifp)
 
 

@@ -14,7 +14,7 @@ from addrsvc.model.ndisc import ndisc_init
 from addrsvc.model.net_namespace import addrconf_ops, copy_net_ns, register_pernet_device, register_pernet_subsys
 from addrsvc.model.netdev_chain import for_each_netdev
 from addrsvc.model.rtnetlink import rtnetlink_init
-from addrsvc.model.rtnl import printk, rtnl_lock
+from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtnl_lock
 from addrsvc.model.structs import Chance, Machine, Net, PernetOperations
 from addrsvc.model.timer import INITIAL_JIFFIES, TimerBase
 from addrsvc.model.tracepoint import Trace
@@ -31,6 +31,7 @@ def _default_device_exit(net: Net) -> None:
     """
     init_net = net.machine.net_namespace_list[0]
     with rtnl_lock(net.machine):
+        ASSERT_RTNL(net)
         for dev in for_each_netdev(net):
             if not dev.netns_immutable:
                 name = f"dev{dev.ifindex}"

@@ -12,6 +12,7 @@ from addrsvc.model.netdev_chain import (
     call_netdevice_notifiers_extack,
     call_netdevice_notifiers_info,
     move_netdevice_notifiers_dev_net,
+    raise_veto,
 )
 from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtmsg_ifinfo, rtmsg_ifinfo_build, rtnl_notify
 from addrsvc.model.structs import (
@@ -194,7 +195,7 @@ def register_netdevice(dev: NetDevice) -> None:
     _ndo_init(dev)
     try:
         dev.ifindex = _index_reserve(dev.net, dev.ifindex)
-        call_netdevice_notifiers_extack(NETDEV_POST_INIT, dev)
+        raise_veto(call_netdevice_notifiers(NETDEV_POST_INIT, dev))
     except KernelError:
         _undo_init(dev)
         raise
@@ -225,7 +226,7 @@ def _undo_init(dev: NetDevice) -> None:
 
 def _announce(dev: NetDevice) -> None:
     try:
-        call_netdevice_notifiers_extack(NETDEV_REGISTER, dev)
+        raise_veto(call_netdevice_notifiers(NETDEV_REGISTER, dev))
     except KernelError:
         dev.needs_free_netdev = False
         unregister_netdevice(dev)
@@ -433,6 +434,7 @@ def _change_gflags(dev: NetDevice, flags: int) -> None:
 
 def _set_promiscuity(dev: NetDevice, inc: int) -> None:
     """Kernel: net/core/dev.c, __dev_set_promiscuity()."""
+    ASSERT_RTNL(dev)
     dev.promiscuity += inc
     old = dev.flags
     dev.flags = old | IFF_PROMISC if dev.promiscuity else old & ~IFF_PROMISC

@@ -8,6 +8,7 @@ from addrsvc.model.netdev_chain import (
     call_netdevice_notifiers,
     call_netdevice_notifiers_info,
     call_netdevice_notifiers_mtu,
+    raise_veto,
 )
 from addrsvc.model.notifier import notifier_to_errno
 from addrsvc.model.rtnl import ASSERT_RTNL, printk
@@ -72,14 +73,14 @@ def dev_set_mtu(dev: NetDevice, new_mtu: int) -> None:
         raise KernelError(EINVAL, "mtu greater than device maximum")
     if not dev.present:
         raise KernelError(ENODEV)
-    _raise_veto(call_netdevice_notifiers(NETDEV_PRECHANGEMTU, dev))
+    raise_veto(call_netdevice_notifiers(NETDEV_PRECHANGEMTU, dev))
     orig_mtu = dev.mtu
     _write_mtu(dev, new_mtu)
     veto = call_netdevice_notifiers_mtu(NETDEV_CHANGEMTU, dev, orig_mtu)
     if notifier_to_errno(veto):
         _write_mtu(dev, orig_mtu)
         call_netdevice_notifiers_mtu(NETDEV_CHANGEMTU, dev, new_mtu)
-        _raise_veto(veto)
+        raise_veto(veto)
 
 
 def _write_mtu(dev: NetDevice, mtu: int) -> None:
@@ -87,12 +88,6 @@ def _write_mtu(dev: NetDevice, mtu: int) -> None:
         dev.netdev_ops.ndo_change_mtu(dev, mtu)
     else:
         dev.mtu = mtu
-
-
-def _raise_veto(ret: int, extack: str | None = None) -> None:
-    errno = notifier_to_errno(ret)
-    if errno:
-        raise KernelError(-errno, extack)
 
 
 def dev_change_name(dev: NetDevice, newname: str) -> None:
@@ -118,7 +113,7 @@ def dev_change_name(dev: NetDevice, newname: str) -> None:
     again = notifier_to_errno(call_netdevice_notifiers(NETDEV_CHANGENAME, dev))
     if again:
         printk(dev.machine, "err", f"{dev.name}: name change rollback failed: {again}")
-    _raise_veto(veto)
+    raise_veto(veto)
 
 
 def _rename(dev: NetDevice, name: str, assign_type: int) -> None:
@@ -145,7 +140,7 @@ def dev_set_mac_address(dev: NetDevice, addr: bytes) -> None:
         raise KernelError(ENODEV)
     addr = addr[: dev.addr_len]
     info = NetdevNotifierPreChangeaddrInfo(dev, dev_addr=addr)
-    _raise_veto(call_netdevice_notifiers_info(NETDEV_PRE_CHANGEADDR, info), info.extack)
+    raise_veto(call_netdevice_notifiers_info(NETDEV_PRE_CHANGEADDR, info), info.extack)
     if addr != dev.dev_addr:
         ndo_set_mac_address(dev, addr)
     dev.addr_assign_type = NET_ADDR_SET
@@ -176,7 +171,7 @@ def dev_change_tx_queue_len(dev: NetDevice, new_len: int) -> None:
     if notifier_to_errno(veto):
         printk(dev.machine, "err", f"{dev.name}: refused to change device tx_queue_len")
         dev.tx_queue_len = orig_len
-        _raise_veto(veto)
+        raise_veto(veto)
 
 
 def dev_set_alias(dev: NetDevice, alias: str) -> None:

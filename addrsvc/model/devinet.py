@@ -16,6 +16,7 @@ from addrsvc.model.notifier import (
     NOTIFY_DONE,
     NotifierBlock,
     blocking_notifier_call_chain,
+    notifier_from_errno,
     notifier_to_errno,
 )
 from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
@@ -36,6 +37,7 @@ from addrsvc.uapi import (
     IFA_F_TENTATIVE,
     IFF_LOOPBACK,
     IFF_UP,
+    IFNAMSIZ,
     INFINITY_LIFE_TIME,
     IPV4_MIN_MTU,
     NETDEV_CHANGEMTU,
@@ -301,13 +303,11 @@ def _changename(in_dev: InDevice | None, dev: NetDevice) -> None:
 
 
 def _relabel(ifa: InIfaddr, nth: int, name: str) -> None:
-    """Kernel: net/ipv4/devinet.c, inetdev_changename()."""
+    """Kernel: net/ipv4/devinet.c, inetdev_changename(): the first label is the name, later ones keep their alias."""
     _, colon, alias = ifa.ifa_label.partition(":")
-    if nth == 0:
-        ifa.ifa_label = name
-        return
-    suffix = colon + alias if colon else f":{nth + 1}"
-    ifa.ifa_label = name + suffix if len(name) + len(suffix) < 16 else name[: 15 - len(suffix)] + suffix
+    suffix = (colon + alias if colon else f":{nth + 1}") if nth else ""
+    label, tail = (text.encode("utf-8", "surrogateescape") for text in (name, suffix))
+    ifa.ifa_label = (label[: IFNAMSIZ - 1 - len(tail)] + tail).decode("utf-8", "surrogateescape")
 
 
 ON_NETDEV_EVENT: dict[int, Callable[[InDevice | None, NetDevice], None]] = {
@@ -321,13 +321,17 @@ ON_NETDEV_EVENT: dict[int, Callable[[InDevice | None, NetDevice], None]] = {
 
 
 def inetdev_event(event: int, info: NetdevNotifierInfo) -> int:
-    """IPv4's ear on the netdevice chain.
+    """IPv4's ear on the netdevice chain.  Only REGISTER can refuse.
 
     Kernel: net/ipv4/devinet.c, inetdev_event().
     """
     act = ON_NETDEV_EVENT.get(event)
-    if act is not None:
+    if act is None:
+        return NOTIFY_DONE
+    try:
         act(info.dev.ip_ptr, info.dev)
+    except KernelError as err:
+        return notifier_from_errno(-(err.errno or EINVAL))
     return NOTIFY_DONE
 
 

@@ -102,13 +102,15 @@ def _insert(route: FibAlias) -> None:
 
 
 def _valid_prefsrc(route: FibAlias) -> bool:
-    """Only an address of one host may be a source, but for its route to itself.
+    """Only an address of this host may be a source, but for its route to itself.
 
     Kernel: net/ipv4/fib_semantics.c, fib_valid_prefsrc(); net/ipv4/fib_frontend.c, inet_addr_type().
     """
     if route.type == RTN_LOCAL and route.dst == route.prefsrc:
         return True
-    return not (_is_zeronet(route.prefsrc) or _is_multicast(route.prefsrc) or route.prefsrc == _LIMITED_BROADCAST)
+    if _is_zeronet(route.prefsrc) or _is_multicast(route.prefsrc) or route.prefsrc == _LIMITED_BROADCAST:
+        return False
+    return _local_type(route.dev, route.prefsrc) == RTN_LOCAL
 
 
 def _priority(route: FibAlias) -> int:
@@ -168,14 +170,14 @@ def _flush(dev: NetDevice, *, force: bool) -> None:
             _forget(route)
 
 
-def _is_local(dev: NetDevice, addr: bytes) -> bool:
-    """Whether the local table would deliver to this address here (inet_addr_type_dev_table)."""
+def _local_type(dev: NetDevice, addr: bytes) -> int | None:
+    """The type of the longest match in the local table, if there is one (inet_addr_type)."""
     fib = dev.net.ipv4.fib
     for plen in range(32, -1, -1):
         aliases = fib.get((RT_TABLE_LOCAL, _mask(addr, plen), plen))
         if aliases:
-            return aliases[0].type == RTN_LOCAL and aliases[0].dev is dev
-    return False
+            return aliases[0].type
+    return None
 
 
 # --- what an address brings and takes -------------------------------------------------------------------------------
@@ -273,10 +275,10 @@ def _still_needed(ifa: InIfaddr, prim: InIfaddr) -> set[bytes]:
 
 def _flush_source(dev: NetDevice, addr: bytes) -> None:
     """Forget, without a word, what still names a source address that is gone (fib_sync_down_addr)."""
-    if _is_local(dev, addr):
+    if _local_type(dev, addr) == RTN_LOCAL:
         return
     for route in [route for aliases in dev.net.ipv4.fib.values() for route in aliases]:
-        if route.prefsrc == addr:
+        if route.prefsrc == addr and route.table == RT_TABLE_MAIN:
             _forget(route)
 
 

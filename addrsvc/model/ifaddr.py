@@ -241,7 +241,7 @@ def ipv6_add_addr(idev: Inet6Dev, cfg: Ifa6Config) -> Inet6Ifaddr:
         idev=idev,
         flags=cfg.ifa_flags if cfg.ifa_flags & IFA_F_NODAD else cfg.ifa_flags | IFA_F_TENTATIVE,
         scope=cfg.scope,
-        peer_addr=cfg.peer_pfx,
+        peer_addr=cfg.peer_pfx if cfg.peer_pfx != in6addr_any else None,
         rt_priority=cfg.rt_priority,
         ifa_proto=cfg.ifa_proto,
         valid_lft=cfg.valid_lft,

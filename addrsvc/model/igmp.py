@@ -57,6 +57,7 @@ def ip_mc_up(in_dev: InDevice) -> None:
 
     Kernel: net/ipv4/igmp.c, ip_mc_up().
     """
+    ASSERT_RTNL(in_dev.dev)
     ip_mc_inc_group(in_dev, INADDR_ALLHOSTS_GROUP)
 
 
@@ -65,4 +66,5 @@ def ip_mc_down(in_dev: InDevice) -> None:
 
     Kernel: net/ipv4/igmp.c, ip_mc_down().
     """
+    ASSERT_RTNL(in_dev.dev)
     ip_mc_dec_group(in_dev, INADDR_ALLHOSTS_GROUP)

@@ -123,6 +123,7 @@ def addrconf_add_dev(dev: NetDevice) -> Inet6Dev:
     Raises:
         KernelError: EACCES, IPv6 is disabled there; or as ipv6_add_dev().
     """
+    ASSERT_RTNL(dev)
     idev = ipv6_find_idev(dev)
     if idev.cnf["disable_ipv6"]:
         raise KernelError(EACCES, "ipv6: IPv6 is disabled on this device")

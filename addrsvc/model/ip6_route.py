@@ -26,6 +26,7 @@ from addrsvc.uapi import (
     AF_INET6,
     IFF_LOOPBACK,
     IFF_UP,
+    INT_MAX,
     IP6_RT_PRIO_ADDRCONF,
     NETDEV_REGISTER,
     NETDEV_UNREGISTER,
@@ -46,6 +47,7 @@ from addrsvc.uapi import (
     RTN_LOCAL,
     RTN_MULTICAST,
     RTN_UNICAST,
+    RTNH_F_DEAD,
     RTNH_F_LINKDOWN,
     RTPROT_KERNEL,
 )
@@ -98,8 +100,11 @@ def rt6_fill_node(rt: Fib6Info, nlmsg_type: int = RTM_NEWROUTE, nlmsg_flags: int
 
 
 def _nh_flags(rt: Fib6Info) -> int:
-    marked = rt.dev is not None and rt.serial <= rt.dev.fib6_linkdown_mark
-    return RTNH_F_LINKDOWN if marked and not rt.fib6_flags & (RTF_LOCAL | RTF_ANYCAST) else 0
+    dev = rt.dev
+    if dev is None or rt.serial > dev.fib6_linkdown_mark or rt.fib6_flags & (RTF_LOCAL | RTF_ANYCAST):
+        return 0
+    ignored = dev.ip6_ptr is not None and dev.ip6_ptr.cnf["ignore_routes_with_linkdown"]
+    return RTNH_F_LINKDOWN | (RTNH_F_DEAD if ignored else 0)
 
 
 def _expires(rt: Fib6Info) -> int:
@@ -107,7 +112,8 @@ def _expires(rt: Fib6Info) -> int:
     if not rt.fib6_flags & RTF_EXPIRES or rt.expires is None or rt.dev is None:
         return 0
     left = rt.expires - rt.dev.machine.timers.jiffies
-    return jiffies_to_clock_t(left) if left >= 0 else -jiffies_to_clock_t(-left)
+    ticks = min(jiffies_to_clock_t(abs(left)), INT_MAX)
+    return ticks if left >= 0 else -ticks
 
 
 # --- the table ------------------------------------------------------------------------------------------------------

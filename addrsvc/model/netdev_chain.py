@@ -26,7 +26,7 @@ from addrsvc.uapi import IFF_UP, NETDEV_DOWN, NETDEV_GOING_DOWN, NETDEV_REGISTER
 __all__ = [
     "call_netdevice_notifiers", "call_netdevice_notifiers_extack", "call_netdevice_notifiers_info",
     "call_netdevice_notifiers_info_robust", "call_netdevice_notifiers_mtu", "call_netdevice_register_net_notifiers",
-    "for_each_netdev", "move_netdevice_notifiers_dev_net", "register_netdevice_notifier",
+    "for_each_netdev", "raise_veto", "move_netdevice_notifiers_dev_net", "register_netdevice_notifier",
     "register_netdevice_notifier_dev_net", "register_netdevice_notifier_net", "unregister_netdevice_notifier",
     "unregister_netdevice_notifier_dev_net", "unregister_netdevice_notifier_net",
 ]  # fmt: skip
@@ -89,9 +89,8 @@ def call_netdevice_notifiers_extack(val: int, dev: NetDevice) -> None:
         KernelError: a callback refused; its extack text, if it left one, comes along.
     """
     info = NetdevNotifierInfo(dev)
-    errno = notifier_to_errno(call_netdevice_notifiers_info(val, info))
-    if errno:
-        raise KernelError(-errno, info.extack)
+    ret = call_netdevice_notifiers_info(val, info)
+    raise_veto(ret, info.extack)
 
 
 def call_netdevice_notifiers_mtu(val: int, dev: NetDevice, mtu: int) -> int:
@@ -111,6 +110,17 @@ def call_netdevice_notifiers_info_robust(val_up: int, val_down: int, info: Netde
     return raw_notifier_call_chain_robust(info.dev.net.netdev_chain, val_up, val_down, info)
 
 
+def raise_veto(ret: int, extack: str | None = None) -> None:
+    """Turn a refusal among the values that a chain can return into an exception.  Ours.
+
+    Raises:
+        KernelError: the errno in `ret`, if there is one.
+    """
+    errno = notifier_to_errno(ret)
+    if errno:
+        raise KernelError(-errno, extack)
+
+
 # --- replay: what a newcomer is told of the devices that exist ------------------------------------------------------
 
 
@@ -119,9 +129,7 @@ def _tell(nb: NotifierBlock, val: int, dev: NetDevice) -> int:
 
 
 def _register_one(nb: NotifierBlock, dev: NetDevice) -> None:
-    errno = notifier_to_errno(_tell(nb, NETDEV_REGISTER, dev))
-    if errno:
-        raise KernelError(-errno)
+    raise_veto(_tell(nb, NETDEV_REGISTER, dev))
     if dev.flags & IFF_UP:
         _tell(nb, NETDEV_UP, dev)
 
@@ -248,7 +256,7 @@ def register_netdevice_notifier_dev_net(dev: NetDevice, nb: NotifierBlock) -> No
     """
     with rtnl_lock(dev.machine):
         _register_net(dev.net, nb)
-        dev.net_notifier_list.append(nb)
+        dev.net_notifier_list.insert(0, nb)
 
 
 def unregister_netdevice_notifier_dev_net(dev: NetDevice, nb: NotifierBlock) -> None:

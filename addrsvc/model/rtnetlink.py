@@ -1,8 +1,9 @@
 """net/core/rtnetlink.c, upper half: requests and dumps, and what rtnetlink itself hears of devices."""
 
-from collections.abc import Callable, Mapping
-from errno import EEXIST, EINVAL, ENODEV, EOPNOTSUPP, ERANGE
-from typing import Final, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from errno import EEXIST, EINVAL, ENODEV, EOPNOTSUPP, EPERM, ERANGE
+from typing import Any, Final, TypeAlias, TypeVar
 
 from addrsvc.errors import KernelError
 from addrsvc.model.addr_request import inet6_rtm_deladdr, inet6_rtm_newaddr
@@ -25,7 +26,7 @@ from addrsvc.model.ip6_route import (
     fib6_dump,
 )
 from addrsvc.model.mcast import inet6_dump_ifmcaddr
-from addrsvc.model.netdev_chain import register_netdevice_notifier
+from addrsvc.model.netdev_chain import for_each_netdev, register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_DONE, NotifierBlock
 from addrsvc.model.rtnl import rtmsg_ifinfo, rtmsg_ifinfo_build, rtnl_lock
 from addrsvc.model.structs import Machine, Net, NetDevice, NetdevNotifierInfo
@@ -35,6 +36,8 @@ from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
     IFALIASZ,
+    IFF_ALLMULTI,
+    IFF_PROMISC,
     IFLA_EVENT_BONDING_FAILOVER,
     IFLA_EVENT_BONDING_OPTIONS,
     IFLA_EVENT_FEATURES,
@@ -72,6 +75,7 @@ __all__ = ["RTNL_DOIT", "rtnetlink_dump", "rtnetlink_event", "rtnetlink_init", "
 
 # --- links ----------------------------------------------------------------------------------------------------------
 
+_GFLAGS = IFF_PROMISC | IFF_ALLMULTI  # what the user asked for counts, not what the device does
 _MODIFIED = 1
 _NOTIFY = 3
 _MAX_SEGS = 65535
@@ -98,13 +102,24 @@ def rtnl_newlink(net: Net, msg: LinkMsg) -> None:
     if dev is None:
         if msg.nlmsg_flags & NLM_F_CREATE:
             raise KernelError(EOPNOTSUPP, "Unknown device type")
-        raise KernelError(ENODEV)
+        if msg.ifi_index or msg.ifname is not None or msg.group is None:
+            raise KernelError(ENODEV)
+        _change_group(net, msg.group, msg)
+        return
     if msg.nlmsg_flags & NLM_F_EXCL:
         raise KernelError(EEXIST)
     if msg.nlmsg_flags & NLM_F_REPLACE:
         raise KernelError(EOPNOTSUPP)
     validate_linkmsg(dev, msg)
     do_setlink(dev, msg)
+
+
+def _change_group(net: Net, group: int, msg: LinkMsg) -> None:
+    """Kernel: net/core/rtnetlink.c, rtnl_group_changelink()."""
+    for dev in for_each_netdev(net):
+        if dev.group == group:
+            validate_linkmsg(dev, msg)
+            do_setlink(dev, msg)
 
 
 def rtnl_setlink(net: Net, msg: LinkMsg) -> None:
@@ -128,8 +143,18 @@ def rtnl_dellink(net: Net, msg: LinkMsg) -> None:
     Raises:
         KernelError: always; EOPNOTSUPP for a device that exists.
     """
+    if msg.ifi_index <= 0 and msg.ifname is None and msg.group is not None:
+        _refuse_group(net, msg.group)
     _require_link(net, msg)
     raise KernelError(EOPNOTSUPP)
+
+
+def _refuse_group(net: Net, group: int) -> None:
+    """Kernel: net/core/rtnetlink.c, rtnl_group_dellink()."""
+    if not group:
+        raise KernelError(EPERM)
+    found = any(dev.group == group for dev in for_each_netdev(net))
+    raise KernelError(EOPNOTSUPP if found else ENODEV)
 
 
 def _require_link(net: Net, msg: LinkMsg) -> NetDevice:
@@ -215,12 +240,9 @@ def _set_flags(dev: NetDevice, msg: LinkMsg) -> int:
     """Kernel: net/core/rtnetlink.c, rtnl_dev_combine_flags(): no mask but flags means all of them."""
     if msg.ifi_flags or msg.ifi_change:
         mask = msg.ifi_change or 0xFFFFFFFF
-        current = dev.flags & ~(_GFLAGS) | dev.gflags & _GFLAGS
+        current = dev.flags & ~_GFLAGS | dev.gflags & _GFLAGS
         dev_change_flags(dev, msg.ifi_flags & mask | current & ~mask)
     return 0
-
-
-_GFLAGS = 0x300  # IFF_PROMISC | IFF_ALLMULTI: what the user asked for counts, not what the device does
 
 
 def _set_txqlen(dev: NetDevice, msg: LinkMsg) -> int:
@@ -234,7 +256,7 @@ def _set_sizes(dev: NetDevice, msg: LinkMsg) -> int:
     """Kernel: net/core/dev.c, netif_set_gso_max_size() and kin: a size that IPv4 can have is IPv4's too."""
     for name in ("gso_max_size", "gso_max_segs", "gro_max_size", "gso_ipv4_max_size", "gro_ipv4_max_size"):
         value = getattr(msg, name)
-        if value is None:
+        if value is None or value == getattr(dev, name):
             continue
         setattr(dev, name, value)
         if name in _IPV4_TOO and value <= _LEGACY_MAX_SIZE:
@@ -304,42 +326,49 @@ def do_setlink(dev: NetDevice, msg: LinkMsg) -> None:
 
 # --- policy: what an attribute must look like before anybody reads it -----------------------------------------------
 
-_POLICY_TEXT = "Attribute failed policy validation"
-
-
-def _too_long(text: str | None, most: int) -> bool:
-    return text is not None and len(text.encode("utf-8", "surrogateescape")) > most
-
-
-_READ_ONLY: Final = ("tso_max_size", "tso_max_segs", "netns_immutable", "allmulti")
 _MAX_TCP_HEADER = 192
-_LEAST: Final = {"gso_max_size": _MAX_TCP_HEADER + 1, "gso_ipv4_max_size": _MAX_TCP_HEADER + 1, "new_ifindex": 1}
+_INVALID = "Attribute failed policy validation"
+_RANGE = "integer out of range"
 
 
-def _bad_link(msg: LinkMsg) -> bool:
-    hwaddrs = (msg.address or b"", msg.broadcast or b"")
-    if max(map(len, hwaddrs)) > MAX_ADDR_LEN:
-        return True
-    return _too_long(msg.ifname, IFNAMSIZ - 1) or _too_long(msg.ifalias, IFALIASZ - 1)
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
-def _bad_addr(msg: AddrMsg) -> bool:
-    least = {AF_INET: 4, AF_INET6: 16}.get(msg.ifa_family, 0)
-    if any(addr is not None and len(addr) < least for addr in (msg.address, msg.local)):
-        return True
-    return msg.ifa_family == AF_INET and _too_long(msg.label, IFNAMSIZ - 1)
+# What an attribute must not be, and what that earns, in the order in which a message carries attributes.
+_LINK_POLICY: Final[Sequence[tuple[str, Callable[[Any], bool], tuple[int, str]]]] = (
+    ("ifname", lambda name: len(_raw(name)) >= IFNAMSIZ, (ERANGE, _INVALID)),
+    ("netns_immutable", lambda _: True, (EINVAL, _INVALID)),
+    ("allmulti", lambda _: True, (EINVAL, _INVALID)),
+    ("gso_max_size", lambda size: size <= _MAX_TCP_HEADER, (ERANGE, _RANGE)),
+    ("gso_ipv4_max_size", lambda size: size <= _MAX_TCP_HEADER, (ERANGE, _RANGE)),
+    ("tso_max_size", lambda _: True, (EINVAL, _INVALID)),
+    ("tso_max_segs", lambda _: True, (EINVAL, _INVALID)),
+    ("ifalias", lambda alias: len(_raw(alias)) >= IFALIASZ, (ERANGE, _INVALID)),
+    ("address", lambda addr: len(addr) > MAX_ADDR_LEN, (ERANGE, _INVALID)),
+    ("broadcast", lambda addr: len(addr) > MAX_ADDR_LEN, (ERANGE, _INVALID)),
+    ("new_ifindex", lambda ifindex: ifindex < 1, (ERANGE, _RANGE)),
+)
+_ADDR_POLICY: Final[Mapping[int, Sequence[tuple[str, Callable[[Any], bool], tuple[int, str]]]]] = {
+    AF_INET: (
+        ("address", lambda addr: len(addr) < 4, (ERANGE, _INVALID)),
+        ("local", lambda addr: len(addr) < 4, (ERANGE, _INVALID)),
+        ("label", lambda label: len(_raw(label)) >= IFNAMSIZ, (ERANGE, _INVALID)),
+    ),
+    AF_INET6: (
+        ("address", lambda addr: len(addr) < 16, (ERANGE, _INVALID)),
+        ("local", lambda addr: len(addr) < 16, (ERANGE, _INVALID)),
+    ),
+}
 
 
 def _validate_attributes(msg: LinkMsg | AddrMsg) -> None:
     """Kernel: lib/nlattr.c, validate_nla(); net/core/rtnetlink.c, ifla_policy; the families' ifa_*_policy."""
-    if isinstance(msg, LinkMsg) and any(getattr(msg, name) is not None for name in _READ_ONLY):
-        raise KernelError(EINVAL, _POLICY_TEXT)
-    if _bad_link(msg) if isinstance(msg, LinkMsg) else _bad_addr(msg):
-        raise KernelError(ERANGE, _POLICY_TEXT)
-    for name, least in _LEAST.items() if isinstance(msg, LinkMsg) else ():
+    policy = _LINK_POLICY if isinstance(msg, LinkMsg) else _ADDR_POLICY.get(msg.ifa_family, ())
+    for name, is_bad, refusal in policy:
         value = getattr(msg, name)
-        if value is not None and value < least:
-            raise KernelError(ERANGE, "integer out of range")
+        if value is not None and is_bad(value):
+            raise KernelError(*refusal)
 
 
 # --- one door for all requests --------------------------------------------------------------------------------------
@@ -401,6 +430,11 @@ def rtnetlink_dump(net: Net) -> tuple[Message, ...]:
 
     Kernel: net/core/rtnetlink.c, rtnl_dump_ifinfo(), rtnl_dump_all() and the families' own.
     """
+    with nullcontext() if net.machine.rtnl_held else rtnl_lock(net.machine):  # a callback may look around
+        return _all_of(net)
+
+
+def _all_of(net: Net) -> tuple[Message, ...]:
     devs = [net.dev_base_head[ifindex] for ifindex in sorted(net.dev_base_head)]
     halves = [dev.ip6_ptr for dev in devs if dev.ip6_ptr is not None]
     return (

@@ -127,6 +127,7 @@ def rtmsg_ifinfo_build(nlmsg_type: int, dev: NetDevice, change: int, event: int 
     Kernel: net/core/rtnetlink.c, rtmsg_ifinfo_build_skb(), rtnl_fill_ifinfo().
     Differs: statistics, XDP, ports and the IPv4 configuration array are left out.
     """
+    ASSERT_RTNL(dev)
     af_inet6 = dev.machine.rtnl_af_ops.get(AF_INET6)
     return LinkMsg(
         nlmsg_type=nlmsg_type,

@@ -510,9 +510,7 @@ class PernetOperations:
 
     name: str
     init: Callable[[Net], None] | None = None
-    pre_exit: Callable[[Net], None] | None = None
     exit: Callable[[Net], None] | None = None
-    exit_rtnl: Callable[[Net], None] | None = None
 
 
 AutoAddrs: TypeAlias = Callable[[NetDevice], None]

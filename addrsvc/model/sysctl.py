@@ -125,6 +125,8 @@ _PREFIX = "net.ipv6.conf."
 _SKIP_NOTIFY = "net.ipv6.route.skip_notify_on_dev_down"
 _SECRET = "stable_secret"
 _WHITE = " \t\n"
+# Settings that a write without a number puts in force once more.
+_REAPPLIED = frozenset({"disable_ipv6", "forwarding", "addr_gen_mode", "ignore_routes_with_linkdown"})
 _FIRST_NUMBER = re.compile(r"[ \t-\r]*(-?)(0[xX][0-9a-fA-F]+|[0-9]+)(?:[ \t\n]|\Z)")
 
 
@@ -241,6 +243,18 @@ def _write_ignore_routes(at: _Target, new: int) -> None:
         _say(at.net, _ifindex(at), name, new)
 
 
+def _write_force_forwarding(at: _Target, new: int) -> None:
+    """Kernel: net/ipv6/addrconf.c, addrconf_sysctl_force_forwarding().  What is said does not tell the value."""
+    old, at.cnf["force_forwarding"] = at.cnf["force_forwarding"], new
+    if old == new:
+        return
+    inet6_netconf_notify_devconf(at.net, _ifindex(at))
+    for idev in at.halves() if at.where == "all" else ():
+        if idev.cnf["force_forwarding"] != new:
+            idev.cnf["force_forwarding"] = new
+            inet6_netconf_notify_devconf(at.net, idev.dev.ifindex)
+
+
 def _write_and_say(at: _Target, name: str, told: str, new: int) -> None:
     old, at.cnf[name] = at.cnf[name], new
     if old != new:
@@ -263,6 +277,7 @@ ON_WRITE: Final[Mapping[str, Callable[[_Target, int], None]]] = {
     "mtu": _write_mtu,
     "proxy_ndp": _write_proxy_ndp,
     "ignore_routes_with_linkdown": _write_ignore_routes,
+    "force_forwarding": _write_force_forwarding,
 }
 
 
@@ -376,6 +391,8 @@ def sysctl_write(net: Net, name: str, text: str) -> None:
             return
         if text:
             _store(at, leaf, _parse(leaf, text))
+        elif leaf in _REAPPLIED:
+            _store(at, leaf, at.cnf[leaf])
 
 
 def _store(at: _Target, leaf: str, value: int) -> None:

@@ -9,37 +9,16 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from addrsvc.uapi import (
-    AF_INET,
     AF_INET6,
     AF_UNSPEC,
-    RTM_DELADDR,
-    RTM_DELANYCAST,
-    RTM_DELLINK,
-    RTM_DELMULTICAST,
-    RTM_DELNETCONF,
-    RTM_DELROUTE,
     RTM_NEWADDR,
-    RTM_NEWANYCAST,
     RTM_NEWLINK,
-    RTM_NEWMULTICAST,
     RTM_NEWNETCONF,
     RTM_NEWROUTE,
-    RTNLGRP_IPV4_IFADDR,
-    RTNLGRP_IPV4_MCADDR,
-    RTNLGRP_IPV4_NETCONF,
-    RTNLGRP_IPV4_ROUTE,
-    RTNLGRP_IPV6_ACADDR,
-    RTNLGRP_IPV6_IFADDR,
-    RTNLGRP_IPV6_IFINFO,
-    RTNLGRP_IPV6_MCADDR,
-    RTNLGRP_IPV6_NETCONF,
-    RTNLGRP_IPV6_ROUTE,
-    RTNLGRP_LINK,
-    Rtnlgrp,
 )
 
 __all__ = [
-    "AddrMsg", "IfaCacheinfo", "Inet6LinkInfo", "LinkMsg", "Message", "NetconfMsg", "RouteMsg", "Sysctl", "group_of",
+    "AddrMsg", "IfaCacheinfo", "Inet6LinkInfo", "LinkMsg", "Message", "NetconfMsg", "RouteMsg", "Sysctl",
 ]  # fmt: skip
 
 
@@ -188,53 +167,3 @@ class Sysctl:
 
 
 Message: TypeAlias = LinkMsg | AddrMsg | RouteMsg | NetconfMsg | Sysctl
-
-_GROUPS: dict[tuple[int, int], Rtnlgrp] = {
-    (RTM_NEWLINK, AF_UNSPEC): RTNLGRP_LINK,
-    (RTM_DELLINK, AF_UNSPEC): RTNLGRP_LINK,
-    (RTM_NEWLINK, AF_INET6): RTNLGRP_IPV6_IFINFO,
-    (RTM_NEWADDR, AF_INET): RTNLGRP_IPV4_IFADDR,
-    (RTM_DELADDR, AF_INET): RTNLGRP_IPV4_IFADDR,
-    (RTM_NEWADDR, AF_INET6): RTNLGRP_IPV6_IFADDR,
-    (RTM_DELADDR, AF_INET6): RTNLGRP_IPV6_IFADDR,
-    (RTM_NEWROUTE, AF_INET): RTNLGRP_IPV4_ROUTE,
-    (RTM_DELROUTE, AF_INET): RTNLGRP_IPV4_ROUTE,
-    (RTM_NEWROUTE, AF_INET6): RTNLGRP_IPV6_ROUTE,
-    (RTM_DELROUTE, AF_INET6): RTNLGRP_IPV6_ROUTE,
-    (RTM_NEWMULTICAST, AF_INET): RTNLGRP_IPV4_MCADDR,
-    (RTM_DELMULTICAST, AF_INET): RTNLGRP_IPV4_MCADDR,
-    (RTM_NEWMULTICAST, AF_INET6): RTNLGRP_IPV6_MCADDR,
-    (RTM_DELMULTICAST, AF_INET6): RTNLGRP_IPV6_MCADDR,
-    (RTM_NEWANYCAST, AF_INET6): RTNLGRP_IPV6_ACADDR,
-    (RTM_DELANYCAST, AF_INET6): RTNLGRP_IPV6_ACADDR,
-    (RTM_NEWNETCONF, AF_INET): RTNLGRP_IPV4_NETCONF,
-    (RTM_DELNETCONF, AF_INET): RTNLGRP_IPV4_NETCONF,
-    (RTM_NEWNETCONF, AF_INET6): RTNLGRP_IPV6_NETCONF,
-    (RTM_DELNETCONF, AF_INET6): RTNLGRP_IPV6_NETCONF,
-}
-
-
-def group_of(msg: Message) -> Rtnlgrp:
-    """The multicast group that the kernel sends this notification to.
-
-    Raises:
-        ValueError: it is no notification (a request, a Sysctl).
-    """
-    try:
-        return _GROUPS[_type_and_family(msg)]
-    except KeyError:
-        raise ValueError(f"not a notification: {msg!r}") from None
-
-
-def _type_and_family(msg: Message) -> tuple[int, int]:
-    match msg:
-        case LinkMsg():
-            return msg.nlmsg_type, msg.ifi_family
-        case AddrMsg():
-            return msg.nlmsg_type, msg.ifa_family
-        case RouteMsg():
-            return msg.nlmsg_type, msg.rtm_family
-        case NetconfMsg():
-            return msg.nlmsg_type, msg.ncm_family
-        case Sysctl():
-            return 0, 0

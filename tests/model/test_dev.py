@@ -228,7 +228,7 @@ def test_a_vetoed_post_init_leaves_no_device(linux: Linux, net: Namespace) -> No
     with pytest.raises(KernelError) as refused:
         net.link_add("x0")
 
-    assert (refused.value.errno, refused.value.extack) == (EBUSY, "no such thing here")
+    assert (refused.value.errno, refused.value.extack) == (EBUSY, None), "the kernel passes no text on here"
     assert (story.heard(), net.links()) == ("POST_INIT x0", ["lo"])
 
 
@@ -238,7 +238,7 @@ def test_a_vetoed_register_takes_the_device_away_again(linux: Linux, net: Namesp
     with pytest.raises(KernelError) as refused:
         net.link_add("x0")
 
-    assert (refused.value.errno, refused.value.extack) == (EBUSY, "one is enough")
+    assert (refused.value.errno, refused.value.extack) == (EBUSY, None), "the kernel passes no text on here"
     assert story.heard() == "POST_INIT x0, REGISTER x0, UNREGISTER x0, PRE_UNINIT x0, L-(0xffffffff)"
     assert net.dump() == before
 
