@@ -34,7 +34,8 @@ NAMES = """
     net_gso_ok skb_gso_ok netif_needs_gso skb_is_gso skb_has_frag_list sk_buff skb_shinfo gso_type ip_summed
     CHECKSUM_PARTIAL CHECKSUM_UNNECESSARY validate_xmit_skb __dev_queue_xmit dev_queue_xmit netif_rx netif_rx_internal
     trace_netif_rx_entry trace_netif_rx_exit NET_RX_SUCCESS NET_RX_DROP
-    ARPHRD_LOOPBACK IFF_LOOPBACK notifier_block register_netdevice_notifier addrconf_init ipv6_dev_notf
+    ARPHRD_LOOPBACK IFF_LOOPBACK notifier_block notifier_call priority dev_destructor
+    register_netdevice_notifier addrconf_init ipv6_dev_notf
     ADDRCONF_NOTIFY_PRIORITY addrconf_notify init_loopback ASSERT_RTNL ipv6_find_idev inet6_dev add_addr
     in6addr_loopback IFA_HOST pr_debug
     IS_ERR ENOMEM EXPORT_SYMBOL BUILD_BUG_ON __init __net_init __net_initdata GFP_KERNEL NULL __func__ __percpu
