@@ -86,7 +86,12 @@ def test_what_the_map_calls_code_is_code(name: str, dotted: str) -> None:
 def test_code_has_the_kernels_name_or_the_python_spelling_of_it(name: str, dotted: str) -> None:
     last = dotted.rpartition(".")[2]
     camel = name.title().replace("_", "")
-    respelled = {"dev_net": "net", "register_netdev": "register_netdevice", "pr_debug": "printk"}
+    respelled = {
+        "dev_net": "net",
+        "register_netdev": "register_netdevice",
+        "pr_debug": "printk",
+        "dev_destructor": "priv_destructor",
+    }
 
     assert last in (name, camel, respelled.get(name))
 
