@@ -82,8 +82,8 @@ def _flags(name: str, value: object) -> int:
     if isinstance(value, int) or str(value)[:1].isdigit():
         return _u32(name, value)
     bits = 0
-    for word in str(value).upper().split(","):
-        flag = word.strip().removeprefix("IFF_")
+    for word in str(value).split(","):
+        flag = word.strip().upper().removeprefix("IFF_")
         if flag not in _FLAG_BITS:
             raise ControlError(f"{name}: unknown flag {word!r}{_near(flag, _FLAG_BITS)}")
         bits |= _FLAG_BITS[flag]

@@ -8,8 +8,9 @@ from addrsvc.linux import Namespace
 from addrsvc.model.boot import INIT_NET
 from addrsvc.model.notifier import notifier_from_errno
 from addrsvc.model.structs import Effect, NetDevice, NetdevNotifierInfo, Printk, RtnlNotify
-from addrsvc.netlink.messages import LinkMsg, Message
-from addrsvc.uapi import AF_UNSPEC, RTM_DELLINK, NetdevEvent
+from addrsvc.netlink.messages import LinkMsg, Message, RouteMsg
+from addrsvc.uapi import AF_UNSPEC, RTM_DELLINK, RTN_MULTICAST, NetdevEvent
+from tests.fidelity.notation import brief
 
 
 class Change(TypedDict, total=False):
@@ -108,6 +109,12 @@ def listen(linux: Linux, vetoes: Mapping[str, int] | None = None, extack: str | 
 def messages(linux: Linux) -> list[Message]:
     """What was said since the last look, in all namespaces."""
     return [effect.msg for effect in linux.effects() if isinstance(effect, RtnlNotify)]
+
+
+def said(linux: Linux) -> str:
+    """The same in short, without the multicast routes that every device but lo has."""
+    news = messages(linux)
+    return brief(m for m in news if not (isinstance(m, RouteMsg) and m.rtm_type == RTN_MULTICAST))
 
 
 def lines(linux: Linux) -> list[tuple[str, str]]:
