@@ -304,6 +304,10 @@ def test_a_device_registered_with_a_small_mtu_has_no_ipv6(linux: Linux, net: Nam
     assert net.device("x0").ip6_ptr is None
 
 
+def test_an_mtu_of_1280_is_enough(net: Namespace) -> None:
+    assert half(net.link_add("x0", mtu=1280)).cnf["mtu"] == 1280
+
+
 def test_coming_up_makes_the_ipv6_half_that_is_missing(net: Namespace, small: NetDevice) -> None:
     net.link_set("x0", up=False)
     net.link_set("x0", mtu=1500)

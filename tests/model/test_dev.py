@@ -47,11 +47,12 @@ from addrsvc.uapi import (
     IFF_UP,
     NET_ADDR_SET,
     NET_NAME_USER,
+    RTM_DELLINK,
 )
 from tests.fidelity.asks import LO, flags, rename, up
 from tests.fidelity.notation import brief
 from tests.fidelity.test_lo_rows import ask_and_hear
-from tests.model.ears import Change, Story, lines, link_of, listen
+from tests.model.ears import Change, Story, lines, link_of, listen, messages
 
 Do = Callable[[Namespace], object]
 
@@ -154,6 +155,19 @@ def test_a_device_that_is_up_is_closed_before_it_is_unregistered(net: Namespace,
         "GOING_DOWN x0, L(0x41), DOWN x0, UNREGISTER x0, PRE_UNINIT x0, L-(0xffffffff)"
     )  # fmt: skip
     assert net.links() == ["lo"]
+
+
+def test_the_last_word_of_a_device_shows_it_without_queue_flags_and_ipv6(linux: Linux, net: Namespace) -> None:
+    net.link_add("x0")
+    net.link_set("x0", up=True)
+    linux.effects()
+    net.link_del("x0")
+    last = messages(linux)[-1]
+
+    assert isinstance(last, LinkMsg)
+    assert (last.nlmsg_type, last.ifname, last.ifi_flags, last.qdisc, last.inet6) == (
+        RTM_DELLINK, "x0", 0, "noop", None,
+    )  # fmt: skip
 
 
 def test_devices_that_go_together_are_all_closed_before_the_first_is_unregistered(
