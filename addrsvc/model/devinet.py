@@ -151,6 +151,7 @@ def inetdev_init(dev: NetDevice) -> InDevice:
 
 def _inetdev_destroy(in_dev: InDevice) -> None:
     """Kernel: net/ipv4/devinet.c, inetdev_destroy()."""
+    ASSERT_RTNL(in_dev.dev)
     in_dev.dead = True
     ip_mc_down(in_dev)
     while in_dev.ifa_list:
@@ -325,6 +326,7 @@ def inetdev_event(event: int, info: NetdevNotifierInfo) -> int:
 
     Kernel: net/ipv4/devinet.c, inetdev_event().
     """
+    ASSERT_RTNL(info.dev)
     act = ON_NETDEV_EVENT.get(event)
     if act is None:
         return NOTIFY_DONE
@@ -346,6 +348,7 @@ def inet_rtm_newaddr(net: Net, msg: AddrMsg) -> None:
     Raises:
         KernelError: the kernel's errno and text, for the first thing that is wrong.
     """
+    ASSERT_RTNL(net)
     ifa = _from_message(net, msg)
     present = next((o for o in ifa.ifa_dev.ifa_list if _matches(o, ifa)), None)
     if present is None:
@@ -413,6 +416,7 @@ def inet_rtm_deladdr(net: Net, msg: AddrMsg) -> None:
     Raises:
         KernelError: ENODEV, no such device or it has no IPv4; EADDRNOTAVAIL, none fits.
     """
+    ASSERT_RTNL(net)
     dev = dev_get_by_index(net, msg.ifa_index)
     if dev is None or dev.ip_ptr is None:
         raise KernelError(ENODEV, "ipv4: Device not found")

@@ -5,7 +5,7 @@ from typing import Final
 
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_DONE, NotifierBlock, blocking_notifier_chain_register
-from addrsvc.model.rtnl import rtnl_notify
+from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
 from addrsvc.model.structs import FibAlias, InDevice, InIfaddr, Machine, NetDevice, NetdevNotifierInfo
 from addrsvc.netlink.messages import RouteMsg
 from addrsvc.uapi import (
@@ -185,6 +185,7 @@ def _local_type(dev: NetDevice, addr: bytes) -> int | None:
 
 def _primary(in_dev: InDevice, ifa: InIfaddr) -> InIfaddr | None:
     """Kernel: net/ipv4/devinet.c, inet_ifa_byprefix()."""
+    ASSERT_RTNL(in_dev.dev)
     for other in in_dev.ifa_list:
         if other.ifa_prefixlen == ifa.ifa_prefixlen and inet_ifa_match(ifa.ifa_address, other):
             return other

@@ -231,7 +231,6 @@ def ipv6_add_addr(idev: Inet6Dev, cfg: Ifa6Config) -> Inet6Ifaddr:
         KernelError: the kernel's errno and text: no address, a multicast one, ::1 on a device that is no loopback, a
             device that is going or has IPv6 disabled, a validator's veto, or EEXIST.
     """
-    ASSERT_RTNL(idev.dev)
     _refuse_unfit(idev, cfg)
     _ask_validators(idev, cfg)
     now = idev.dev.machine.timers.jiffies

@@ -9,7 +9,6 @@ from typing import Final
 from addrsvc.model.ip6_route import fib6_run_gc
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_DONE, NotifierBlock
-from addrsvc.model.rtnl import ASSERT_RTNL
 from addrsvc.model.structs import (
     ADDRCONF_NOTIFY_PRIORITY,
     Machine,
@@ -30,7 +29,6 @@ def neigh_update(dev: NetDevice, addr: bytes, lladdr: bytes) -> None:
     Kernel: net/core/neighbour.c, neigh_update().
     Differs: states and ageing are left out.
     """
-    ASSERT_RTNL(dev)
     dev.net.ipv6.nd_tbl.setdefault(dev, {})[addr] = lladdr
 
 

@@ -279,7 +279,6 @@ def move_netdevice_notifiers_dev_net(dev: NetDevice, net: Net) -> None:
 
     Kernel: net/core/dev.c, move_netdevice_notifiers_dev_net(), __move_netdevice_notifier_net().
     """
-    ASSERT_RTNL(dev)
     for nb in dev.net_notifier_list:
         raw_notifier_chain_unregister(dev.net.netdev_chain, nb)
         _unregister_net(nb, dev.net)

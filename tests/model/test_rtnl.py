@@ -19,11 +19,11 @@ from addrsvc.model import (
     dev,
     dev_api,
     devinet,
+    fib_frontend,
     ifaddr,
     igmp,
     inet6_dev,
     lifetimes,
-    ndisc,
     netdev_chain,
 )
 from addrsvc.model.addrconf_core import in6addr_loopback
@@ -48,7 +48,7 @@ from addrsvc.model.structs import (
     Printk,
     RtnlNotify,
 )
-from addrsvc.netlink.messages import LinkMsg, NetconfMsg
+from addrsvc.netlink.messages import AddrMsg, LinkMsg, NetconfMsg
 from addrsvc.uapi import (
     IF_OPER_DORMANT,
     IF_OPER_DOWN,
@@ -146,8 +146,6 @@ CALLS: dict[Callable[..., Any], Callable[[NetDevice], object]] = {
         lambda lo: netdev_chain.call_netdevice_notifiers_info(NETDEV_REBOOT, lo.notifier_info),
     netdev_chain.call_netdevice_notifiers_info_robust:
         lambda lo: netdev_chain.call_netdevice_notifiers_info_robust(NETDEV_REBOOT, NETDEV_REBOOT, lo.notifier_info),
-    netdev_chain.move_netdevice_notifiers_dev_net:
-        lambda lo: netdev_chain.move_netdevice_notifiers_dev_net(lo, lo.net),
     dev.register_netdevice: dev.register_netdevice,
     dev.unregister_netdevice_many: lambda lo: dev.unregister_netdevice_many([lo]),
     dev.dev_change_net_namespace: lambda lo: dev.dev_change_net_namespace(lo, lo.net),
@@ -165,13 +163,17 @@ CALLS: dict[Callable[..., Any], Callable[[NetDevice], object]] = {
     addr_request._addr_add: lambda lo: addr_request._addr_add(lo, OTHER),
     addr_request._autojoin: lambda lo: addr_request._autojoin(lo, OTHER),
     addr_request._addr_modify: lambda lo: addr_request._addr_modify(own(lo), OTHER),
-    ifaddr.ipv6_add_addr: lambda lo: ifaddr.ipv6_add_addr(half6(lo), OTHER),
     ifaddr.ipv6_ifa_notify: lambda lo: ifaddr.ipv6_ifa_notify(RTM_NEWADDR, own(lo)),
     ifaddr.ipv6_del_addr: lambda lo: ifaddr.ipv6_del_addr(own(lo)),
     lifetimes.addrconf_verify_rtnl: lambda lo: lifetimes.addrconf_verify_rtnl(lo.net),
     anycast.ipv6_dev_ac_inc: lambda lo: anycast.ipv6_dev_ac_inc(half6(lo), bytes(16)),
     anycast.ipv6_dev_ac_dec: lambda lo: anycast.ipv6_dev_ac_dec(half6(lo), bytes(16)),
     devinet.inetdev_init: devinet.inetdev_init,
+    devinet._inetdev_destroy: lambda lo: devinet._inetdev_destroy(half4(lo)),
+    devinet.inetdev_event: lambda lo: devinet.inetdev_event(NETDEV_REBOOT, lo.notifier_info),
+    devinet.inet_rtm_newaddr: lambda lo: devinet.inet_rtm_newaddr(lo.net, AddrMsg()),
+    devinet.inet_rtm_deladdr: lambda lo: devinet.inet_rtm_deladdr(lo.net, AddrMsg()),
+    fib_frontend._primary: lambda lo: fib_frontend._primary(half4(lo), half4(lo).ifa_list[0]),
     devinet._insert_ifa: lambda lo: devinet._insert_ifa(half4(lo).ifa_list[0]),
     devinet._del_ifa: lambda lo: devinet._del_ifa(half4(lo).ifa_list[0]),
     igmp.ip_mc_up: lambda lo: igmp.ip_mc_up(half4(lo)),
@@ -179,7 +181,6 @@ CALLS: dict[Callable[..., Any], Callable[[NetDevice], object]] = {
     igmp.ip_mc_inc_group: lambda lo: igmp.ip_mc_inc_group(half4(lo), bytes(4)),
     igmp.ip_mc_dec_group: lambda lo: igmp.ip_mc_dec_group(half4(lo), bytes(4)),
     rtmsg_ifinfo_build: lambda lo: rtmsg_ifinfo_build(RTM_NEWLINK, lo, 0),
-    ndisc.neigh_update: lambda lo: ndisc.neigh_update(lo, bytes(16), bytes(6)),
 }  # fmt: skip
 
 
@@ -188,6 +189,8 @@ REFUSE: dict[Callable[..., Any], str] = {
     dev.dev_change_net_namespace: "immutable",
     dev.register_netdevice: "registered before",
     devinet._insert_ifa: "EEXIST",
+    devinet.inet_rtm_newaddr: "Invalid prefix length",
+    devinet.inet_rtm_deladdr: "Device not found",
 }
 """Those that refuse lo for other reasons."""
 
