@@ -1,6 +1,7 @@
 """``python -m addrsvc``, and the ``addrsvc`` command: the version at once, everything else by the command line."""
 
 import sys
+from contextlib import suppress
 
 __all__ = ["main"]
 
@@ -10,8 +11,10 @@ def main() -> int:
     if sys.argv[1:] in (["--version"], ["-V"]):
         from addrsvc import __version__
 
-        sys.stdout.write(f"addrsvc {__version__}\n")
-        return 0
+        with suppress(AttributeError, OSError):
+            sys.stdout.write(f"addrsvc {__version__}\n")
+            sys.stdout.flush()
+            return 0
     from addrsvc.cli import main as command_line
 
     return command_line(sys.argv[1:])

@@ -4,10 +4,12 @@ Nothing heavy is imported before it is needed: a fresh model needs neither an ev
 """
 
 import argparse
+import errno
 import inspect
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
@@ -15,7 +17,7 @@ from typing import Final, NoReturn, Protocol
 from addrsvc import __version__
 from addrsvc.daemon import commands
 from addrsvc.daemon.commands import CHANGES, INIT_NET, QUERIES, Command
-from addrsvc.daemon.printer import Printer, answer_text, json_text, listed, nobody_reads, plan_text, say
+from addrsvc.daemon.printer import OutputError, Printer, answer_text, json_text, listed, nobody_reads, plan_text, say
 from addrsvc.daemon.words import ADDR, LINK, Action, read
 from addrsvc.errors import AddrsvcError, ControlError, KernelError
 from addrsvc.netlink.text import Json, addr_show, link_show
@@ -23,7 +25,10 @@ from addrsvc.uapi import NetdevEvent
 
 __all__ = ["main"]
 
-_EXITS: Final = "exit codes: 0 done; 1 the request is no request, or no service answers; 2 a kernel refused"
+_EXITS: Final = (
+    "exit codes: 0 done; 1 the request is no request, or no service answers; 2 a kernel refused; 3 all was done that "
+    "could be, but not all that was wanted"
+)
 
 _RUN_HELP: Final = """\
 Boot a model of Linux, bring its loopback device up, and tell what happens: one line for each event, for each callback
@@ -47,25 +52,26 @@ what comes with an event, as KEY=VALUE:
 
 _LINK_HELP: Final = "Show and change the devices of the model, in the words of ip-link(8)."
 _ADDR_HELP: Final = "Show and change the addresses of the model's devices, in the words of ip-address(8)."
+_DEFAULT_NET: Final = f"the one that is mirrored, or {INIT_NET} where it is not exactly one"
 _OPERATION: Final = """\
 These are operations: they change state, and the events follow from the change.  To call the notifier chain without
 a change, see: addrsvc inject --help."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and give its exit code: 0, 1 for a wrong request, 2 for a kernel's refusal."""
-    from io import TextIOWrapper
-
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    """Run one command line and give its exit code, 0 or one of `_EXITS`."""
+    _prepare_streams()
     try:
         arguments = _arguments(sys.argv[1:] if argv is None else argv)
         result: int = arguments.run(arguments)
-        sys.stdout.flush()
         return result
     except KernelError as error:
         return _fail(_refusal(error), 2)
+    except _SysctlRefused as error:
+        return _fail(f"sysctl: {error}", 2)
+    except OutputError as error:
+        nobody_reads()
+        return _fail(f"Error: {error}", 1)
     except AddrsvcError as error:
         return _fail(f"Error: {error}", 1)
     except BrokenPipeError:
@@ -75,8 +81,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _prepare_streams() -> None:
+    """Let the streams take any text; one that was closed before we started takes it nowhere."""
+    from io import TextIOWrapper
+
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _fail(text: str, code: int) -> int:
-    sys.stderr.write(f"{text}\n")
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n")
     return code
 
 
@@ -85,6 +103,20 @@ def _refusal(error: KernelError) -> str:
     if error.extack is None:
         return f"RTNETLINK answers: {error.strerror}"
     return f"Error: {error.extack.removesuffix('.')}."
+
+
+class _SysctlRefused(Exception):
+    """A refusal as sysctl(8) words it."""
+
+    def __init__(self, error: KernelError, name: object, *, is_write: bool) -> None:
+        match error.errno:
+            case errno.ENOENT:
+                what = f"cannot stat /proc/sys/{str(name).replace('.', '/')}: {error.strerror}"
+            case errno.EACCES | errno.EPERM:
+                what = f'permission denied on key "{name}"'
+            case _:
+                what = f'{"setting" if is_write else "reading"} key "{name}": {error.strerror}'
+        super().__init__(what)
 
 
 # --- the parser -----------------------------------------------------------------------------------------------------
@@ -98,14 +130,28 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     hoisted = list(takewhile(_BEFORE_THE_COMMAND.__contains__, argv))
     parser = _parser()
     arguments, more = parser.parse_known_args([*argv[len(hoisted) :], *hoisted])
-    if more and (not hasattr(arguments, "words") or any(word.startswith("-") for word in more)):
+    if more and (not hasattr(arguments, "words") or any(_is_option(word) for word in more)):
         parser.error(f"not understood: {' '.join(more)}")
     if more:
         arguments.words += more
     return arguments
 
 
+def _is_option(word: str) -> bool:
+    return word.startswith("-") and not word[1:].isdigit()
+
+
 class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: object = None) -> None:
+        stream = sys.stdout if file is sys.stdout else sys.stderr
+        try:
+            stream.write(message)
+            stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(error) from None
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(1, f"{self.prog}: {message}\n")
@@ -170,6 +216,7 @@ def _add_run(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     _add_netns(parser, "mirror onto this namespace of the running kernel: a name below /run/netns, a path, a process "
                "id, or host for the one this command runs in; may be repeated")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="the seed of the model's chance (default: 0)")
+    parser.add_argument("--verbose", "-v", action="store_true", help="log all that is heard of the running kernel")
 
 
 def _add_events(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
@@ -197,10 +244,11 @@ def _add_words(
     parser = _add(subparsers, name, run, f"{description}\n\n{_usage(name, actions)}\n\n{_OPERATION}", aliases)
     parser.usage = f"addrsvc {name} [ACTION] [WORD ...] [--net NET] [--json] [--once] [--control PATH] [-d] [-4] [-6]"
     parser.add_argument("words", nargs="*", metavar="WORD", help=argparse.SUPPRESS)
-    parser.add_argument("--net", default=INIT_NET, help=f"the model's namespace (default: {INIT_NET})")
+    parser.add_argument("--net", help=f"the model's namespace (default: {_DEFAULT_NET})")
     parser.add_argument("--details", "-d", action="store_true", help="show more")
     parser.add_argument("-4", dest="family", action="store_const", const="inet", help="IPv4 only")
     parser.add_argument("-6", dest="family", action="store_const", const="inet6", help="IPv6 only")
+    parser._has_negative_number_optionals.clear()  # so that -3 is still a word, and may be a value
     _add_once(parser)
 
 
@@ -243,22 +291,41 @@ def _schema(function: Command) -> list[inspect.Parameter]:
     return list(inspect.signature(function).parameters.values())[1:]
 
 
+_POSITIONAL_HELP: Final = {
+    "event": "an event of the chain, by name or number: see below",
+    "dev": "the device that the event is about",
+    "name": "a setting, such as net.ipv6.conf.lo.disable_ipv6",
+    "value": "what to write",
+    "net": "a namespace of the model",
+}
+
+
 def _add_parameter(parser: argparse.ArgumentParser, parameter: inspect.Parameter) -> None:
     name = parameter.name
     if parameter.default is parameter.empty:
-        parser.add_argument(name, metavar=name.upper())
+        parser.add_argument(name, metavar=name.upper(), help=_POSITIONAL_HELP.get(name))
     elif parameter.annotation == dict[str, str] | None:
-        parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
+        parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="what comes with the event: see below")
     elif parameter.annotation is bool:
         parser.add_argument(f"--{name}", action="store_true")
     else:
-        parser.add_argument(f"--{name}", default=parameter.default, help=f"default: {parameter.default or 'all'}")
+        default = _DEFAULT_NET if name == "net" else parameter.default or "all"
+        parser.add_argument(f"--{name}", default=parameter.default, help=f"default: {default}")
 
 
 def _given(arguments: argparse.Namespace, parameter: inspect.Parameter) -> object:
     if parameter.annotation == dict[str, str] | None:
-        return dict(map(_key_value, arguments.words))
+        return _once_each(map(_key_value, arguments.words))
     return getattr(arguments, parameter.name)
+
+
+def _once_each(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for key, value in pairs:
+        if key in given:
+            raise ControlError(f"{key}: given twice")
+        given[key] = value
+    return given
 
 
 def _key_value(text: str) -> tuple[str, str]:
@@ -298,9 +365,9 @@ def _desk(arguments: argparse.Namespace) -> Iterator[_Desk]:
 
 
 def _control_path(given: Path | None) -> Path:
-    from addrsvc.daemon.client import ServiceError, control_path
+    from addrsvc.daemon.client import ServiceError, find_control
 
-    path = given or control_path()
+    path = given or find_control()
     if path is None:
         raise ServiceError("no default control socket, as XDG_RUNTIME_DIR is not set: name it with --control PATH")
     return path
@@ -328,7 +395,7 @@ class _Fresh:
 
 def _ip(arguments: argparse.Namespace, actions: Mapping[str, Action]) -> int:
     action, parameters = read(actions, arguments.words)
-    parameters["net"] = arguments.net
+    parameters |= {"net": arguments.net} if arguments.net is not None else {}
     if action.command in QUERIES:
         parameters |= {"details": True} if arguments.details else {}
     if action.command == "addresses" and arguments.family:
@@ -342,16 +409,34 @@ def _ip(arguments: argparse.Namespace, actions: Mapping[str, Action]) -> int:
 
 def _show(links: object, show: Callable[[list[Json]], str], *, as_json: bool) -> None:
     assert isinstance(links, list)
-    sys.stdout.write(f"{json_text(links)}\n" if as_json else show(links))
+    say(json_text(links) if as_json else show(links).rstrip("\n"))
 
 
 def _command(arguments: argparse.Namespace, name: str, function: Command) -> int:
     given = {parameter.name: _given(arguments, parameter) for parameter in _schema(function)}
-    with _desk(arguments) as desk:
+    with _desk(arguments) as desk, _worded(name, given):
         answer = desk.ask(name, {key: value for key, value in given.items() if value is not None})
     if answer:
         say(json_text(answer) if arguments.json else answer_text(answer))
-    return 0
+    return _unsent(listed(answer["mirrors"])) if name == "converge" else 0
+
+
+def _unsent(rows: Sequence[object]) -> int:
+    """The exit code of what was planned or sent, namespace by namespace."""
+    from addrsvc.daemon.run import UNSENT
+
+    return UNSENT if any(isinstance(row, dict) and row["divergences"] for row in rows) else 0
+
+
+@contextmanager
+def _worded(command: str, given: Mapping[str, object]) -> Iterator[None]:
+    """Let the tool that users know a command from word its refusals."""
+    try:
+        yield
+    except KernelError as error:
+        if not command.startswith("sysctl"):
+            raise
+        raise _SysctlRefused(error, given["name"], is_write="value" in given) from None
 
 
 def _events(arguments: argparse.Namespace) -> int:
@@ -379,7 +464,7 @@ def _follow(arguments: argparse.Namespace, printer: Printer) -> int:
 
     try:
         with Client(_control_path(arguments.control)) as client:
-            for reply in client.stream("monitor", {"replay": True}):
+            for reply in client.stream("monitor", {"replay": True}, output=sys.stdout.fileno()):
                 printer.print_lost(reply["lost"])
                 printer.print_all(reply["news"])
     except KeyboardInterrupt:
@@ -390,7 +475,7 @@ def _follow(arguments: argparse.Namespace, printer: Printer) -> int:
 def _plan(arguments: argparse.Namespace) -> int:
     plans = _fresh_plans(arguments.netns) if arguments.once else _service_plans(arguments)
     say(json_text({"plans": plans}) if arguments.json else "\n".join(map(plan_text, plans)) or "nothing is mirrored")
-    return 0
+    return _unsent(plans)
 
 
 def _service_plans(arguments: argparse.Namespace) -> list[object]:
@@ -416,4 +501,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from addrsvc.daemon.run import run
 
     printer = Printer(as_json=arguments.json)
-    return run(arguments.netns, printer, seed=arguments.seed, once=arguments.once, control=arguments.control)
+    return run(
+        arguments.netns, printer, seed=arguments.seed, once=arguments.once, control=arguments.control,
+        verbose=arguments.verbose,
+    )  # fmt: skip

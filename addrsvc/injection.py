@@ -42,7 +42,7 @@ def parse_event(event: str | int) -> NetdevEvent:
     if isinstance(event, bool) or not isinstance(event, int | str):
         raise ControlError(f"event: {event!r} is neither a name nor a number")
     text = str(int(event)) if isinstance(event, int) else event.strip()
-    if text.isdigit():
+    if text.removeprefix("-").isdigit():
         try:
             return NetdevEvent(int(text))
         except ValueError:

@@ -6,6 +6,7 @@ moment does not pay for an event loop.  The service's side is `interface`, where
 
 import json
 import os
+import select
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Final, Self
 
 from addrsvc.errors import AddrsvcError, ControlError, KernelError
 
-__all__ = ["INTERFACE", "Client", "ServiceError", "control_path", "method_name"]
+__all__ = ["INTERFACE", "Client", "ServiceError", "control_path", "find_control", "method_name"]
 
 INTERFACE: Final = "org.addrsvc.Control"
+SYSTEM_CONTROL: Final = Path("/run/addrsvc/control")
 _CHUNK: Final = 1 << 16
 
 
@@ -27,9 +29,17 @@ class ServiceError(AddrsvcError):
 def control_path() -> Path | None:
     """Where the control socket is by default, or None for a user to whom the system gives no directory."""
     if os.geteuid() == 0:
-        return Path("/run/addrsvc/control")
+        return SYSTEM_CONTROL
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     return Path(runtime, "addrsvc", "control") if runtime else None
+
+
+def find_control() -> Path | None:
+    """The control socket to ask by default: one's own if there is one, else the system's."""
+    own = control_path()
+    if (own is None or not os.path.exists(own)) and os.path.exists(SYSTEM_CONTROL):
+        return SYSTEM_CONTROL
+    return own
 
 
 def method_name(command: str) -> str:
@@ -67,14 +77,22 @@ class Client:
         self._send(command, parameters, more=False)
         return _parameters(self._receive())
 
-    def stream(self, command: str, parameters: Mapping[str, object]) -> Iterator[dict[str, object]]:
+    def stream(
+        self, command: str, parameters: Mapping[str, object], *, output: int | None = None
+    ) -> Iterator[dict[str, object]]:
         """Run a command that answers many times, until the service has no more to say or ends.
 
+        Args:
+            command: what to run.
+            parameters: what it takes.
+            output: a descriptor that the answers will be written to.
+
         Raises:
+            BrokenPipeError: nobody reads `output` any more.
             ControlError: the service could make nothing of the request.
         """
         self._send(command, parameters, more=True)
-        while (reply := self._receive_if_any()) is not None:
+        while (reply := self._receive_if_any(output)) is not None:
             yield _parameters(reply)
             if not reply.get("continues"):
                 return
@@ -93,7 +111,10 @@ class Client:
         call: dict[str, object] = {"method": f"{INTERFACE}.{method_name(command)}", "parameters": dict(parameters)}
         if more:
             call["more"] = True
-        self._socket.sendall(json.dumps(call).encode() + b"\0")
+        try:
+            self._socket.sendall(json.dumps(call).encode() + b"\0")
+        except ConnectionError:
+            raise ServiceError("the service hung up") from None
 
     def _receive(self) -> dict[str, object]:
         reply = self._receive_if_any()
@@ -101,8 +122,10 @@ class Client:
             raise ServiceError("the service ended before it answered")
         return reply
 
-    def _receive_if_any(self) -> dict[str, object] | None:
+    def _receive_if_any(self, output: int | None = None) -> dict[str, object] | None:
         while b"\0" not in self._unread:
+            if output is not None:
+                self._wait_beside(output)
             try:
                 data = self._socket.recv(_CHUNK)
             except ConnectionError:
@@ -113,6 +136,14 @@ class Client:
         first, self._unread = self._unread.split(b"\0", 1)
         reply: dict[str, object] = json.loads(first)
         return reply
+
+    def _wait_beside(self, output: int) -> None:
+        """Wait for the service to speak; a pipe whose reader has gone says so by an error, unasked."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(output, 0)
+        if output in dict(poll.poll()):
+            raise BrokenPipeError
 
 
 def _no_service(path: Path, error: OSError) -> str:

@@ -1,13 +1,14 @@
 """The control socket's place in the file system: made, taken over from a dead service, and cleared away.
 
 Beside the socket lies a lock file, held for as long as a service lives.  Whoever gets the lock knows that the socket
-next to it belongs to nobody, so two services that start at once cannot both believe that it is stale.
+next to it belongs to nobody, so two services that start at once cannot both believe that it is stale.  The lock file
+says how many of the directories above it were made for it: who takes over from a dead service clears those away too.
 """
 
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from addrsvc.daemon.client import ServiceError
 __all__ = ["control_socket"]
 
 _EVERYONE: Final = 0o666
+_EVERYONE_ENTERS: Final = 0o755
 _BACKLOG: Final = 16
 
 
@@ -29,28 +31,43 @@ def control_socket(path: Path) -> Iterator[socket.socket]:
     Raises:
         ServiceError: a service is running there, or the path cannot be used; the text says why.
     """
-    made_directory = _make_directory(path.parent)
+    if os.path.isdir(path):
+        raise ServiceError(f"{path} is a directory: name the socket that is to be made (--control PATH)")
+    made: list[Path] = []
     try:
-        with _lock(path), _bound(path) as sock:
+        _make_directories(path.parent, made)
+        with _lock(path) as lock, _bound(path) as sock:
+            made += _made_by_the_dead(lock, path, made)
             yield sock
     finally:
-        if made_directory:
+        for directory in made:
             with suppress(OSError):
-                path.parent.rmdir()
+                directory.rmdir()
 
 
-def _make_directory(path: Path) -> bool:
-    try:
-        path.mkdir(mode=0o755, parents=True)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise ServiceError(f"{path}: {error.strerror} (choose another place with --control)") from None
-    return True
+def _make_directories(path: Path, made: list[Path]) -> None:
+    """Make what is missing, whatever the umask, and put it into `made`, the innermost first."""
+    for directory in reversed((path, *path.parents)):
+        try:
+            directory.mkdir()
+            made.insert(0, directory)
+            directory.chmod(_EVERYONE_ENTERS)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ServiceError(f"{directory}: {error.strerror} (choose another place with --control)") from None
+
+
+def _made_by_the_dead(lock: int, path: Path, made: Sequence[Path]) -> Sequence[Path]:
+    """The directories that a dead service made; if there was none, leave word of our own."""
+    before = os.pread(lock, 8, 0)
+    if not before:
+        os.pwrite(lock, b"%d" % len(made), 0)
+    return path.parents[: int(before)] if before.isdigit() else ()
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _lock(path: Path) -> Iterator[int]:
     name = path.with_name(path.name + ".lock")
     while True:
         descriptor = _open_lock(name)
@@ -58,7 +75,7 @@ def _lock(path: Path) -> Iterator[None]:
             break
         os.close(descriptor)
     try:
-        yield
+        yield descriptor
     finally:
         name.unlink(missing_ok=True)
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The log of a running service, by structlog, configured once and only when something is logged.
+"""The log of a running service, by structlog, loaded only by who serves.
 
 An entry is named by the kernel's own word where there is one: ``log("RTM_NEWADDR", netns="blue", dev="lo",
 address="::1/128")``.  The log goes to standard error: as text where people read it (with colours on a terminal), one
@@ -7,6 +7,7 @@ JSON object a line where a program does.
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -16,21 +17,20 @@ __all__ = ["Log", "wants_colour"]
 
 
 class Log:
-    """A log on standard error; structlog is loaded with the first entry.
+    """A log on standard error.
 
     Args:
         as_json: one JSON object a line.
+        verbose: log what needed no action, too.
     """
 
-    def __init__(self, *, as_json: bool = False) -> None:
-        self._as_json = as_json
-        self._logger: FilteringBoundLogger | None = None
+    def __init__(self, *, as_json: bool = False, verbose: bool = False) -> None:
+        self._logger = _logger(_renderer(as_json=as_json), "debug" if verbose else "info")
 
     def __call__(self, event: str, level: str = "info", /, **values: object) -> None:
-        """Write one entry.  `level` is "info", "warning" or "error"."""
-        if self._logger is None:
-            self._logger = _logger(_renderer(as_json=self._as_json))
-        getattr(self._logger, level)(event, **values)
+        """Write one entry, if it can be written.  `level` is "debug", "info", "warning" or "error"."""
+        with suppress(OSError):
+            getattr(self._logger, level)(event, **values)
 
 
 def wants_colour(stream: TextIO) -> bool:
@@ -38,13 +38,13 @@ def wants_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _logger(renderer: "Processor") -> "FilteringBoundLogger":
+def _logger(renderer: "Processor", least: str) -> "FilteringBoundLogger":
     import structlog
 
     made: FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[structlog.processors.add_log_level, *_stamps(), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
     )
     return made
 

@@ -6,18 +6,56 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from addrsvc.daemon.commands import Said
+from addrsvc.errors import AddrsvcError
 from addrsvc.netlink.text import addr_show
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from addrsvc.daemon.service import Service
 
-__all__ = ["Printer", "answer_text", "json_text", "listed", "nobody_reads", "plan_text", "say"]
+__all__ = ["OutputError", "Printer", "answer_text", "json_text", "listed", "nobody_reads", "plan_text", "say"]
+
+
+_TRY_AGAIN: Final = 1.0
+"""How many seconds a running service waits before it tries again to write."""
+
+
+class OutputError(AddrsvcError):
+    """What is to be told cannot be written."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output: {error.strerror}")
 
 
 def say(text: str) -> None:
-    """Print a line, at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """Print a line, at once.
+
+    Raises:
+        BrokenPipeError: nobody reads it.
+        OutputError: it cannot be written.
+    """
+    try:
+        _write(_encoded(f"{text}\n"))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error) from None
+
+
+def _encoded(text: str) -> bytearray:
+    return bytearray(text.encode(errors="backslashreplace"))
+
+
+def _write(data: bytearray) -> None:
+    """Write past sys.stdout, whose lock and whose unwritten rest would be in the way at the interpreter's end.
+
+    What is left in `data` when this fails was not written.
+    """
+    import os
+
+    while data:
+        del data[: os.write(sys.stdout.fileno(), data)]
 
 
 def json_text(value: object) -> str:
@@ -87,7 +125,8 @@ def _count(number: int) -> str:
 # --- stories ---------------------------------------------------------------------------------------------------------
 
 _COLOURS: Final = {
-    "event": "1", "callback": "36", "message": "32", "sent": "33", "differs": "31", "printk": "35", "tracepoint": "2",
+    "event": "1", "callback": "36", "message": "32", "sent": "33", "adopted": "34", "differs": "31", "printk": "35",
+    "tracepoint": "2",
 }  # fmt: skip
 
 
@@ -106,50 +145,70 @@ class Printer:
 
     @contextmanager
     def listening(self, service: "Service") -> Iterator[None]:
-        """Tell what a service says while the block runs, as it says it; what it has done before is not told."""
-        watcher = service.watch(wake=lambda: self.print_all(watcher.take()[0]))
+        """Tell what a service says while the block runs, as it says it; what it has done before is not told.
+
+        Raises:
+            BrokenPipeError: nobody reads it.
+            OutputError: it could not be written; as no work is left undone for that, it is raised in the end.
+        """
+        failures: list[BrokenPipeError | OutputError] = []
+
+        def tell() -> None:
+            try:
+                self.print_all(watcher.take()[0])
+            except (BrokenPipeError, OutputError) as error:
+                failures.append(error)
+
+        watcher = service.watch(wake=tell)
         try:
             yield
         finally:
             service.unwatch(watcher)
+        if failures:
+            raise failures[0]
 
     @contextmanager
     def listening_aside(self, service: "Service") -> Iterator[None]:
-        """The same in a thread of its own, so that output which nobody takes holds nothing up.
+        """The same in a thread of its own, so that output which nobody takes, or no disk, holds nothing up.
 
         Where nobody ever will, SIGTERM is sent to this process, as a pipe's writer would get SIGPIPE.
         """
         from threading import Event, Thread
 
-        woken = Event()
+        woken, ended = Event(), Event()
         watcher = service.watch(wake=woken.set)
 
         def tell() -> None:
             while watcher.is_open:
                 woken.wait()
                 woken.clear()
-                self._tell_aside(*watcher.take())
+                self._tell_aside(*watcher.take(), ended)
 
         thread = Thread(target=tell, name="story", daemon=True)
         thread.start()
         try:
             yield
         finally:
+            ended.set()
             service.unwatch(watcher)
             thread.join(1)
 
-    def _tell_aside(self, news: "list[Said]", lost: int) -> None:
-        """Write past sys.stdout, whose lock the interpreter needs at its end, and a stuck thread would not let go."""
+    def _tell_aside(self, news: "list[Said]", lost: int, ended: "Event") -> None:
+        """Write; what cannot be written is tried again every second, and nothing more is taken meanwhile."""
         import os
         import signal
 
         lines = [self._lost(lost)] * bool(lost) + [self._text(said) for said in news]
-        data = "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
-        try:
-            while data:
-                data = data[os.write(sys.stdout.fileno(), data) :]
-        except BrokenPipeError:
-            os.kill(os.getpid(), signal.SIGTERM)
+        data = _encoded("".join(f"{line}\n" for line in lines))
+        while data:
+            try:
+                _write(data)
+            except BrokenPipeError:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            except OSError:
+                if ended.wait(_TRY_AGAIN):
+                    return
 
     def print_all(self, news: object) -> None:
         """Tell everything in a list of Said."""
@@ -162,7 +221,7 @@ class Printer:
             say(self._lost(lost))
 
     def _lost(self, lost: object) -> str:
-        return json_text({"lost": lost}) if self.as_json else f"... {lost} lost, as they were not read in time"
+        return json_text({"lost": lost}) if self.as_json else f"... {lost} lost, as they were not taken in time"
 
     def _text(self, said: Said) -> str:
         return json_text(said) if self.as_json else self._line(said)

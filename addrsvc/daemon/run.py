@@ -2,25 +2,33 @@
 
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from addrsvc.daemon.commands import INIT_NET
-from addrsvc.daemon.printer import Printer
-from addrsvc.errors import KernelError
+from addrsvc.daemon.printer import OutputError, Printer
+from addrsvc.errors import ControlError
 
 if TYPE_CHECKING:
     import socket
 
     from addrsvc.daemon.service import Service
-    from addrsvc.mirror.kernel import Kernel
 
-__all__ = ["booted", "bring_up", "mirror", "run"]
+__all__ = ["UNSENT", "booted", "bring_up", "mirror", "run"]
+
+UNSENT: Final = 3
+"""The exit code where everything was done that could be, and something wanted could not."""
 
 
 def run(
-    netns: Sequence[str], printer: Printer, *, seed: int = 0, once: bool = False, control: Path | None = None
+    netns: Sequence[str],
+    printer: Printer,
+    *,
+    seed: int = 0,
+    once: bool = False,
+    control: Path | None = None,
+    verbose: bool = False,
 ) -> int:
     """Boot a model, mirror it, tell the story, and serve until SIGINT or SIGTERM.  Gives the exit code.
 
@@ -30,23 +38,28 @@ def run(
         seed: of the model's chance.
         once: end after converging.
         control: the control socket, if not the default one.
+        verbose: log what needed no action, too.
 
     Raises:
+        OutputError: the story of a run with `once` could not be written; everything else was done.
         ServiceError: a service is running already, or there is no place for the socket.
-        KernelError: a namespace does not exist, or a privilege is missing.
+        ControlError: a namespace does not exist, or is mirrored onto already.
+        KernelError: a privilege is missing.
     """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as stack:
             sock = None if once else stack.enter_context(_control_socket(control))
-            service = _converged(netns, printer, seed, stack)
+            service = booted(seed)
+            with suppress(OutputError) if sock is not None else nullcontext():
+                _converge(service, netns, printer, stack)
             if sock is not None:
-                _serve(service, sock, printer)
+                _serve(service, sock, printer, verbose=verbose)
     except KeyboardInterrupt:
         return 130 if once else 0
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 0
+    return UNSENT if once and any(followed.divergences for followed in service.mirrors.values()) else 0
 
 
 def booted(seed: int = 0) -> "Service":
@@ -67,10 +80,9 @@ def _loopback(service: "Service", net: str) -> str:
     return service.net(net).links()[0]
 
 
-def _converged(netns: Sequence[str], printer: Printer, seed: int, stack: ExitStack) -> "Service":
-    service = booted(seed)
+def _converge(service: "Service", netns: Sequence[str], printer: Printer, stack: ExitStack) -> None:
     with printer.listening(service):
-        nets = [mirror(service, name, stack) for name in netns] or [INIT_NET]
+        nets = [mirror(service, name, stack) for name in dict.fromkeys(netns)] or [INIT_NET]
         for net in nets:
             bring_up(service, net)
     for net in nets:
@@ -78,15 +90,16 @@ def _converged(netns: Sequence[str], printer: Printer, seed: int, stack: ExitSta
         printer.print_addresses(net, shown["links"])
     for followed in service.mirrors.values():
         printer.print_sent(followed.name, followed.sent)
-    return service
 
 
-def _serve(service: "Service", sock: "socket.socket", printer: Printer) -> None:
+def _serve(service: "Service", sock: "socket.socket", printer: Printer, *, verbose: bool) -> None:
+    from addrsvc.daemon.log import Log
     from addrsvc.daemon.server import serve
 
-    printer.print_note("control", str(sock.getsockname()))
+    with suppress(OutputError):
+        printer.print_note("control", str(sock.getsockname()))
     with printer.listening_aside(service):
-        serve(service, sock, as_json=printer.as_json)
+        serve(service, sock, Log(as_json=printer.as_json, verbose=verbose))
 
 
 def mirror(service: "Service", name: str, stack: ExitStack, *, is_dry: bool = False) -> str:
@@ -95,38 +108,36 @@ def mirror(service: "Service", name: str, stack: ExitStack, *, is_dry: bool = Fa
     Args:
         service: the service, whose model gets the namespace if it has none of that name.
         name: a name below /run/netns, a path, a process id, or ``host``.
-        stack: what closes the kernel's sockets.
+        stack: what closes the kernel's namespace.
         is_dry: nothing is ever sent.
 
     Raises:
-        KernelError: there is no such namespace, or a privilege is missing.
+        ControlError: there is no such namespace, or it is mirrored onto already.
+        KernelError: a privilege is missing.
     """
-    from addrsvc.mirror.netns import HOST, open_netns
-    from addrsvc.mirror.rtnl import RtnlKernel
+    from addrsvc.mirror.door import NetnsDoor
+    from addrsvc.mirror.netns import HOST
 
-    with open_netns(name) as netns:
-        kernel = stack.enter_context(RtnlKernel(netns))
-    if not is_dry:
-        _require_privilege(name, kernel)
+    if name in service.mirrors:
+        return service.mirrors[name].net.name
+    _require_another(service, name)
+    door = NetnsDoor(name, is_dry=is_dry)
+    stack.callback(door.close)
+    kernel = door.open()
     net = INIT_NET if name == HOST else name
     if net not in service.linux.nets:
         service.ask("net_add", {"net": net})
-    service.follow(name, net, kernel, is_dry=is_dry)
+    service.follow(name, net, kernel, door=door, is_dry=is_dry)
     return net
 
 
-def _require_privilege(name: str, kernel: "Kernel") -> None:
-    """Ask for a change of a device that does not exist: who may change nothing hears that first."""
-    from errno import EPERM
+def _require_another(service: "Service", name: str) -> None:
+    from addrsvc.mirror.netns import leads_to
 
-    from addrsvc.netlink.messages import LinkMsg
-    from addrsvc.uapi import INT_MAX
-
-    try:
-        kernel.request(LinkMsg(ifi_index=INT_MAX))
-    except KernelError as error:
-        if error.errno == EPERM:
-            raise KernelError(EPERM, f'changing network namespace "{name}" needs CAP_NET_ADMIN') from None
+    there = leads_to(name)
+    for other in service.mirrors:
+        if there is not None and leads_to(other) == there:
+            raise ControlError(f"netns: {other} and {name} are one and the same network namespace")
 
 
 @contextmanager

@@ -5,17 +5,20 @@ the log.
 """
 
 import asyncio
+import logging
 import os
+import resource
 import signal
 import socket
 import struct
 import warnings
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asyncvarlink import FileDescriptorArray, VarlinkInterfaceServerProtocol, VarlinkTransport
+from asyncvarlink import FileDescriptorArray, VarlinkInterfaceServerProtocol, VarlinkMethodReply, VarlinkTransport
 
 from addrsvc.daemon.interface import Control, News, registry
 from addrsvc.daemon.log import Log
@@ -27,11 +30,18 @@ from addrsvc.netlink.text import names_of, to_json
 from addrsvc.uapi import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, Rtm
 
 if TYPE_CHECKING:
+    from asyncvarlink.types import JSONObject
+
     from addrsvc.mirror.rtnl import RtnlWatch
 
 __all__ = ["Server", "serve"]
 
-_MAX_REQUEST: Final = 1 << 20
+_MAX_REQUEST: Final = 1 << 16
+_MAX_CONNECTIONS: Final = 256
+_PAUSE: Final = 1.0
+"""How many seconds not to accept connections where there are no descriptors for them."""
+_COMPLAINTS: Final = 20
+"""How many complaints about clients are logged within as many seconds: they can be provoked at will."""
 _HEARD_AT_ONCE: Final = 4096
 _MATTERS: Final = (RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR)
 """What is heard of a kernel's namespace that can make it differ from the model's."""
@@ -40,28 +50,41 @@ _FAREWELL: Final = 20
 _UCRED: Final = struct.Struct("=iII")
 
 
-def serve(service: Service, sock: socket.socket, *, as_json: bool = False) -> None:
+class _Peer(NamedTuple):
+    """Who is connected."""
+
+    uid: int
+    conn: socket.socket
+    transport: VarlinkTransport
+
+    @property
+    def is_connected(self) -> bool:
+        return self.conn.fileno() >= 0
+
+
+def serve(service: Service, sock: socket.socket, log: Log) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         service: what answers; its `rearm` is taken over.
         sock: a listening Unix stream socket; it stays the caller's to close.
-        as_json: the log is JSON.
+        log: what clients do wrong, what was heard of the running kernel, and what came of it.
     """
-    asyncio.run(Server(service, sock, as_json=as_json).run())
+    asyncio.run(Server(service, sock, log).run())
 
 
 class Server:
     """One service on one control socket."""
 
-    def __init__(self, service: Service, sock: socket.socket, *, as_json: bool = False) -> None:
+    def __init__(self, service: Service, sock: socket.socket, log: Log) -> None:
         self._service = service
         self._socket = sock
-        self._log = Log(as_json=as_json)
-        self._connections: list[tuple[VarlinkTransport, socket.socket]] = []
+        self._log = log
+        self._complaints: deque[float] = deque(maxlen=_COMPLAINTS)
+        self._peers: list[_Peer] = []
         self._timer: asyncio.TimerHandle | None = None
         self._failure: BaseException | None = None
-        self._endings: list[Callable[[], object]] = []
+        self._watches: dict[str, RtnlWatch] = {}
 
     async def run(self) -> None:
         """Serve until a signal says to stop, or until a callback of the loop fails.
@@ -71,6 +94,8 @@ class Server:
         """
         # asyncvarlink 0.3 does not await the closing of a stream whose reader has hung up; the loop closes it anyway.
         warnings.filterwarnings("ignore", "coroutine method 'aclose' of 'Control.Monitor'", RuntimeWarning)
+        # What it logs, with a traceback, is that a client did not wait for its answer; a bug comes to us.
+        logging.getLogger("asyncvarlink").setLevel(logging.CRITICAL)
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._epoch = self._loop.time() - self._service.linux.jiffies / HZ
@@ -91,35 +116,35 @@ class Server:
 
     def _open(self) -> None:
         self._socket.settimeout(0)
-        self._loop.add_reader(self._socket, self._accept)
+        self._welcome()
         for mirror in self._service.mirrors.values():
             self._listen(mirror)
-        self._service.rearm = self._rearm
+        self._service.rearm, self._service.heed = self._rearm, self._listen
         self._tick()
         notify("READY=1", f"STATUS=Mirroring {len(self._service.mirrors)} namespaces of the running kernel")
 
     async def _close(self) -> None:
         notify("STOPPING=1")
-        self._service.rearm = lambda expires: None
+        self._service.rearm, self._service.heed = lambda expires: None, lambda mirror: None
         self._rearm(None)
         self._loop.remove_reader(self._socket)
-        for end in self._endings:
-            end()
+        for name in list(self._watches):
+            self._listen_no_more(name)
         self._service.close()
         await self._hang_up()
 
     async def _hang_up(self) -> None:
         """Let what is on its way go out, for a moment; a reader that does not read is not waited for."""
         await asyncio.sleep(0.01)
-        for transport, _ in self._connections:
-            transport.close()
+        for peer in self._peers:
+            peer.transport.close()
         for _ in range(_FAREWELL):
-            if any(conn.fileno() >= 0 for _, conn in self._connections):
+            if any(peer.is_connected for peer in self._peers):
                 await asyncio.sleep(0.01)
-        for _, conn in self._connections:
-            if conn.fileno() >= 0:
-                self._loop.remove_writer(conn)
-                conn.close()
+        for peer in self._peers:
+            if peer.is_connected:
+                self._loop.remove_writer(peer.conn)
+                peer.conn.close()
 
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
         """A callback of ours failed outside a request: nothing sensible can follow."""
@@ -148,13 +173,19 @@ class Server:
         """Look again whenever the kernel's namespace changes."""
         from addrsvc.mirror.rtnl import RtnlKernel
 
+        self._listen_no_more(mirror.name)
         if not isinstance(mirror.kernel, RtnlKernel):
             return
         watch = mirror.kernel.watch(settle=0)
         mirror.is_due = True  # for what happened since the last look
         names = names_of(mirror.kernel.dump())
         self._loop.add_reader(watch.fileno(), self._heard, mirror, watch, names)
-        self._endings += [partial(self._loop.remove_reader, watch.fileno()), watch.close]
+        self._watches[mirror.name] = watch
+
+    def _listen_no_more(self, name: str) -> None:
+        if watch := self._watches.pop(name, None):
+            self._loop.remove_reader(watch.fileno())
+            watch.close()
 
     def _heard(self, mirror: Mirror, watch: "RtnlWatch", names: dict[int, str]) -> None:
         from addrsvc.mirror.rtnl import MessagesLost
@@ -169,27 +200,60 @@ class Server:
                 return
             for msg in heard:
                 names |= names_of([msg])
-                self._log(Rtm(msg.nlmsg_type).name, netns=mirror.name, **_in_short(msg, names))
+                self._log(Rtm(msg.nlmsg_type).name, "debug", netns=mirror.name, **_in_short(msg, names))
+        before = mirror.sent
         self._tick()
         self._service.ask("converge", {"netns": mirror.name})
+        if mirror.sent > before:
+            self._log("converged", netns=mirror.name, sent=mirror.sent - before)
 
     # --- connections ---
+
+    def _welcome(self) -> None:
+        if not self._stopped.is_set():
+            self._loop.add_reader(self._socket, self._accept)
 
     def _accept(self) -> None:
         try:
             conn, _ = self._socket.accept()
-        except OSError as error:
-            self._log("accept", "warning", error=error.strerror)
+        except (BlockingIOError, ConnectionAbortedError):
             return
+        except OSError as error:
+            self._complain("accept", error=error.strerror)
+            self._loop.remove_reader(self._socket)
+            self._loop.call_later(_PAUSE, self._welcome)
+            return
+        self._peers = [peer for peer in self._peers if peer.is_connected]
         uid = _peer_uid(conn)
+        if self._has_room(uid):
+            self._connect(uid, conn)
+        else:
+            conn.close()
+            self._complain("too many connections", uid=uid)
+
+    def _has_room(self, uid: int) -> bool:
+        """Nobody may take more than half of the connections, and who may change something is not kept out by others."""
+        most = _max_connections()
+        of_uid = sum(peer.uid == uid for peer in self._peers)
+        return of_uid < most // 2 and (_is_privileged(uid) or len(self._peers) < most)
+
+    def _connect(self, uid: int, conn: socket.socket) -> None:
         control = Control(partial(self._ask, uid), partial(self._newsroom, conn))
-        transport = VarlinkTransport(self._loop, conn, conn, Connection(control, self._log))
-        self._connections = [(t, c) for t, c in self._connections if c.fileno() >= 0]
-        self._connections.append((transport, conn))
+        connection = Connection(control, self._log, partial(self._complain, uid=uid))
+        # Without boundaries it reads but a little at a time, and does not read on as long as a client writes.
+        transport = VarlinkTransport(self._loop, conn, conn, connection, boundary_predictor=None)
+        self._peers.append(_Peer(uid, conn, transport))
+
+    def _complain(self, event: str, **values: object) -> None:
+        now = self._loop.time()
+        if len(self._complaints) == _COMPLAINTS and now - self._complaints[0] < _COMPLAINTS:
+            return
+        self._complaints.append(now)
+        self._log(event, "warning", **values)
 
     def _ask(self, uid: int, command: str, parameters: Mapping[str, object]) -> dict[str, object]:
         self._tick()
-        return self._service.ask(command, parameters, privileged=uid in (0, os.geteuid()))
+        return self._service.ask(command, parameters, privileged=_is_privileged(uid))
 
     async def _newsroom(self, conn: socket.socket, *, replay: bool) -> AsyncIterator[News]:
         """What is said, as it is said, until the service ends or the reader hangs up."""
@@ -225,18 +289,46 @@ class Server:
 
 
 class Connection(VarlinkInterfaceServerProtocol):
-    """One client.  A request that finds a bug costs the client its connection, and the service a line in its log."""
+    """One client, whose requests are answered one after the other.
 
-    def __init__(self, control: Control, log: Log) -> None:
+    What is no request, or finds a bug, costs the client its connection, and the service a line in its log.
+    """
+
+    def __init__(self, control: Control, log: Log, complain: Callable[[str], None]) -> None:
         super().__init__(registry(control))
         self._log = log
+        self._complain = complain
+        self._answer: asyncio.Future[None] | None = None
 
     def message_received(self, data: bytes, fds: FileDescriptorArray | None) -> None:
-        """Hang up on who sends a request without an end."""
-        super().message_received(data, fds)
+        """Take what was sent, but no descriptors, and read no more until it is answered."""
+        try:
+            super().message_received(data, None)
+        except (ValueError, RecursionError) as error:
+            self.error_received(error, data, None)
         if len(self._recv_buffer) > _MAX_REQUEST:
-            self._log("request without an end", "warning")
-            self.close()
+            self._hang_up("request without an end")
+        if self._consumer_queue and self._transport is not None:
+            self._transport.pause_reading()
+
+    def error_received(self, err: Exception, data: bytes, fds: FileDescriptorArray | None) -> None:
+        """Hang up on who sends what is no JSON object."""
+        self._hang_up("no request")
+
+    def request_received(self, obj: "JSONObject", fds: FileDescriptorArray | None) -> asyncio.Future[None] | None:
+        """Take up the next request when the answer to this one has gone out: who does not read may not ask on."""
+        self._answer = None
+        return super().request_received(obj, fds) or self._answer
+
+    def send_reply(
+        self,
+        reply: VarlinkMethodReply,
+        fds: list[int] | None = None,
+        autoclose: bool = True,  # noqa: FBT001, FBT002
+    ) -> asyncio.Future[None]:
+        """Send a reply, and remember it."""
+        self._answer = super().send_reply(reply, fds, autoclose)
+        return self._answer
 
     def handle_call_exception(self, exc: BaseException, oneway: bool) -> None:  # noqa: FBT001
         """A bug."""
@@ -244,6 +336,21 @@ class Connection(VarlinkInterfaceServerProtocol):
 
         self._log("bug", "error", error="".join(traceback.format_exception(exc)))
         self.close()
+
+    def _hang_up(self, why: str) -> None:
+        self._complain(why)
+        self._consumer_queue.clear()
+        self.close()
+
+
+def _max_connections() -> int:
+    """Half of the descriptors that this process may have, or as many as anybody needs."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MAX_CONNECTIONS, soft // 2)
+
+
+def _is_privileged(uid: int) -> bool:
+    return uid in (0, os.geteuid())
 
 
 def _in_short(msg: LinkMsg | AddrMsg, names: Mapping[int, str]) -> dict[str, object]:

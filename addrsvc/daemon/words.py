@@ -94,7 +94,7 @@ def _value(spelled: str, convert: Callable[[str], object], rest: list[str]) -> o
     try:
         return convert(text)
     except ValueError as error:
-        raise ControlError(f"{spelled}: {text!r} is wrong: {error}") from None
+        raise ControlError(f'argument "{text}" is wrong: Invalid "{spelled}" value ({error})') from None
 
 
 # --- how values are written -----------------------------------------------------------------------------------------
@@ -102,9 +102,12 @@ def _value(spelled: str, convert: Callable[[str], object], rest: list[str]) -> o
 
 def _number(text: str) -> int:
     try:
-        return int(text, 0)
+        number = int(text, 0)
     except ValueError:
         raise ValueError("a number is wanted") from None
+    if number < 0:
+        raise ValueError("it is negative")
+    return number
 
 
 def _on_off(text: str) -> bool:

@@ -1,5 +1,6 @@
 """The control socket is taken over from the dead, never from the living, and nothing is left behind."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -46,7 +47,38 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     with control_socket(tmp_path / "run" / "addrsvc" / "control"):
         pass
 
-    assert list((tmp_path / "run").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_made_directory_in_which_somebody_put_something_stays(tmp_path: Path) -> None:
+    with control_socket(tmp_path / "run" / "addrsvc" / "control"):
+        (tmp_path / "run" / "precious").touch()
+
+    assert list((tmp_path / "run").iterdir()) == [tmp_path / "run" / "precious"]
+
+
+def test_everybody_may_enter_a_made_directory_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with control_socket(tmp_path / "run" / "addrsvc" / "control"):
+            modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("run", "run/addrsvc", "run/addrsvc/control")]
+    finally:
+        os.umask(before)
+
+    assert modes == [0o755, 0o755, 0o666]
+
+
+def test_a_failure_leaves_no_directory_behind(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="xxx"), control_socket(tmp_path / "run" / "addrsvc" / ("x" * 300)):
+        pass
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["", "/", ".", "..", "/tmp"])
+def test_a_directory_is_no_place_for_a_socket(path: str) -> None:
+    with pytest.raises(ServiceError, match="is a directory"), control_socket(Path(path)):
+        pass
 
 
 def test_a_directory_that_was_there_before_stays(tmp_path: Path) -> None:
@@ -71,6 +103,17 @@ def test_the_socket_of_a_dead_service_is_taken_over(tmp_path: Path) -> None:
     assert path.is_socket()
     assert not connects(path)
 
+    with control_socket(path):
+        assert connects(path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_takes_over_clears_away_what_the_dead_service_made(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "addrsvc" / "control"
+    for _ in range(2):
+        with held_elsewhere(path) as process:
+            process.send_signal(signal.SIGKILL)
     with control_socket(path):
         assert connects(path)
 

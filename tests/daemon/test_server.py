@@ -3,9 +3,12 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +20,7 @@ from addrsvc.daemon import commands, server
 from addrsvc.daemon.client import Client, ServiceError
 from addrsvc.daemon.interface import Control
 from addrsvc.daemon.listen import control_socket
+from addrsvc.daemon.log import Log
 from addrsvc.daemon.server import Server
 from addrsvc.daemon.service import Service
 from addrsvc.errors import ControlError, KernelError
@@ -29,7 +33,7 @@ def served(tmp_path: Path, clients: Callable[[Path], T], service: Service | None
     """Serve a fresh model while `clients` runs in a thread beside it; give what it gives."""
 
     async def both(sock: socket.socket) -> T:
-        running = Server(service or Service(Linux(seed=0, trace=True)), sock)
+        running = Server(service or Service(Linux(seed=0, trace=True)), sock, Log())
         task = asyncio.create_task(running.run())
         try:
             return await asyncio.wait_for(asyncio.to_thread(clients, tmp_path / "control"), 30)
@@ -232,6 +236,158 @@ def test_a_request_without_an_end_costs_the_connection(tmp_path: Path) -> None:
     assert served(tmp_path, clients) == b""
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [b"[" * 60000, b'{"a":' + b"1" * 5000 + b"}", b"garbage", b"", b"[]", b"null", b"\xff\xfe", b"\x80"],
+    ids=["deep", "long number", "garbage", "empty", "list", "null", "half a character", "no character"],
+)
+def test_what_is_no_request_costs_the_connection_and_one_line_of_the_log(
+    tmp_path: Path, sent: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def clients(path: Path) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, Client(path) as other:
+            sock.connect(str(path))
+            sock.sendall(sent + b"\0")
+            answer = sock.recv(1)
+            assert other.ask("status", {})["pid"] == os.getpid()
+            return answer
+
+    assert served(tmp_path, clients) == b""
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "no request" in line
+    assert f"uid={os.geteuid()}" in line
+
+
+def test_what_was_asked_before_it_is_answered(tmp_path: Path) -> None:
+    def clients(path: Path) -> bytes:
+        with raw(path, {"method": "org.addrsvc.Control.Status"}) as sock:
+            sock.sendall(b"garbage\0")
+            return b"".join(iter(lambda: sock.recv(4096), b""))
+
+    answer, rest = served(tmp_path, clients).split(b"\0")
+    assert json.loads(answer)["parameters"]["pid"] == os.getpid()
+    assert rest == b""
+
+
+def test_many_requests_at_once_are_all_answered(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    call = json.dumps({"method": "org.addrsvc.Control.Status"}).encode() + b"\0"
+
+    def clients(path: Path) -> int:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.connect(str(path))
+            sock.sendall(call * 2000)
+            sock.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: sock.recv(65536), b"")).count(b"\0")
+
+    assert served(tmp_path, clients) == 2000
+    assert capfd.readouterr().err == ""
+
+
+def test_who_asks_and_never_reads_is_not_listened_to_for_ever(tmp_path: Path) -> None:
+    call = json.dumps({"method": "org.addrsvc.Control.History"}).encode() + b"\0"
+
+    def clients(path: Path) -> object:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, Client(path) as other:
+            sock.connect(str(path))
+            sock.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                for _ in range(1000):
+                    sock.sendall(call * 100)
+            return other.ask("status", {})["pid"]
+
+    assert served(tmp_path, clients) == os.getpid()
+
+
+def test_nobody_may_take_more_than_half_of_the_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "_MAX_CONNECTIONS", 8)
+
+    def clients(path: Path) -> tuple[int, object]:
+        with ExitStack() as stack:
+            taken = [stack.enter_context(Client(path)) for _ in range(4)]
+            for client in taken:
+                client.ask("status", {})
+            refused = stack.enter_context(Client(path))
+            with pytest.raises(ServiceError, match="the service"):
+                refused.ask("status", {})
+            taken.pop().close()
+            return len(taken), _asked_again(path)
+
+    assert served(tmp_path, clients) == (3, os.getpid())
+    assert f"too many connections uid={os.geteuid()}" in " ".join(capfd.readouterr().err.split())
+
+
+def _asked_again(path: Path) -> object:
+    """Ask until the service has noticed that there is room."""
+    while True:
+        try:
+            with Client(path) as client:
+                return client.ask("status", {})["pid"]
+        except ServiceError:
+            os.sched_yield()
+
+
+def test_who_may_change_something_is_not_kept_out_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uids = iter([70001, 70001, 70002, 70002, 70003, os.geteuid()])
+    monkeypatch.setattr(server, "_MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(server, "_peer_uid", lambda conn: next(uids))
+
+    def clients(path: Path) -> object:
+        with ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(Client(path)).ask("status", {})
+            with pytest.raises(ServiceError, match="the service"):
+                stack.enter_context(Client(path)).ask("status", {})
+            return stack.enter_context(Client(path)).ask("status", {})["pid"]
+
+    assert served(tmp_path, clients) == os.getpid()
+
+
+def test_without_descriptors_the_service_waits_for_some(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def clients(path: Path) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, ExitStack() as stack:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+            stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+            _take_all_descriptors(stack)
+            used = time.process_time()
+            sock.connect(str(path))
+            sock.sendall(b'{"method":"org.addrsvc.Control.Status"}\0')
+            sock.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                sock.recv(1)
+            assert time.process_time() - used < 0.2
+            stack.close()
+            sock.settimeout(20)
+            return sock.recv(1)
+
+    assert served(tmp_path, clients) == b"{"
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "Too many open files" in line
+
+
+def _take_all_descriptors(stack: ExitStack) -> None:
+    while True:
+        try:
+            stack.callback(os.close, os.dup(0))
+        except OSError:
+            return
+
+
+def test_complaints_about_clients_do_not_flood_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def clients(path: Path) -> None:
+        for _ in range(200):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                sock.connect(str(path))
+                sock.sendall(b"\0")
+                assert sock.recv(1) == b""
+
+    served(tmp_path, clients)
+    assert len(capfd.readouterr().err.splitlines()) == 20
+
+
 def test_a_bug_costs_the_connection_and_not_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,6 +427,6 @@ def test_a_signal_ends_the_service(tmp_path: Path, number: signal.Signals) -> No
 
         async def run() -> None:
             asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), number)
-            await asyncio.wait_for(Server(Service(Linux(seed=0)), sock).run(), 10)
+            await asyncio.wait_for(Server(Service(Linux(seed=0)), sock, Log()).run(), 10)
 
         asyncio.run(run())
