@@ -8,7 +8,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict
 
-from addrsvc.errors import ControlError
+from addrsvc.errors import ControlError, KernelError
+from addrsvc.netlink.messages import AddrMsg
 from addrsvc.netlink.text import (
     ADDR_GEN_MODES,
     LINK_MODES,
@@ -22,7 +23,7 @@ from addrsvc.netlink.text import (
 from addrsvc.uapi import ARPHRD_VOID, IF_OPER_NAMES, REFERENCE_RELEASE, Arphrd, NetdevEvent
 
 if TYPE_CHECKING:
-    from addrsvc.daemon.service import Service
+    from addrsvc.daemon.service import Mirror, Service
     from addrsvc.linux import Namespace
 
 __all__ = ["CHANGES", "INIT_NET", "QUERIES", "Command", "Said", "bind", "look_up"]
@@ -99,12 +100,19 @@ class Plans(TypedDict):
     plans: list[NetnsPlan]
 
 
+class Looks(TypedDict):
+    """What a look at each mirrored namespace came to."""
+
+    mirrors: list[MirrorStatus]
+
+
 class Said(TypedDict):
     """One thing told.
 
     `kind` is "event" (a chain is called), "callback" (a block of it ran), "message" (an rtnetlink notification),
-    "printk", "tracepoint"; or, of the mirror, "sent" (a message to the running kernel) and "differs" (what cannot be
-    sent).  `depth` is the nesting: what stands deeper was caused by what stands above it.
+    "printk", "tracepoint"; or, of the mirror, "sent" (a message to the running kernel), "adopted" (a request to the
+    model, for what changed in the running kernel) and "differs" (what cannot be sent).  `depth` is the nesting: what
+    stands deeper was caused by what stands above it.
     """
 
     seq: int
@@ -149,12 +157,14 @@ def status(service: "Service") -> Status:
         "jiffies": service.linux.jiffies,
         "next_expiry": service.linux.next_expiry(),
         "nets": [_net_status(ns) for ns in service.linux.nets.values()],
-        "mirrors": [
-            {"netns": m.name, "net": m.net.name, "sent": m.sent, "divergences": [d.why for d in m.divergences]}
-            for m in service.mirrors.values()
-        ],
+        "mirrors": [_mirror_status(mirror) for mirror in service.mirrors.values()],
         "watchers": service.watchers,
     }
+
+
+def _mirror_status(mirror: "Mirror") -> MirrorStatus:
+    whys = [divergence.why for divergence in mirror.divergences]
+    return {"netns": mirror.name, "net": mirror.net.name, "sent": mirror.sent, "divergences": whys}
 
 
 def _net_status(ns: "Namespace") -> NetStatus:
@@ -167,13 +177,18 @@ def _count_addresses(link: Json) -> int:
     return len(infos) if isinstance(infos, list) else 0
 
 
-def links(service: "Service", *, net: str = INIT_NET, dev: str | None = None, details: bool = False) -> Links:
+def links(service: "Service", *, net: str | None = None, dev: str | None = None, details: bool = False) -> Links:
     """Show devices, as ``ip -j link show`` does."""
     return {"links": _of_device(link_show_json(service.net(net).dump(), details=details), dev)}
 
 
 def addresses(
-    service: "Service", *, net: str = INIT_NET, dev: str | None = None, family: str | None = None, details: bool = False
+    service: "Service",
+    *,
+    net: str | None = None,
+    dev: str | None = None,
+    family: str | None = None,
+    details: bool = False,
 ) -> Links:
     """Show devices with their addresses, as ``ip -j addr show`` does; family is inet or inet6."""
     shown = _of_device(addr_show_json(service.net(net).dump(), details=details), dev)
@@ -208,7 +223,7 @@ def plan(service: "Service", *, netns: str | None = None) -> Plans:
 def _planned(service: "Service", name: str) -> NetnsPlan:
     mirror = service.mirrors[name]
     todo = mirror.plan()
-    names = names_of(mirror.kernel.dump())
+    names = names_of(() if mirror.kernel is None else mirror.kernel.dump())
     return {
         "netns": name,
         "net": mirror.net.name,
@@ -228,7 +243,7 @@ def _planned(service: "Service", name: str) -> NetnsPlan:
     }
 
 
-def sysctl(service: "Service", *, name: str, net: str = INIT_NET) -> Value:
+def sysctl(service: "Service", *, name: str, net: str | None = None) -> Value:
     """Read a value below /proc/sys of a namespace: ``net.ipv6.conf.lo.disable_ipv6``."""
     return {"value": service.net(net).sysctl(name)}
 
@@ -250,7 +265,7 @@ def link_set(
     service: "Service",
     *,
     dev: str,
-    net: str = INIT_NET,
+    net: str | None = None,
     up: bool | None = None,
     mtu: int | None = None,
     name: str | None = None,
@@ -284,7 +299,7 @@ def link_add(
     service: "Service",
     *,
     name: str,
-    net: str = INIT_NET,
+    net: str | None = None,
     arphrd: str = "ether",
     mtu: int = 1500,
     address: str | None = None,
@@ -293,7 +308,7 @@ def link_add(
     service.net(net).link_add(name, type=_arphrd(arphrd), mtu=mtu, address=address)
 
 
-def link_del(service: "Service", *, dev: str, net: str = INIT_NET) -> None:
+def link_del(service: "Service", *, dev: str, net: str | None = None) -> None:
     """Unregister a device of the model."""
     _device(service, net, dev).link_del(dev)
 
@@ -303,7 +318,7 @@ def addr_add(
     *,
     address: str,
     dev: str,
-    net: str = INIT_NET,
+    net: str | None = None,
     peer: str | None = None,
     metric: int | None = None,
     proto: int | None = None,
@@ -319,13 +334,26 @@ def addr_add(
     )  # fmt: skip
 
 
-def addr_del(service: "Service", *, address: str, dev: str, net: str = INIT_NET) -> None:
+def addr_del(service: "Service", *, address: str, dev: str, net: str | None = None) -> None:
     """Delete an address from a device, as ``ip addr del`` does."""
-    _device(service, net, dev).addr_del(address, dev)
+    namespace = _device(service, net, dev)
+    try:
+        namespace.addr_del(address, dev)
+    except KernelError:
+        ifindex = namespace.device(dev).ifindex
+        if not service.withdraw(namespace.name, lambda msg: msg.ifa_index == ifindex and _is(msg, address)):
+            raise
+
+
+def _is(msg: AddrMsg, address: str) -> bool:
+    from netaddr import IPNetwork
+
+    meant = IPNetwork(address)
+    return (msg.local or msg.address, msg.ifa_prefixlen) == (meant.ip.packed, meant.prefixlen)
 
 
 def inject(
-    service: "Service", *, event: str, dev: str, net: str = INIT_NET, info: dict[str, str] | None = None
+    service: "Service", *, event: str, dev: str, net: str | None = None, info: dict[str, str] | None = None
 ) -> None:
     """Call the notifier chain with an event, by name or number, for a device; no state is changed before the call."""
     if taken := {"self", "event", "dev"} & set(info or {}):
@@ -333,7 +361,7 @@ def inject(
     _device(service, net, dev).inject(event, dev, **(info or {}))
 
 
-def sysctl_set(service: "Service", *, name: str, value: str, net: str = INIT_NET) -> None:
+def sysctl_set(service: "Service", *, name: str, value: str, net: str | None = None) -> None:
     """Write a value below /proc/sys of a namespace."""
     service.net(net).sysctl(name, value)
 
@@ -353,10 +381,9 @@ def net_del(service: "Service", *, net: str) -> None:
     service.linux.del_net(net)
 
 
-def converge(service: "Service", *, netns: str | None = None) -> None:
-    """Look at the mirrored namespaces of the running kernel now, and send what is missing."""
-    for name in service.mirror_names(netns):
-        service.mirrors[name].is_due = True
+def converge(service: "Service", *, netns: str | None = None) -> Looks:
+    """Look at the mirrored namespaces of the running kernel now, send what is missing, and tell what cannot be sent."""
+    return {"mirrors": [_mirror_status(mirror) for mirror in service.look(service.mirror_names(netns))]}
 
 
 QUERIES: Final[dict[str, Command]] = {
@@ -445,7 +472,7 @@ def _given(**values: bool | None) -> dict[str, bool]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _device(service: "Service", net: str, dev: str) -> "Namespace":
+def _device(service: "Service", net: str | None, dev: str) -> "Namespace":
     """The namespace, if it has the device."""
     namespace = service.net(net)
     if dev not in (known := namespace.links()):

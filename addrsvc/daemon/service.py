@@ -1,31 +1,37 @@
 """The service without its sockets: a model that runs, the kernels that follow it, and those who watch.
 
 Two entrances, `ask` and `tick`, end in the same pump: what happened is handed to the watchers, the mirrors whose
-namespace is concerned look at their kernel, and the one timer is set again.
+namespace is concerned look at their kernel, and the one timer is set again.  A look goes both ways: what changed in the
+kernel alone is adopted by the model, and then what the model has and the kernel has not is sent.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from errno import EEXIST, ENODEV
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from addrsvc.daemon import commands
 from addrsvc.daemon.commands import Said
 from addrsvc.daemon.story import Teller
-from addrsvc.errors import AddrsvcError, ControlError
+from addrsvc.errors import AddrsvcError, ControlError, KernelError
+from addrsvc.model.timer import HZ
+from addrsvc.netlink.messages import AddrMsg, Message
 from addrsvc.netlink.text import command_line, names_of, to_json
 
 if TYPE_CHECKING:
     from addrsvc.linux import Linux, Namespace
-    from addrsvc.mirror.converge import Outcome
-    from addrsvc.mirror.kernel import Kernel
-    from addrsvc.mirror.plan import Divergence, Dump, Plan
+    from addrsvc.mirror.kernel import Door, Kernel
+    from addrsvc.mirror.plan import Divergence, Dump, Plan, Step
 
 __all__ = ["HISTORY", "Mirror", "NotPermitted", "Service", "Watcher"]
 
 HISTORY: Final = 1000
 """How many of the last things said a new watcher can still be told."""
+
+_LOOK_EVERY: Final = HZ
+"""Jiffies after which to see, at the latest, whether the mirrored namespaces are still there."""
 
 
 class NotPermitted(AddrsvcError):
@@ -74,8 +80,10 @@ class Mirror:
     Attributes:
         name: what the kernel's namespace was opened by.
         net: the model's namespace.
-        kernel: the running kernel's namespace; any other Kernel will do.
-        baseline: the model's namespace when it last agreed with the kernel's.
+        kernel: the running kernel's namespace; any other Kernel will do.  None while it is gone.
+        door: where to find it again once it has gone, if there is a way.
+        baseline: the devices as the model and the kernel last agreed on them.
+        withheld: addresses that the model lost when it adopted something, such as disable_ipv6, and cannot have now.
         sent: how many messages were sent in all.
         divergences: what differed still at the last look.
         is_due: the pump is to look.
@@ -84,37 +92,106 @@ class Mirror:
 
     name: str
     net: "Namespace"
-    kernel: "Kernel"
+    kernel: "Kernel | None"
+    door: "Door | None" = None
     baseline: "Dump" = ()
+    withheld: tuple[AddrMsg, ...] = ()
     sent: int = 0
     divergences: "tuple[Divergence, ...]" = ()
     is_due: bool = True
     is_dry: bool = False
+    _unadopted: "tuple[Divergence, ...]" = ()
 
-    def adopt(self) -> None:
-        """Let the model take over what is the host's own, so that it never resets it."""
-        from addrsvc.mirror.plan import adopt
+    def desired(self) -> "Dump":
+        """What the kernel's namespace should look like."""
+        return (*self.net.dump(), *self.withheld)
 
-        for msg in adopt(self.kernel.dump(), self.net.dump()):
+    def adopt(self) -> list[Message]:
+        """Let the model take over what has changed in the kernel alone, so that it never resets it.
+
+        The addresses that it loses by that it is given back: it is not for the host to take them.
+
+        Returns:
+            What the model was asked for, and did.
+        """
+        from addrsvc.mirror.plan import adopt, lost, rebase
+
+        if self.kernel is None:
+            return []
+        seen, before = self.kernel.dump(), self.net.dump()
+        self._unadopted = ()
+        adopted = [msg for msg in adopt(seen, before, baseline=self.baseline) if self._is_adopted(msg)]
+        again = (*self.withheld, *lost(before, self.net.dump()))
+        self.withheld = tuple(msg for msg in again if not self._is_given_back(msg))
+        self.baseline = rebase(self.net.dump(), seen, self.baseline, with_new=True)
+        return adopted
+
+    def _is_adopted(self, msg: Message) -> bool:
+        from addrsvc.mirror.plan import Divergence
+
+        try:
             self.net.request(msg)
-        self.baseline = self.net.dump()
+        except KernelError as error:
+            text = command_line(msg, names_of(self.net.dump()))
+            self._unadopted += (Divergence(f"the model refused what the host did, {text}: {error}", msg),)
+            return False
+        return True
+
+    def _is_given_back(self, msg: AddrMsg) -> bool:
+        try:
+            self.net.request(msg)
+        except KernelError as error:
+            return error.errno in (EEXIST, ENODEV)
+        return True
 
     def plan(self) -> "Plan":
         """What would be sent now."""
-        from addrsvc.mirror.plan import plan
+        from addrsvc.mirror.plan import Plan, plan
 
-        return plan(self.net.dump(), self.kernel.dump(), baseline=self.baseline)
+        if self.kernel is None:
+            return Plan((), self.divergences)
+        return plan(self.desired(), self.kernel.dump(), baseline=self.baseline)
 
-    def converge(self) -> "Outcome":
-        """Send what is missing."""
+    def converge(self) -> "tuple[Step, ...]":
+        """Send what is missing.
+
+        Returns:
+            What was sent.
+        """
         from addrsvc.mirror.converge import converge
 
         self.is_due = False
-        outcome = converge(self.net.dump, self.kernel, baseline=self.baseline)
+        if self.kernel is None:
+            return ()
+        outcome = converge(self.desired, self.kernel, baseline=self.baseline)
         self.sent += len(outcome.sent)
-        self.divergences = outcome.divergences
+        self.divergences = (*self._unadopted, *outcome.divergences)
         self.baseline = outcome.baseline
-        return outcome
+        return outcome.sent
+
+    def find(self) -> bool:
+        """See whether the namespace is still there; if it is not, or has come back, start anew.
+
+        Returns:
+            Whether `kernel` is another one now.
+        """
+        if self.door is None or (self.kernel is not None and self.door.is_current()):
+            return False
+        had, self.kernel = self.kernel, None
+        self.door.close()
+        try:
+            self.kernel = self.door.open()
+        except AddrsvcError as error:
+            self.divergences = (_gone(self.name, error),)
+        self.baseline, self._unadopted, self.is_due = (), (), True
+        return had is not self.kernel
+
+
+def _gone(name: str, error: AddrsvcError) -> "Divergence":
+    from addrsvc.mirror.netns import NoNetns
+    from addrsvc.mirror.plan import Divergence
+
+    return Divergence(f"{name} is gone" if isinstance(error, NoNetns) else str(error))
 
 
 @dataclass(slots=True, eq=False)
@@ -123,11 +200,13 @@ class Service:
 
     Args:
         linux: the model; the service is the only one that runs its timers and drains its effects.
-        rearm: called with the jiffies of the next timer, or None, whenever it may have changed.
+        rearm: called with the jiffies of the next tick that is needed, or None, whenever it may have changed.
+        heed: called with a mirror whose kernel has gone, or has come back, to listen to what is there now.
     """
 
     linux: "Linux"
     rearm: Callable[[int | None], None] = lambda expires: None
+    heed: Callable[[Mirror], None] = lambda mirror: None
     mirrors: dict[str, Mirror] = field(default_factory=dict)
     history: deque[Said] = field(default_factory=lambda: deque(maxlen=HISTORY))
     _watchers: list[Watcher] = field(default_factory=list)
@@ -153,6 +232,8 @@ class Service:
         run = commands.look_up(command)
         if command in commands.CHANGES and not privileged:
             raise NotPermitted(command)
+        if command in commands.CHANGES:
+            self._adopt_for((parameters or {}).get("net"))
         try:
             return dict(run(self, **commands.bind(run, parameters or {})) or {})
         finally:
@@ -165,12 +246,21 @@ class Service:
 
     # --- who follows and who watches ---
 
-    def follow(self, name: str, net: str, kernel: "Kernel", *, is_dry: bool = False) -> Mirror:
+    def follow(
+        self, name: str, net: str, kernel: "Kernel", *, door: "Door | None" = None, is_dry: bool = False
+    ) -> Mirror:
         """Make a kernel's namespace follow the model's namespace `net`, from the next ask or tick on.
 
         What the kernel's devices are like is taken over into the model first.
+
+        Args:
+            name: what the kernel's namespace is called.
+            net: the model's namespace.
+            kernel: the kernel's namespace.
+            door: where it was opened, and is looked for again when it has gone.
+            is_dry: nothing is ever sent.
         """
-        mirror = self.mirrors[name] = Mirror(name, self.net(net), kernel, is_dry=is_dry)
+        mirror = self.mirrors[name] = Mirror(name, self.net(net), kernel, door, is_dry=is_dry)
         mirror.adopt()
         return mirror
 
@@ -195,15 +285,31 @@ class Service:
         for watcher in list(self._watchers):
             self.unwatch(watcher)
 
-    def net(self, name: str) -> "Namespace":
+    @property
+    def default_net(self) -> str:
+        """The namespace of the model that is meant where none is named: with one mirror, the one that is mirrored."""
+        nets = {mirror.net.name for mirror in self.mirrors.values()}
+        return nets.pop() if len(nets) == 1 else commands.INIT_NET
+
+    def net(self, name: str | None = None) -> "Namespace":
         """A namespace of the model.
 
         Raises:
             ControlError: there is none of that name.
         """
+        name = self.default_net if name is None else name
         if name not in self.linux.nets:
             raise ControlError(f"net: no namespace {name!r}{commands.did_you_mean(name, list(self.linux.nets))}")
         return self.linux.nets[name]
+
+    def withdraw(self, net: str, is_meant: Callable[[AddrMsg], bool]) -> bool:
+        """Forget addresses that are withheld, and tell whether there were any."""
+        found = False
+        for mirror in self.mirrors.values():
+            if mirror.net.name == net:
+                kept = tuple(msg for msg in mirror.withheld if not is_meant(msg))
+                found, mirror.withheld = found or kept != mirror.withheld, kept
+        return found
 
     def mirror_names(self, netns: str | None) -> list[str]:
         """All mirrors, or the one that is asked for.
@@ -219,12 +325,40 @@ class Service:
 
     # --- the pump ---
 
+    def look(self, names: Sequence[str]) -> list[Mirror]:
+        """Look at mirrored namespaces now, and send what is missing."""
+        mirrors = [self.mirrors[name] for name in names]
+        for mirror in mirrors:
+            mirror.is_due = True
+        self._pump()
+        return mirrors
+
+    def _adopt_for(self, net: object) -> None:
+        """Before the model's namespace is changed it learns what the host has done: of two changes the later counts."""
+        for mirror in self.mirrors.values():
+            if mirror.net.name == (net or self.default_net) and not mirror.is_dry:
+                self._find(mirror)
+                self._adopt(mirror)
+
     def _pump(self) -> None:
-        self._hand_out(self._teller.tell())
+        self._tell()
         for mirror in list(self.mirrors.values()):
-            if not mirror.is_dry and (mirror.is_due or mirror.net.name in self._teller.said_by):
+            self._find(mirror)
+            if mirror.is_due and not mirror.is_dry:
                 self._converge(mirror)
-        self.rearm(self.linux.next_expiry())
+        self.rearm(self._next_tick())
+
+    def _next_tick(self) -> int | None:
+        expiry = self.linux.next_expiry()
+        if not any(mirror.door for mirror in self.mirrors.values()):
+            return expiry
+        look = self.linux.jiffies + _LOOK_EVERY
+        return look if expiry is None else min(look, expiry)
+
+    def _tell(self) -> None:
+        self._hand_out(self._teller.tell())
+        for mirror in self.mirrors.values():
+            mirror.is_due = mirror.is_due or mirror.net.name in self._teller.said_by
 
     def _hand_out(self, things: list[Said]) -> None:
         for said in things:
@@ -233,15 +367,32 @@ class Service:
             for watcher in self._watchers:
                 watcher.offer(said)
 
-    def _converge(self, mirror: Mirror) -> None:
+    def _find(self, mirror: Mirror) -> None:
         before = mirror.divergences
-        outcome = mirror.converge()
+        if mirror.find():
+            self.heed(mirror)
+        self._tell_divergences(mirror, before)
+
+    def _adopt(self, mirror: Mirror) -> None:
         names = names_of(mirror.net.dump())
-        for step in outcome.sent:
+        for msg in mirror.adopt():
+            text = f"adopted {command_line(msg, names)}  (the host's own)"
+            self._hand_out([_said(mirror, "adopted", text, to_json(msg, names))])
+        self._tell()
+
+    def _converge(self, mirror: Mirror) -> None:
+        self._adopt(mirror)
+        before = mirror.divergences
+        steps = mirror.converge()
+        names = names_of(mirror.net.dump())
+        for step in steps:
             data = to_json(step.message, names)
             text = f"sent {data['message']}  {command_line(step.message, names)}  ({step.why})"
             self._hand_out([_said(mirror, "sent", text, {**data, "why": step.why, "repair": step.is_repair})])
-        for diverged in outcome.divergences:
+        self._tell_divergences(mirror, before)
+
+    def _tell_divergences(self, mirror: Mirror, before: "tuple[Divergence, ...]") -> None:
+        for diverged in mirror.divergences:
             if diverged not in before:
                 self._hand_out([_said(mirror, "differs", f"cannot be sent: {diverged.why}", {})])
 

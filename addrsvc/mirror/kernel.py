@@ -5,7 +5,7 @@ from typing import Protocol
 
 from addrsvc.netlink.messages import Message
 
-__all__ = ["Kernel", "Watch"]
+__all__ = ["Door", "Kernel", "Watch"]
 
 
 class Watch(Protocol):
@@ -33,3 +33,21 @@ class Kernel(Protocol):
 
     def watch(self) -> Watch:
         """Subscribe to notifications."""
+
+
+class Door(Protocol):
+    """The way to a namespace that is known by a name, and can go, and come back as another one of that name."""
+
+    def open(self) -> Kernel:
+        """Open the namespace that the name leads to now.
+
+        Raises:
+            ControlError: it leads to none, or to one that is not to be had.
+            KernelError: a privilege is missing.
+        """
+
+    def is_current(self) -> bool:
+        """Whether what was opened is still what the name leads to."""
+
+    def close(self) -> None:
+        """Let go of what was opened.  Closing twice is no error."""

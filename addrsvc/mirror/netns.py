@@ -8,18 +8,22 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from errno import EEXIST, EINVAL, ENOENT, ENOTTY, EPERM
+from errno import EEXIST, EINVAL, ENOTTY, EPERM
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeAlias, TypeVar
 
 from addrsvc.errors import ControlError, KernelError
 
 __all__ = [
-    "HOST", "NETNS_RUN_DIR", "NetNs", "create_anonymous", "create_named", "open_netns", "remove_named", "run_in",
+    "HOST", "NETNS_RUN_DIR", "Identity", "NetNs", "NoNetns", "claim", "create_anonymous", "create_named", "leads_to",
+    "open_netns", "remove_named", "run_in",
 ]  # fmt: skip
 
 T = TypeVar("T")
+
+Identity: TypeAlias = tuple[int, int]
+"""Device and inode number, which tell a namespace from every other one alive."""
 
 NETNS_RUN_DIR: Final = Path("/run/netns")
 HOST: Final = "host"
@@ -34,11 +38,15 @@ _MS_SHARED: Final = 1 << 20
 _MNT_DETACH: Final = 2
 
 
+class NoNetns(ControlError):
+    """A name leads to no network namespace."""
+
+
 class NetNs:
     """A network namespace, kept alive by the descriptor that this object owns.
 
     Attributes:
-        label: what it was opened by, for messages to people.
+        label: what it is called in messages to people: ``network namespace "blue"``.
     """
 
     def __init__(self, fd: int, label: str) -> None:
@@ -53,6 +61,12 @@ class NetNs:
     def inode(self) -> int:
         """The number that tells this namespace from every other one alive."""
         return os.fstat(self._fd).st_ino
+
+    @property
+    def identity(self) -> Identity:
+        """What tells this namespace from every other one alive."""
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino
 
     def dup(self) -> "NetNs":
         """Another handle on the same namespace, with a life of its own."""
@@ -71,7 +85,7 @@ class NetNs:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<NetNs {self.label}>"
+        return f"<NetNs: {self.label}>"
 
 
 # --- open -------------------------------------------------------------------------------------------------------
@@ -84,16 +98,71 @@ def open_netns(spec: str) -> NetNs:
         spec: ``host`` for this one, a process id, a path (anything with a slash), or a name below /run/netns.
 
     Raises:
+        NoNetns: there is no such namespace, or it is none.
         ControlError: `spec` is empty or cannot be a name.
-        KernelError: there is no such namespace, it is none, or it needs a privilege; the text says which.
+        KernelError: it needs a privilege; the text says which.
     """
+    path = _path(spec)
+    label = f"network namespace of process {spec}" if spec.isdecimal() else _called(spec)
+    with _refusals(label, "opening", "CAP_SYS_PTRACE"):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    netns = NetNs(fd, label)
+    if not _is_netns(fd):
+        netns.close()
+        raise NoNetns(f"{path} is not a network namespace")
+    return netns
+
+
+def leads_to(spec: str) -> Identity | None:
+    """The namespace that `spec` names now; None where it names none.
+
+    Raises:
+        ControlError: `spec` is empty or cannot be a name.
+    """
+    try:
+        status = os.stat(_path(spec))
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def claim(netns: NetNs) -> None:
+    """Be the only one who mirrors onto a namespace, until the last handle that was made of this one is closed.
+
+    It is a flock(2) on the namespace itself: whatever name it was opened by, it is one lock, and it ends with the
+    process, however that ends.
+
+    Raises:
+        ControlError: another one does.
+    """
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    try:
+        flock(netns.fileno(), LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        raise ControlError(f"{netns.label} is mirrored onto already{_by_whom(netns.inode)}") from None
+
+
+def _by_whom(inode: int) -> str:
+    """`` by process 4711``, or nothing where the kernel does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if "FLOCK" in fields and fields[-3].endswith(f":{inode}"):
+                return f" by process {fields[-4]}"
+    return ""
+
+
+def _path(spec: str) -> str:
     if spec == HOST:
-        return _open(_THIS_ONE, HOST)
+        return _THIS_ONE
     if "/" in spec:
-        return _open(spec, spec)
-    if spec.isdecimal():
-        return _open(f"/proc/{spec}/ns/net", f"of process {spec}")
-    return _open(str(_named(spec)), spec)
+        return spec
+    return f"/proc/{spec}/ns/net" if spec.isdecimal() else str(_named(spec))
+
+
+def _called(name: str) -> str:
+    return f'network namespace "{name}"'
 
 
 def _named(name: str) -> Path:
@@ -103,16 +172,6 @@ def _named(name: str) -> Path:
             f"a path, a process id or {HOST!r}"
         )
     return NETNS_RUN_DIR / name
-
-
-def _open(path: str, label: str) -> NetNs:
-    with _refusals(label, "opening", "CAP_SYS_PTRACE"):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    netns = NetNs(fd, label)
-    if not _is_netns(fd):
-        netns.close()
-        raise KernelError(EINVAL, f"{path} is not a network namespace")
-    return netns
 
 
 def _is_netns(fd: int) -> bool:
@@ -133,15 +192,14 @@ def _refusals(label: str, doing: str, capability: str) -> Iterator[None]:
         yield
     except KernelError:
         raise
-    except FileNotFoundError:
-        raise KernelError(ENOENT, f'no network namespace "{label}"') from None
+    except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
+        raise NoNetns(f"no {label}") from None
     except FileExistsError:
-        raise KernelError(EEXIST, f'network namespace "{label}" exists already') from None
+        raise KernelError(EEXIST, f"{label} exists already") from None
     except PermissionError as error:
-        text = f'{doing} network namespace "{label}" needs {capability}'
-        raise KernelError(error.errno or EPERM, text) from None
+        raise KernelError(error.errno or EPERM, f"{doing} {label} needs {capability}") from None
     except OSError as error:
-        raise KernelError(error.errno or EINVAL, f'{doing} network namespace "{label}": {error.strerror}') from None
+        raise KernelError(error.errno or EINVAL, f"{doing} {label}: {error.strerror}") from None
 
 
 # --- enter ------------------------------------------------------------------------------------------------------
@@ -197,7 +255,7 @@ def create_anonymous(label: str = "anonymous") -> NetNs:
     Raises:
         KernelError: CAP_SYS_ADMIN is missing.
     """
-    return _in_a_thread(lambda: _unshared(label))
+    return _in_a_thread(lambda: _unshared(_called(label)))
 
 
 def create_named(name: str) -> NetNs:
@@ -208,11 +266,11 @@ def create_named(name: str) -> NetNs:
         KernelError: it exists already, or CAP_SYS_ADMIN is missing.
     """
     path = _named(name)
-    with _refusals(name, "creating", "CAP_SYS_ADMIN"):
+    with _refusals(_called(name), "creating", "CAP_SYS_ADMIN"):
         _share_run_dir()
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
         try:
-            return _in_a_thread(lambda: _unshared(name, mounted_on=path))
+            return _in_a_thread(lambda: _unshared(_called(name), mounted_on=path))
         except BaseException:
             path.unlink()
             raise
@@ -223,10 +281,11 @@ def remove_named(name: str) -> None:
 
     Raises:
         ControlError: `name` cannot be a name.
-        KernelError: there is none, or CAP_SYS_ADMIN is missing.
+        NoNetns: there is none.
+        KernelError: CAP_SYS_ADMIN is missing.
     """
     path = _named(name)
-    with _refusals(name, "removing", "CAP_SYS_ADMIN"):
+    with _refusals(_called(name), "removing", "CAP_SYS_ADMIN"):
         with suppress(_NotMounted):
             _umount(path)
         path.unlink()

@@ -7,14 +7,14 @@ The rules, in the order in which they decide:
 * What a kernel makes by itself is restored only when its cause has passed: ::1 deleted by hand from a device that is
   up comes back as one RTM_NEWADDR that claims IFAPROT_KERNEL_LO and makes no prefix route.
 * The host's own is the host's.  Only addresses that carry IFAPROT_ADDRSVC are changed or removed.  A link's
-  properties are sent only where the model was changed since the `baseline`; being up is the one exception, because
-  it is the main job.
+  properties are sent only where the model was changed since the `baseline`, and adopted where only the kernel was;
+  being up is the one exception, because it is the main job: it is asserted.
 * Routes and multicast groups are effects of addresses; neither is compared or sent.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, Inet6LinkInfo, LinkMsg, Message, Sysctl
 from addrsvc.netlink.text import inet_ntop
@@ -52,7 +52,9 @@ from addrsvc.uapi import (
     RTM_NEWLINK,
 )
 
-__all__ = ["IFAPROT_ADDRSVC", "Divergence", "Dump", "Plan", "Step", "adopt", "plan", "rebase"]
+__all__ = ["IFAPROT_ADDRSVC", "Divergence", "Dump", "Plan", "Step", "adopt", "lost", "plan", "rebase"]
+
+T = TypeVar("T")
 
 IFAPROT_ADDRSVC: Final = 0xAD
 """The IFA_PROTO of every address that addrsvc puts into a kernel: who carries it is ours to change and to remove.
@@ -121,40 +123,84 @@ def plan(desired: Dump, observed: Dump, *, baseline: Dump = (), refused: Contain
     )
 
 
-def adopt(observed: Dump, model: Dump) -> tuple[Message, ...]:
-    """The requests by which the model's namespace takes over what the kernel's has, so that it never resets it.
+def adopt(observed: Dump, model: Dump, *, baseline: Dump = ()) -> tuple[Message, ...]:
+    """The requests by which the model's namespace takes over what is new in the kernel's, so that it never resets it.
 
     Those are the properties of the devices that both have (MTU, names, hardware addresses, queue length, group, alias,
-    flags, addr_gen_mode, disable_ipv6 and, last, being up), and then the addresses that carry our mark: what an
-    earlier service gave outlives it.  Operational state and keep_addr_on_down are not taken over: the one is an
-    effect, the other not in a dump.  Neither are foreign addresses, which are never touched.  The model's dump after
-    these requests is the `baseline` for `plan`.
+    flags, addr_gen_mode, disable_ipv6 and, last, being up; never being down) that the model has not changed itself
+    since the `baseline`.  Of a device that is not in the baseline, those are all of them, and then the addresses that
+    carry our mark: what an earlier service gave outlives it.  Operational state and keep_addr_on_down are not taken
+    over: the one is an effect, the other not in a dump.  Neither are foreign addresses, which are never touched.
 
     Args:
         observed: a dump of the kernel's namespace.
         model: a dump of the model's namespace.
+        baseline: what the two last agreed on, see `rebase`.
     """
-    devices = list(_devices(model, observed, ()))
-    links = (message for device in devices for _, message in _changes(device.seen, device.wanted))
+    devices = list(_devices(model, observed, baseline))
+    links = (message for device in devices for message in _news(device))
     return (*links, *(message for device in devices for message in _inherited(device)))
 
 
+def _news(device: "_Device") -> Iterator[Message]:
+    asked = _asked(device)
+    for name, message in _changes(device.seen, device.wanted):
+        if name not in asked and (name != "UP" or device.seen.ifi_flags & IFF_UP):
+            yield message
+
+
 def _inherited(device: "_Device") -> Iterator[AddrMsg]:
+    if device.before is not None:
+        return
     for there in _in_order_of_adding(device.seen_addresses.values()):
         if there.proto == IFAPROT_ADDRSVC and _key(there) not in device.wanted_addresses:
             yield _marked(there, device.wanted.ifi_index)
 
 
-def rebase(desired: Dump, observed: Dump, baseline: Dump) -> Dump:
-    """The baseline after a look: a device whose properties have been brought in line counts from now on.
+def lost(before: Dump, after: Dump) -> tuple[AddrMsg, ...]:
+    """The requests that give back to the model the addresses that it lost by adopting something.
+
+    Args:
+        before: a dump of the model's namespace.
+        after: a later one.
+    """
+    then, now = _addresses(before), _addresses(after)
+    return tuple(
+        _again(msg, link)
+        for link in _links(before).values()
+        for msg in _in_order_of_adding(then.get(link.ifi_index, {}).values())
+        if _key(msg) not in now.get(link.ifi_index, {}) and not _is_brought_by_the_network(msg, link)
+    )
+
+
+def _again(msg: AddrMsg, link: LinkMsg) -> AddrMsg:
+    if _is_kernel_made(msg, link):
+        return _recipe(msg, link)
+    flags = _flags(msg) & _ASKABLE
+    return replace(_marked(msg, link.ifi_index), ifa_flags=flags & 0xFF, flags=flags, proto=msg.proto)
+
+
+def rebase(desired: Dump, observed: Dump, baseline: Dump, *, with_new: bool = False) -> Dump:
+    """The baseline after a look: what has been brought in line, property by property, counts from now on.
 
     Args:
         desired: a dump of the model's namespace.
-        observed: a dump of the kernel's namespace, taken after everything was sent.
+        observed: a dump of the kernel's namespace, taken after everything was sent or adopted.
         baseline: the baseline until now.
+        with_new: devices that the baseline lacks count from now on, too.
     """
     devices = _devices(desired, observed, baseline)
-    return tuple(device.before if any(_link_steps(device)) else device.wanted for device in devices if device.before)
+    return tuple(_agreed(device) for device in devices if device.before or with_new)
+
+
+def _agreed(device: "_Device") -> LinkMsg:
+    """The device as both sides have it and, in properties where they differ, as the baseline has it."""
+    link = device.wanted
+    differing = {name for name, _ in _changes(device.wanted, device.seen)}
+    for name, before in _changes(device.before, device.wanted) if device.before else ():
+        if name in differing:
+            link = _put(link, before)
+    return link
 
 
 # --- devices ------------------------------------------------------------------------------------------------------
@@ -215,13 +261,13 @@ def _plan_device(device: _Device, refused: Container[Message]) -> Iterator[_Item
     if cost:
         yield Divergence(cost)
         return
+    yield from _unpromised(device)
     links = [step for step in _link_steps(device) if step.message not in refused]
     if links:
         yield from links
         return
     if device.seen.ifi_flags & ~device.wanted.ifi_flags & IFF_UP:
         yield Divergence(f"{device.name} is down in the model; somebody else has it up, and so it stays")
-    yield from _unpromised(device)
     for item in _address_items(device):
         if not (isinstance(item, Step) and item.message in refused):
             yield item
@@ -230,8 +276,13 @@ def _plan_device(device: _Device, refused: Container[Message]) -> Iterator[_Item
 # --- link properties ----------------------------------------------------------------------------------------------
 
 
+def _asked(device: _Device) -> set[str]:
+    """The properties that the model was changed in since the baseline."""
+    return {name for name, _ in _changes(device.wanted, device.before)} if device.before else set()
+
+
 def _link_steps(device: _Device) -> Iterator[Step]:
-    asked = {name for name, _ in _changes(device.wanted, device.before)} if device.before else set()
+    asked = _asked(device)
     for name, message in _changes(device.wanted, device.seen):
         if name == "UP" and device.wanted.ifi_flags & IFF_UP:
             yield Step(message, _why_up(device))
@@ -243,7 +294,9 @@ def _cost_of_up(device: _Device) -> str | None:
     """What bringing a device up would destroy: below IPv6's least MTU the kernel drops all IPv6 addresses."""
     comes_up = device.wanted.ifi_flags & ~device.seen.ifi_flags & IFF_UP
     mtu = device.seen.mtu or 0
-    foreign = [_text(msg) for msg in device.seen_addresses.values() if _is_foreign(msg) and len(_own(msg)) == 16]
+    foreign = [
+        _text(msg) for msg in device.seen_addresses.values() if len(_own(msg)) == 16 and _is_foreign(msg, device)
+    ]
     if not comes_up or mtu >= IPV6_MIN_MTU or not foreign:
         return None
     return (
@@ -252,8 +305,8 @@ def _cost_of_up(device: _Device) -> str | None:
     )
 
 
-def _is_foreign(msg: AddrMsg) -> bool:
-    return msg.proto != IFAPROT_ADDRSVC and not _is_kernel_made(msg)
+def _is_foreign(msg: AddrMsg, device: _Device) -> bool:
+    return msg.proto != IFAPROT_ADDRSVC and not _is_kernel_made(msg, device.seen)
 
 
 def _why_up(device: _Device) -> str:
@@ -312,6 +365,34 @@ _PROPERTIES: Final[Mapping[str, Callable[[LinkMsg], Message]]] = {
 }
 
 
+def _put(link: LinkMsg, ask: Message) -> LinkMsg:
+    """A link with one property as a row of the table asks for it."""
+    match ask:
+        case Sysctl(value=value):
+            return replace(link, inet6=replace(link.inet6 or Inet6LinkInfo(), disable_ipv6=int(value)))
+        case LinkMsg(inet6=Inet6LinkInfo(addr_gen_mode=mode)):
+            return replace(link, inet6=replace(link.inet6 or Inet6LinkInfo(), addr_gen_mode=mode))
+        case LinkMsg(ifi_change=bits) if bits:
+            return replace(link, ifi_flags=link.ifi_flags & ~bits | ask.ifi_flags)
+        case LinkMsg():
+            return replace(
+                link,
+                ifname=_or(ask.ifname, link.ifname),
+                mtu=_or(ask.mtu, link.mtu),
+                txqlen=_or(ask.txqlen, link.txqlen),
+                group=_or(ask.group, link.group),
+                ifalias=_or(ask.ifalias, link.ifalias) or None,
+                address=_or(ask.address, link.address),
+                broadcast=_or(ask.broadcast, link.broadcast),
+                linkmode=_or(ask.linkmode, link.linkmode),
+            )
+    return link
+
+
+def _or(given: T | None, otherwise: T | None) -> T | None:
+    return otherwise if given is None else given
+
+
 # --- addresses ----------------------------------------------------------------------------------------------------
 
 
@@ -321,7 +402,7 @@ def _address_items(device: _Device) -> Iterator[_Item]:
             yield from _unwanted(there, device)
     for wanted in _in_order_of_adding(device.wanted_addresses.values()):
         there_now = device.seen_addresses.get(_key(wanted))
-        if _is_kernel_made(wanted):
+        if _is_kernel_made(wanted, device.wanted):
             yield from () if there_now else (_restore(wanted, device),)
         else:
             yield from _serve(wanted, there_now, device)
@@ -336,22 +417,26 @@ def _in_order_of_adding(addresses: Iterable[AddrMsg]) -> list[AddrMsg]:
 def _unwanted(there: AddrMsg, device: _Device) -> Iterator[_Item]:
     if there.proto == IFAPROT_ADDRSVC:
         yield Step(_delete(there), f"{_text(there)} on {device.name} is ours, and the model has it no more")
-    elif _is_kernel_made(there) and device.wanted.ifi_flags & IFF_UP:
+    elif _is_kernel_made(there, device.seen) and device.wanted.ifi_flags & IFF_UP:
         yield Divergence(f"{_text(there)} on {device.name} is the kernel's own, not ours to remove", there)
 
 
 def _restore(wanted: AddrMsg, device: _Device) -> _Item:
     """A kernel-made address is missing: say what keeps it away or, if nothing can bring it any more, restore it."""
     missing = f"{_text(wanted)} is missing on {device.name}"
-    if wanted.proto in _BROUGHT_BY_THE_NETWORK:
-        return Divergence(f"{missing}: only the kernel makes it ({IFAPROT_NAMES[wanted.proto]})", wanted)
+    if _is_brought_by_the_network(wanted, device.wanted):
+        return Divergence(f"{missing}: only the kernel makes it ({IFAPROT_NAMES[wanted.proto or 0]})", wanted)
     if not device.seen.ifi_flags & IFF_UP:
         return Divergence(f"{missing}: the kernel makes it when {device.name} comes up", wanted)
     if wanted.ifa_family == AF_INET6 and (obstacle := _no_loopback_address(device.seen)):
         return Divergence(f"{missing}: {obstacle}", wanted)
-    recipe = _RECIPE6 if wanted.ifa_family == AF_INET6 else replace(_RECIPE4, label=device.seen.ifname)
-    why = f"{missing}; the kernel would make it only at the next up"
-    return Step(replace(recipe, ifa_index=device.seen.ifi_index), why, is_repair=True)
+    return Step(_recipe(wanted, device.seen), f"{missing}; {_why_never_by_itself(wanted, device.seen)}", is_repair=True)
+
+
+def _why_never_by_itself(wanted: AddrMsg, seen: LinkMsg) -> str:
+    if wanted.ifa_family == AF_INET6 and _is_too_small(seen):
+        return _too_small(seen)
+    return "the kernel would make it only at the next up"
 
 
 def _serve(wanted: AddrMsg, there: AddrMsg | None, device: _Device) -> Iterator[_Item]:
@@ -385,12 +470,14 @@ def _can_change_in_place(there: AddrMsg, ours: AddrMsg) -> bool:
 
 
 def _unpromised(device: _Device) -> Iterator[Divergence]:
-    """A loopback device that is up has ::1: say what is in the way where neither side has it."""
-    is_up = device.wanted.ifi_type == ARPHRD_LOOPBACK and device.wanted.ifi_flags & device.seen.ifi_flags & IFF_UP
-    if not is_up or _LOCALHOST6 in device.wanted_addresses or _LOCALHOST6 in device.seen_addresses:
+    """A loopback device that is up has ::1: say what is, or will be, in the way where neither side has it."""
+    is_promised = device.wanted.ifi_type == ARPHRD_LOOPBACK and device.wanted.ifi_flags & IFF_UP
+    if not is_promised or _LOCALHOST6 in device.wanted_addresses or _LOCALHOST6 in device.seen_addresses:
         return
-    if obstacle := _no_loopback_address(device.seen):
-        yield Divergence(f"{device.name} has no ::1/128: {obstacle}", device.seen)
+    obstacle = _no_loopback_address(device.seen) or (_too_small(device.seen) if _is_too_small(device.seen) else None)
+    if obstacle or device.seen.ifi_flags & IFF_UP:
+        remedy = f"the model has none either; taking {device.name} down and up in the model brings it"
+        yield Divergence(f"{device.name} has no ::1/128: {obstacle or remedy}", device.seen)
 
 
 def _no_ipv6(link: LinkMsg) -> str | None:
@@ -400,11 +487,21 @@ def _no_ipv6(link: LinkMsg) -> str | None:
 
 
 def _no_loopback_address(link: LinkMsg) -> str | None:
-    if link.mtu is not None and link.mtu < IPV6_MIN_MTU:
-        return f"the MTU of {link.ifname} is {link.mtu}; below {IPV6_MIN_MTU} the kernel keeps no IPv6 address"
     if link.operstate == IF_OPER_DORMANT:
         return f"{link.ifname} is dormant; the kernel makes it when that ends"
     return _no_ipv6(link)
+
+
+def _is_too_small(link: LinkMsg) -> bool:
+    return link.mtu is not None and link.mtu < IPV6_MIN_MTU
+
+
+def _too_small(link: LinkMsg) -> str:
+    """What a small MTU does to a loopback device; what is added afterwards, the kernel keeps."""
+    return (
+        f"the MTU of {link.ifname} is {link.mtu}; below {IPV6_MIN_MTU} the kernel makes no IPv6 address, and drops all "
+        f"when the MTU falls or the device comes up"
+    )
 
 
 # --- address messages ---------------------------------------------------------------------------------------------
@@ -443,10 +540,21 @@ def _peer(msg: AddrMsg) -> bytes:
     return msg.address or _own(msg)
 
 
-def _is_kernel_made(msg: AddrMsg) -> bool:
-    if msg.proto in _BROUGHT_BY_THE_NETWORK:
+def _is_kernel_made(msg: AddrMsg, link: LinkMsg) -> bool:
+    if _is_brought_by_the_network(msg, link):
         return True
     return _key(msg) == _LOCALHOST or (_key(msg) == _LOCALHOST6 and msg.proto == IFAPROT_KERNEL_LO)
+
+
+def _is_brought_by_the_network(msg: AddrMsg, link: LinkMsg) -> bool:
+    """Whether a kernel made it of a prefix.  It makes none such on a loopback device; there, somebody claims it did."""
+    return msg.proto in _BROUGHT_BY_THE_NETWORK and link.ifi_type != ARPHRD_LOOPBACK
+
+
+def _recipe(wanted: AddrMsg, link: LinkMsg) -> AddrMsg:
+    """The request that comes closest to what the kernel itself does for ::1 and for 127.0.0.1."""
+    recipe = _RECIPE6 if wanted.ifa_family == AF_INET6 else replace(_RECIPE4, label=link.ifname)
+    return replace(recipe, ifa_index=link.ifi_index)
 
 
 def _marked(wanted: AddrMsg, ifindex: int) -> AddrMsg:
