@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from addrsvc.cli import main
+from addrsvc.daemon import client as client_module
 from addrsvc.daemon.client import Client
 from addrsvc.injection import INFO_OF_EVENT
 from addrsvc.mirror.kernel import Kernel
@@ -33,6 +35,7 @@ from addrsvc.uapi import (
 )
 
 ADDRSVC = [sys.executable, "-m", "addrsvc"]
+ADDRSVC_ = " ".join(ADDRSVC)
 LO_UP = (
     "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000\n"
     "    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n"
@@ -48,6 +51,10 @@ def run(*words: str, control: Path | None = None, **env: str) -> "subprocess.Com
     return subprocess.run(
         [*ADDRSVC, *words, *where], capture_output=True, text=True, check=False, env={**os.environ, **env}, timeout=60
     )
+
+
+def shell(script: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=60)
 
 
 class Background:
@@ -192,10 +199,74 @@ def test_the_socket_of_a_killed_service_is_taken_over(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_has_gone_ends_it_quietly() -> None:
-    script = f"set -o pipefail; {' '.join(ADDRSVC)} run --once | head -n 1"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    done = shell(f"set -o pipefail; {ADDRSVC_} run --once | head -n 1")
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", ["run --once", "addr --once", "events --once", "--help", "--version"])
+def test_output_that_cannot_be_written_ends_with_1(words: str) -> None:
+    done = shell(f"{ADDRSVC_} {words} >/dev/full")
+
+    assert (done.returncode, done.stderr) == (1, "Error: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["run --once", "addr --once", "--help", "--version"])
+def test_output_that_is_closed_goes_nowhere(words: str, closed: str) -> None:
+    done = shell(f"{ADDRSVC_} {words} {closed}")
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_service_that_can_write_nothing_serves(tmp_path: Path) -> None:
+    control = tmp_path / "control"
+    with open("/dev/full", "w") as full:
+        process = subprocess.Popen(
+            [*ADDRSVC, "run", "--control", str(control)], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    _await_service(control)
+    assert run("link", "set", "lo", "mtu", "1400", control=control).returncode == 0
+    assert " mtu 1400 " in run("link", control=control).stdout
+    process.send_signal(signal.SIGTERM)
+
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+
+
+def _await_service(control: Path) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if run("status", control=control).returncode == 0:
+            return
+    pytest.fail("nobody serves")
+
+
+def test_the_story_goes_on_when_it_can_be_written_again(tmp_path: Path) -> None:
+    story, control = tmp_path / "story", tmp_path / "control"
+    # The limit on the size of a file is the disk that is full, until it is lifted.
+    process = subprocess.Popen(
+        ["bash", "-c", f"ulimit -S -f 8; exec {ADDRSVC_} run --control {control} >{story}"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _await_service(control)
+    with Client(control) as client:
+        for _ in range(200):
+            client.ask("link_set", {"dev": "lo", "up": False})
+            client.ask("link_set", {"dev": "lo", "up": True})
+        assert story.stat().st_size == 8192
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        deadline = time.monotonic() + 20
+        while " lost, as " not in story.read_text() and time.monotonic() < deadline:
+            client.ask("link_set", {"dev": "lo", "up": True})
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+
+    assert (process.returncode, err) == (0, "")
+    told, _, later = story.read_text().partition(" lost, as ")
+    assert "RTM_NEWADDR" in told
+    assert "RTM_NEWADDR" in later
 
 
 def test_the_service_ends_when_nobody_reads_its_story_any_more(tmp_path: Path) -> None:
@@ -260,6 +331,30 @@ def test_a_refusal_is_worded_as_ip_words_it_and_ends_with_2(service: Background)
 @pytest.mark.parametrize(
     ("words", "text"),
     [
+        (["sysctl", "foo.bar"], "cannot stat /proc/sys/foo/bar: No such file or directory"),
+        (
+            ["sysctl-set", "net.ipv6.conf.lo.disable_ipv6", "x"],
+            'setting key "net.ipv6.conf.lo.disable_ipv6": Invalid argument',
+        ),
+    ],
+)
+def test_a_refused_setting_is_worded_as_sysctl_words_it(words: list[str], text: str) -> None:
+    done = run(*words, "--once")
+
+    assert (done.returncode, done.stderr) == (2, f"sysctl: {text}\n")
+
+
+@pytest.mark.parametrize("control", ["", "/", ".", "/tmp"])
+def test_a_control_socket_that_is_a_directory_is_named(control: str) -> None:
+    done = run("run", "--control", control)
+
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: \S+ is a directory: .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
         (["link", "set", "l0", "up"], "(did you mean lo?)"),
         (["addr", "show", "dev", "l0"], 'Device "l0" does not exist.'),
         (["inject", "NETDEV_PU", "lo"], "NETDEV_PU"),
@@ -269,6 +364,9 @@ def test_a_refusal_is_worded_as_ip_words_it_and_ends_with_2(service: Background)
         (["link", "--net", "ini_net"], "did you mean init_net?"),
         (["addr", "add", "2001:db8::g", "dev", "lo"], "2001:db8::g"),
         (["plan", "--netns", "nowhere"], "not mirrored"),
+        (["link", "set", "lo", "mtu", "-3"], 'argument "-3" is wrong: Invalid "mtu" value'),
+        (["inject", "CHANGEMTU", "lo", "mtu=1500", "mtu=1400"], "mtu: given twice"),
+        (["inject", "-1", "lo"], "no event has number -1"),
     ],
 )
 def test_a_request_that_is_none_ends_with_1(service: Background, words: list[str], text: str) -> None:
@@ -318,6 +416,37 @@ def test_events_follow_ends_with_the_service(service: Background) -> None:
         service.end()
         following.stdout.read()
         assert following.wait(30) == 0
+
+
+def test_events_follow_ends_when_nobody_reads_it_though_nothing_happens(service: Background) -> None:
+    with subprocess.Popen(
+        [*ADDRSVC, "events", "--follow", "--control", str(service.control)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as following:
+        assert following.stdout is not None
+        assert following.stderr is not None
+        assert any("RTM_NEWADDR" in line and "::1/128" in line for line in following.stdout)
+        following.stdout.close()
+        assert (following.wait(30), following.stderr.read()) == (0, "")
+
+
+def test_a_client_asks_its_own_service_and_else_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, system = tmp_path / "addrsvc" / "control", tmp_path / "system"
+    monkeypatch.setattr(client_module, "SYSTEM_CONTROL", system)
+    monkeypatch.setattr(os, "geteuid", lambda: 70001)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert client_module.find_control() == own
+    system.touch()
+    assert client_module.find_control() == system
+    own.parent.mkdir()
+    own.touch()
+    assert client_module.find_control() == own
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert client_module.find_control() == system
+    system.unlink()
+    assert client_module.find_control() is None
 
 
 def test_status_tells_who_runs(service: Background) -> None:
@@ -391,6 +520,12 @@ def test_run_once_brings_up_lo_of_a_namespace(netns: NetNs, rtnl: RtnlKernel) ->
     assert addresses(rtnl) == [(bytes([127, 0, 0, 1]), None), (LOOPBACK, IFAPROT_KERNEL_LO)]
 
 
+def test_a_full_disk_does_not_keep_a_namespace_from_following(netns: NetNs, rtnl: RtnlKernel) -> None:
+    assert shell(f"{ADDRSVC_} run --once --netns {path_of(netns)} >/dev/full").returncode == 1
+
+    assert addresses(rtnl) == [(bytes([127, 0, 0, 1]), None), (LOOPBACK, IFAPROT_KERNEL_LO)]
+
+
 def test_run_again_sends_nothing(netns: NetNs, rtnl: RtnlKernel) -> None:
     run("run", "--once", "--netns", path_of(netns))
 
@@ -428,7 +563,19 @@ def test_a_running_service_repairs_what_is_changed_under_it(tmp_path: Path, netn
             _await_loopback(watch)
         assert "divergences none" in background("status").stdout
     finally:
-        background.end()
+        _, err, _ = background.end()
+    assert "converged" in err
+    assert "RTM_" not in err
+
+
+def test_verbose_logs_what_is_heard(tmp_path: Path, netns: NetNs, rtnl: RtnlKernel) -> None:
+    background = Background(tmp_path / "control", "--netns", path_of(netns), "--verbose")
+    with rtnl.watch() as watch:
+        delete_loopback(rtnl)
+        _await_loopback(watch)
+    assert background("status").returncode == 0
+
+    assert "RTM_DELADDR" in background.end()[1]
 
 
 def _await_loopback(watch: RtnlWatch) -> None:
@@ -467,7 +614,7 @@ def test_without_privilege_the_missing_one_is_named(netns: NetNs) -> None:
 def test_a_namespace_that_does_not_exist_is_named() -> None:
     done = run("run", "--once", "--netns", "addrsvc-nowhere")
 
-    assert (done.returncode, done.stderr) == (2, 'Error: no network namespace "addrsvc-nowhere".\n')
+    assert (done.returncode, done.stderr) == (1, 'Error: no network namespace "addrsvc-nowhere"\n')
 
 
 # --- the parser ------------------------------------------------------------------------------------------------------
@@ -491,6 +638,7 @@ def test_the_help_of_inject_tells_it_from_an_operation(capsys: pytest.CaptureFix
     text = " ".join(capsys.readouterr().out.split())
     assert "Injecting only calls the chain" in text
     assert "XDP_FEAT_CHANGE" in text
+    assert re.search(r"EVENT an event .* DEV the device .* KEY=VALUE what comes with the event", text)
     for event, (_, members) in INFO_OF_EVENT.items():
         assert NetdevEvent(event).name.removeprefix("NETDEV_") in text
         assert all(f"{member}=" in text for member in members)

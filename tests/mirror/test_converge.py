@@ -258,13 +258,16 @@ def test_a_device_without_ipv6_is_told_and_left_without(kernel: Kernel) -> None:
     assert LOOPBACK not in [a.address for a in addresses(kernel)]
 
 
-def test_an_mtu_too_small_for_ipv6_is_told_and_left_as_it_is(kernel: Kernel) -> None:
+def test_below_the_least_mtu_of_ipv6_addresses_are_sent_as_the_kernel_keeps_them(kernel: Kernel) -> None:
     kernel.request(LinkMsg(ifi_index=1, mtu=1000))
+    model = brought_up()
+    model.addr_add("2001:db8::1/128", dev="lo")
 
-    outcome = converge(brought_up().dump(), kernel)
+    outcome = converge(model.dump(), kernel)
 
-    assert ["the MTU of lo is 1000" in d.why for d in outcome.divergences] == [True]
-    assert LOOPBACK not in [a.address for a in addresses(kernel)]
+    assert ([step.is_repair for step in outcome.sent], outcome.divergences) == ([False, True, False], ())
+    assert {LOOPBACK, ip_address("2001:db8::1").packed} <= {a.address for a in addresses(kernel)}
+    assert converge(model.dump(), kernel) == Outcome(0, (), ())
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

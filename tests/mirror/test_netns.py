@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from errno import EEXIST, EINVAL, ENOENT, EPERM
+from errno import EEXIST, EPERM
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,11 @@ from addrsvc.errors import ControlError, KernelError
 from addrsvc.mirror.netns import (
     NETNS_RUN_DIR,
     NetNs,
+    NoNetns,
+    claim,
     create_anonymous,
     create_named,
+    leads_to,
     open_netns,
     remove_named,
     run_in,
@@ -130,25 +133,65 @@ def test_a_name_is_made_once(name: str) -> None:
 
 
 def test_a_missing_name_is_said_plainly() -> None:
-    with pytest.raises(KernelError) as refused:
+    with pytest.raises(NoNetns) as refused:
         open_netns("no-such-namespace")
 
-    assert refused.value.errno == ENOENT
-    assert str(refused.value) == 'no network namespace "no-such-namespace" (ENOENT)'
+    assert str(refused.value) == 'no network namespace "no-such-namespace"'
+
+
+def test_a_missing_process_is_said_plainly() -> None:
+    with pytest.raises(NoNetns, match=r"^no network namespace of process 99999999$"):
+        open_netns("99999999")
 
 
 def test_removing_a_missing_name_is_said_plainly(netns: NetNs) -> None:
-    with pytest.raises(KernelError, match='no network namespace "no-such-namespace"'):
+    with pytest.raises(NoNetns, match='no network namespace "no-such-namespace"'):
         remove_named("no-such-namespace")
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/proc/self/ns/mnt", "/proc/self/exe"])
 def test_what_is_no_network_namespace_is_refused(path: str) -> None:
-    with pytest.raises(KernelError) as refused:
+    with pytest.raises(NoNetns) as refused:
         open_netns(path)
 
-    assert refused.value.errno == EINVAL
-    assert str(refused.value) == f"{path} is not a network namespace (EINVAL)"
+    assert str(refused.value) == f"{path} is not a network namespace"
+
+
+def test_a_name_leads_to_one_namespace_however_it_is_spelled(name: str) -> None:
+    assert leads_to(name) is None
+    with create_named(name) as made:
+        assert leads_to(name) == leads_to(str(NETNS_RUN_DIR / name)) == made.identity
+    remove_named(name)
+    assert leads_to(name) is None
+
+
+def test_a_namespace_is_claimed_once_whatever_it_is_called(netns: NetNs) -> None:
+    claim(netns)
+    with open_netns(f"/proc/self/fd/{netns.fileno()}") as same, pytest.raises(ControlError) as refused:
+        claim(same)
+
+    assert str(refused.value) == f"{same.label} is mirrored onto already by process {os.getpid()}"
+
+
+def test_a_claim_ends_with_the_last_handle_that_was_made_of_the_one_it_was_made_with(netns: NetNs) -> None:
+    path = f"/proc/self/fd/{netns.fileno()}"
+    with open_netns(path) as first, open_netns(path) as second:
+        claim(first)
+        other = first.dup()
+        first.close()
+        with pytest.raises(ControlError, match="is mirrored onto already"):
+            claim(second)
+        other.close()
+        claim(second)
+
+
+def test_a_claim_ends_with_its_process(netns: NetNs) -> None:
+    if (child := os.fork()) == 0:
+        claim(open_netns(f"/proc/self/fd/{netns.fileno()}"))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+    claim(netns)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "host", "12", "a/b"])
@@ -163,7 +206,7 @@ def test_without_privilege_the_missing_capability_is_named(netns: NetNs) -> None
         f'creating network namespace "t" needs CAP_SYS_ADMIN {EPERM}'
     )
     assert in_a_child_without_privilege(lambda: run_in(netns, interfaces)) == (
-        f'entering network namespace "{netns.label}" needs CAP_SYS_ADMIN {EPERM}'
+        f"entering {netns.label} needs CAP_SYS_ADMIN {EPERM}"
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from addrsvc.mirror.plan import IFAPROT_ADDRSVC, Dump, Plan, Step, adopt, plan, rebase
+from addrsvc.mirror.plan import IFAPROT_ADDRSVC, Dump, Plan, Step, adopt, lost, plan, rebase
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, Inet6LinkInfo, LinkMsg, Message, RouteMsg, Sysctl
 from addrsvc.uapi import (
     AF_INET,
@@ -21,6 +21,7 @@ from addrsvc.uapi import (
     IFA_F_TENTATIVE,
     IFAPROT_KERNEL_LL,
     IFAPROT_KERNEL_LO,
+    IFAPROT_KERNEL_RA,
     IFF_DEBUG,
     IFF_LOOPBACK,
     IFF_MULTICAST,
@@ -148,7 +149,6 @@ def test_a_loopback_address_that_somebody_gave_by_hand_is_left_as_it_is() -> Non
     ("seen", "why"),
     [
         (lo(disable_ipv6=1), "IPv6 is disabled on lo (disable_ipv6=1)"),
-        (lo(mtu=1000), "the MTU of lo is 1000; below 1280 the kernel keeps no IPv6 address"),
         (replace(lo(), operstate=IF_OPER_DORMANT), "lo is dormant; the kernel makes it when that ends"),
     ],
 )
@@ -163,6 +163,33 @@ def test_what_keeps_the_loopback_address_away_is_told_not_fought(
     assert told.steps == ()
     assert len(told.divergences) == 1
     assert why in told.divergences[0].why
+
+
+def test_below_the_least_mtu_of_ipv6_the_kernel_makes_no_loopback_address_but_keeps_what_is_sent() -> None:
+    (step,) = plan(BROUGHT_UP, (lo(mtu=1000), LOCALHOST)).steps
+
+    assert step.is_repair
+    assert step.why.startswith(
+        "::1/128 is missing on lo; the MTU of lo is 1000; below 1280 the kernel makes no IPv6 ad"
+    )
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_what_keeps_the_loopback_address_from_both_sides_is_told_before_lo_is_up(*, is_up: bool) -> None:
+    told = plan((lo(mtu=1000), LOCALHOST), (lo(mtu=1000, up=is_up), LOCALHOST))
+
+    assert len(told.steps) == (0 if is_up else 1)
+    assert whys(told) == [
+        "lo has no ::1/128: the MTU of lo is 1000; below 1280 the kernel makes no IPv6 address, and drops all when "
+        "the MTU falls or the device comes up"
+    ]
+
+
+def test_a_loopback_address_that_neither_side_has_is_told_with_what_brings_it() -> None:
+    told = plan((lo(), LOCALHOST), (lo(), LOCALHOST))
+
+    assert told.steps == ()
+    assert whys(told) == ["lo has no ::1/128: the model has none either; taking lo down and up in the model brings it"]
 
 
 def test_a_loopback_address_that_the_model_gave_up_is_told_not_removed() -> None:
@@ -223,6 +250,17 @@ def test_an_address_that_carries_our_mark_and_is_unwanted_is_removed() -> None:
 @pytest.mark.parametrize("proto", [None, IFAPROT_KERNEL_LO, 4, IFAPROT_ADDRSVC + 1])
 def test_a_foreign_address_is_not_removed(proto: int | None) -> None:
     assert plan(BROUGHT_UP, (*BROUGHT_UP, address("2001:db8::1/128", proto=proto))).steps == ()
+
+
+@pytest.mark.parametrize("proto", [IFAPROT_KERNEL_RA, IFAPROT_KERNEL_LL])
+def test_an_address_of_lo_that_claims_to_be_a_kernels_is_foreign(proto: int) -> None:
+    claimed = address("2001:db8::1/128", proto=proto)
+
+    assert plan(BROUGHT_UP, (*BROUGHT_UP, claimed)) == Plan()
+    assert whys(plan(BROUGHT_UP, (lo(up=False, mtu=1000), claimed)))[0].startswith("lo stays down")
+    (step,) = plan((*BROUGHT_UP, claimed), BROUGHT_UP).steps
+    assert isinstance(step.message, AddrMsg)
+    assert step.message.proto == IFAPROT_ADDRSVC
 
 
 def test_a_foreign_address_that_the_model_wants_too_is_enough() -> None:
@@ -345,7 +383,57 @@ def test_without_a_baseline_no_property_but_up_is_sent(link: LinkMsg, _request: 
 
 @pytest.mark.parametrize(("link", "request_for_it"), CHANGED)
 def test_a_model_adopts_every_property_that_it_could_send(link: LinkMsg, request_for_it: Message) -> None:
-    assert adopt((link,), BROUGHT_UP) == (request_for_it,)
+    being_down = not link.ifi_flags & IFF_UP
+
+    assert adopt((link,), BROUGHT_UP) == (() if being_down else (request_for_it,))
+
+
+@pytest.mark.parametrize(("link", "request_for_it"), CHANGED)
+def test_what_only_the_kernel_changed_since_the_baseline_is_adopted(link: LinkMsg, request_for_it: Message) -> None:
+    being_down = not link.ifi_flags & IFF_UP
+
+    assert adopt((link,), BROUGHT_UP, baseline=(lo(),)) == (() if being_down else (request_for_it,))
+
+
+@pytest.mark.parametrize(("link", "_request"), CHANGED)
+def test_what_only_the_model_changed_since_the_baseline_is_not_adopted_back(link: LinkMsg, _request: Message) -> None:
+    assert adopt(BROUGHT_UP, (link,), baseline=BROUGHT_UP) == ()
+
+
+def test_where_both_changed_the_models_change_is_sent() -> None:
+    model, kernel, baseline = (lo(mtu=9000),), (lo(mtu=1400),), (lo(),)
+
+    assert adopt(kernel, model, baseline=baseline) == ()
+    assert messages(plan(model, kernel, baseline=baseline)) == [LinkMsg(ifi_index=1, mtu=9000)]
+
+
+def test_a_baseline_counts_property_by_property() -> None:
+    model, kernel = (replace(lo(mtu=9000), ifalias="new"),), (replace(lo(), ifalias="new"),)
+
+    assert rebase(model, kernel, (lo(),)) == (replace(lo(), ifalias="new"),)
+
+
+def test_a_device_that_the_baseline_lacks_is_in_it_once_it_was_adopted() -> None:
+    assert rebase(BROUGHT_UP, BROUGHT_UP, ()) == ()
+    assert rebase(BROUGHT_UP, BROUGHT_UP, (), with_new=True) == (lo(),)
+
+
+def test_what_carries_our_mark_is_adopted_with_its_device_and_later_no_more() -> None:
+    ours = address("2001:db8::1/128", flags=OURS, proto=IFAPROT_ADDRSVC)
+
+    assert len(adopt((*BROUGHT_UP, ours), BROUGHT_UP)) == 1
+    assert adopt((*BROUGHT_UP, ours), BROUGHT_UP, baseline=BROUGHT_UP) == ()
+
+
+def test_what_adopting_took_from_the_model_is_given_back_as_it_was() -> None:
+    served = address("2001:db8::1/64", proto=9)
+
+    again6, again4, loopback = lost((*BROUGHT_UP, served), (lo(),))[1:], lost(BROUGHT_UP, (lo(),))[0], LOOPBACK
+    assert again4.local == LOCALHOST.local
+    assert [(m.address, m.ifa_prefixlen, m.proto) for m in again6] == [
+        (served.address, 64, 9), (loopback.address, 128, IFAPROT_KERNEL_LO),
+    ]  # fmt: skip
+    assert lost(BROUGHT_UP, BROUGHT_UP) == ()
 
 
 def test_a_model_that_agrees_with_the_host_adopts_nothing() -> None:
