@@ -5,12 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from addrsvc.daemon.commands import CHANGES, QUERIES, Said
+from addrsvc.daemon.printer import listed
 from addrsvc.daemon.service import NotPermitted, Service, Watcher
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.linux import Linux
 from addrsvc.mirror.kernel import Kernel
-from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message
-from addrsvc.uapi import AF_INET6, IFAPROT_KERNEL_LO, RTM_DELADDR, RTM_NEWADDR
+from addrsvc.mirror.netns import NoNetns
+from addrsvc.model.timer import HZ
+from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, Sysctl
+from addrsvc.uapi import AF_INET6, IFAPROT_KERNEL_LO, IFF_UP, RTM_DELADDR, RTM_NEWADDR
 
 LOOPBACK = bytes(15) + b"\x01"
 
@@ -353,3 +356,212 @@ def test_an_address_of_the_kernels_own_kind_is_claimed_as_the_kernel_does(servic
 
     (loopback,) = [m for m in kernel.dump() if isinstance(m, AddrMsg) and m.address == LOOPBACK and not m.multicast]
     assert loopback.proto == IFAPROT_KERNEL_LO
+
+
+# --- what the host does meanwhile -----------------------------------------------------------------------------------
+
+DISABLE = Sysctl("net.ipv6.conf.lo.disable_ipv6", "1")
+ENABLE = Sysctl("net.ipv6.conf.lo.disable_ipv6", "0")
+GIVEN = bytes.fromhex("20010db8000000000000000000000001")
+
+
+def lo(kernel: Kernel) -> LinkMsg:
+    (link,) = [msg for msg in kernel.dump() if isinstance(msg, LinkMsg)]
+    return link
+
+
+def whys(service: Service) -> list[str]:
+    (mirror,) = service.mirrors.values()
+    return [divergence.why for divergence in mirror.divergences]
+
+
+@pytest.fixture
+def mirrored(service: Service, kernel: Kernel) -> Service:
+    service.follow("real", "init_net", kernel)
+    up(service)
+    return service
+
+
+def test_what_the_host_changes_the_model_adopts_and_tells(mirrored: Service, kernel: Kernel) -> None:
+    kernel.request(LinkMsg(ifi_index=1, mtu=1400))
+    mirrored.ask("converge")
+
+    assert lo(mirrored.net()).mtu == 1400
+    assert [said["text"] for said in mirrored.history if said["kind"] == "adopted"] == [
+        "adopted ip link set dev lo mtu 1400  (the host's own)"
+    ]
+
+
+def test_an_operation_counts_even_where_the_model_had_not_heard_of_the_hosts_yet(
+    mirrored: Service, kernel: Kernel
+) -> None:
+    kernel.request(LinkMsg(ifi_index=1, mtu=1400))
+    mirrored.ask("link_set", {"dev": "lo", "mtu": 65536})
+
+    assert (lo(kernel).mtu, lo(mirrored.net()).mtu) == (65536, 65536)
+
+
+def test_what_the_host_changes_again_and_again_is_adopted_each_time(mirrored: Service, kernel: Kernel) -> None:
+    for mtu in (1400, 1500, 65536, 1400):
+        kernel.request(LinkMsg(ifi_index=1, mtu=mtu))
+        mirrored.ask("converge")
+
+        assert (lo(kernel).mtu, lo(mirrored.net()).mtu) == (mtu, mtu)
+
+
+def test_a_renamed_loopback_device_is_followed(mirrored: Service, kernel: Kernel) -> None:
+    kernel.request(LinkMsg(ifi_index=1, ifname="loop"))
+    mirrored.ask("addr_add", {"address": "2001:db8::1/128", "dev": "loop"})
+
+    assert lo(kernel).ifname == "loop"
+    assert GIVEN in six(kernel)
+
+
+def test_lo_that_somebody_takes_down_comes_up_again_with_its_addresses(mirrored: Service, kernel: Kernel) -> None:
+    mirrored.ask("addr_add", {"address": "2001:db8::1/128", "dev": "lo"})
+    kernel.request(LinkMsg(ifi_index=1, ifi_change=IFF_UP))
+    mirrored.ask("converge")
+
+    assert sorted(filter(None, six(kernel))) == [LOOPBACK, GIVEN]
+
+
+def test_an_address_of_ours_that_somebody_deletes_comes_back(mirrored: Service, kernel: Kernel) -> None:
+    mirrored.ask("addr_add", {"address": "2001:db8::1/128", "dev": "lo"})
+    kernel.request(AddrMsg(nlmsg_type=RTM_DELADDR, ifa_index=1, local=GIVEN))
+    mirrored.ask("converge")
+
+    assert GIVEN in six(kernel)
+
+
+def test_an_mtu_that_falls_takes_no_address_from_the_model(mirrored: Service, kernel: Kernel) -> None:
+    mirrored.ask("addr_add", {"address": "2001:db8::1/128", "dev": "lo"})
+    kernel.request(LinkMsg(ifi_index=1, mtu=1000))
+    assert six(kernel) == []
+    mirrored.ask("converge")
+
+    assert lo(mirrored.net()).mtu == 1000
+    assert sorted(filter(None, six(kernel))) == sorted(filter(None, six(mirrored.net()))) == [LOOPBACK, GIVEN]
+
+
+def test_addresses_outlive_that_the_host_disables_ipv6_for_a_while(mirrored: Service, kernel: Kernel) -> None:
+    mirrored.ask("addr_add", {"address": "2001:db8::1/128", "dev": "lo"})
+    kernel.request(DISABLE)
+    mirrored.ask("converge")
+    assert ["IPv6 is disabled on lo" in why for why in whys(mirrored)] == [True, True]
+    kernel.request(ENABLE)
+    mirrored.ask("converge")
+
+    assert whys(mirrored) == []
+    assert sorted(filter(None, six(kernel))) == [LOOPBACK, GIVEN]
+
+
+def test_an_address_that_cannot_be_there_now_can_be_deleted(mirrored: Service, kernel: Kernel) -> None:
+    mirrored.ask("addr_add", {"address": "2001:db8::1/128", "dev": "lo"})
+    kernel.request(DISABLE)
+    mirrored.ask("converge")
+    mirrored.ask("addr_del", {"address": "2001:db8::1/128", "dev": "lo"})
+    with pytest.raises(KernelError, match="EADDRNOTAVAIL"):
+        mirrored.ask("addr_del", {"address": "2001:db8::1/128", "dev": "lo"})
+    kernel.request(ENABLE)
+    mirrored.ask("converge")
+
+    assert six(kernel) == [LOOPBACK]
+
+
+def test_what_the_model_refuses_to_adopt_is_told(mirrored: Service, kernel: Kernel) -> None:
+    mirrored.ask("link_add", {"name": "x0"})
+    kernel.request(LinkMsg(ifi_index=1, ifname="x0"))
+    mirrored.ask("converge")
+
+    refusal = "the model refused what the host did, ip link set dev lo name x0: "
+    assert any(why.startswith(refusal) for why in whys(mirrored))
+
+
+def test_a_look_tells_what_cannot_be_sent(mirrored: Service, kernel: Kernel) -> None:
+    kernel.request(DISABLE)
+    (look,) = listed(mirrored.ask("converge")["mirrors"])
+
+    assert look == {"netns": "real", "net": "init_net", "sent": 1, "divergences": whys(mirrored)}
+    assert len(whys(mirrored)) == 1
+
+
+def test_with_one_mirror_its_namespace_is_the_one_that_is_meant(service: Service, kernel: Kernel) -> None:
+    service.ask("net_add", {"net": "blue"})
+    assert service.default_net == "init_net"
+    service.follow("real", "blue", kernel)
+    service.ask("link_set", {"dev": "lo", "up": True})
+    assert six(kernel) == [LOOPBACK]
+
+    service.follow("host", "init_net", Linux(seed=2).init_net)
+    assert service.default_net == "init_net"
+
+
+# --- a namespace that goes and comes back ---------------------------------------------------------------------------
+
+
+class Swing:
+    """A door to whatever namespace `leads_to` names, of any kernel."""
+
+    def __init__(self, kernel: Kernel | None) -> None:
+        self.leads_to, self._opened = kernel, kernel
+
+    def open(self) -> Kernel:
+        if self.leads_to is None:
+            raise NoNetns("no such namespace")
+        self._opened = self.leads_to
+        return self.leads_to
+
+    def is_current(self) -> bool:
+        return self._opened is not None and self._opened is self.leads_to
+
+    def close(self) -> None:
+        self._opened = None
+
+
+def test_a_namespace_that_goes_is_told_once_and_one_that_comes_back_is_served(service: Service, kernel: Kernel) -> None:
+    heeded: list[Kernel | None] = []
+    service.heed = lambda mirror: heeded.append(mirror.kernel)
+    door = Swing(kernel)
+    service.follow("real", "init_net", kernel, door=door)
+    up(service)
+    service.ask("addr_add", {"address": "2001:db8::1/128", "dev": "lo"})
+
+    door.leads_to = None
+    service.tick(service.linux.jiffies + HZ)
+    service.tick(service.linux.jiffies + HZ)
+    assert whys(service) == ["real is gone"]
+    assert [said["text"] for said in service.history if said["kind"] == "differs"] == ["cannot be sent: real is gone"]
+    assert service.ask("plan")["plans"] == [
+        {"netns": "real", "net": "init_net", "steps": [], "divergences": [{"why": "real is gone", "text": None}]}
+    ]
+    service.ask("link_set", {"dev": "lo", "alias": "while it was gone"})
+
+    other = Linux(seed=2).init_net
+    other.request(LinkMsg(ifi_index=1, mtu=1400))
+    door.leads_to = other
+    service.tick(service.linux.jiffies + HZ)
+    assert whys(service) == []
+    assert sorted(filter(None, six(other))) == [LOOPBACK, GIVEN]
+    assert (lo(service.net()).mtu, lo(other).mtu) == (1400, 1400)
+    assert heeded == [None, other]
+
+
+def test_a_namespace_that_is_replaced_between_two_looks_is_served(service: Service, kernel: Kernel) -> None:
+    door = Swing(kernel)
+    service.follow("real", "init_net", kernel, door=door)
+    up(service)
+    door.leads_to = Linux(seed=2).init_net
+    service.tick(service.linux.jiffies + HZ)
+
+    assert six(door.leads_to) == [LOOPBACK]
+
+
+def test_where_a_namespace_can_go_the_next_look_is_within_a_second(service: Service, kernel: Kernel) -> None:
+    armed: list[int | None] = []
+    service.rearm = armed.append
+    up(service)
+    assert armed[-1] is None
+    service.follow("real", "init_net", kernel, door=Swing(kernel))
+    service.ask("converge")
+
+    assert armed[-1] == service.linux.jiffies + HZ
