@@ -143,7 +143,8 @@ def _is_option(word: str) -> bool:
 
 class _Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: object = None) -> None:
-        stream = sys.stdout if file is sys.stdout else sys.stderr
+        """Print, and fail if that fails."""
+        stream = (sys.stderr, sys.stdout)[file is sys.stdout]
         try:
             stream.write(message)
             stream.flush()

@@ -570,6 +570,7 @@ def test_a_running_service_repairs_what_is_changed_under_it(tmp_path: Path, netn
 
 def test_verbose_logs_what_is_heard(tmp_path: Path, netns: NetNs, rtnl: RtnlKernel) -> None:
     background = Background(tmp_path / "control", "--netns", path_of(netns), "--verbose")
+    assert background("status").returncode == 0
     with rtnl.watch() as watch:
         delete_loopback(rtnl)
         _await_loopback(watch)

@@ -12,7 +12,7 @@ import signal
 import socket
 import struct
 import warnings
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from itertools import islice
@@ -40,8 +40,8 @@ _MAX_REQUEST: Final = 1 << 16
 _MAX_CONNECTIONS: Final = 256
 _PAUSE: Final = 1.0
 """How many seconds not to accept connections where there are no descriptors for them."""
-_COMPLAINTS: Final = 20
-"""How many complaints about clients are logged within as many seconds: they can be provoked at will."""
+_COMPLAINTS: Final = 10
+"""How many complaints of a kind are logged within as many seconds: clients can provoke them at will."""
 _HEARD_AT_ONCE: Final = 4096
 _MATTERS: Final = (RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR)
 """What is heard of a kernel's namespace that can make it differ from the model's."""
@@ -80,7 +80,7 @@ class Server:
         self._service = service
         self._socket = sock
         self._log = log
-        self._complaints: deque[float] = deque(maxlen=_COMPLAINTS)
+        self._complaints: defaultdict[str, deque[float]] = defaultdict(partial(deque, maxlen=_COMPLAINTS))
         self._peers: list[_Peer] = []
         self._timer: asyncio.TimerHandle | None = None
         self._failure: BaseException | None = None
@@ -119,7 +119,8 @@ class Server:
         self._welcome()
         for mirror in self._service.mirrors.values():
             self._listen(mirror)
-        self._service.rearm, self._service.heed = self._rearm, self._listen
+        self._sent = {name: mirror.sent for name, mirror in self._service.mirrors.items()}
+        self._service.rearm, self._service.heed = self._pumped, self._listen
         self._tick()
         notify("READY=1", f"STATUS=Mirroring {len(self._service.mirrors)} namespaces of the running kernel")
 
@@ -201,11 +202,16 @@ class Server:
             for msg in heard:
                 names |= names_of([msg])
                 self._log(Rtm(msg.nlmsg_type).name, "debug", netns=mirror.name, **_in_short(msg, names))
-        before = mirror.sent
         self._tick()
         self._service.ask("converge", {"netns": mirror.name})
-        if mirror.sent > before:
-            self._log("converged", netns=mirror.name, sent=mirror.sent - before)
+
+    def _pumped(self, expires: int | None) -> None:
+        """The service has done its work, and wants to be called again."""
+        self._rearm(expires)
+        for mirror in self._service.mirrors.values():
+            sent, self._sent[mirror.name] = self._sent.get(mirror.name, 0), mirror.sent
+            if mirror.sent > sent:
+                self._log("converged", netns=mirror.name, sent=mirror.sent - sent)
 
     # --- connections ---
 
@@ -245,10 +251,10 @@ class Server:
         self._peers.append(_Peer(uid, conn, transport))
 
     def _complain(self, event: str, **values: object) -> None:
-        now = self._loop.time()
-        if len(self._complaints) == _COMPLAINTS and now - self._complaints[0] < _COMPLAINTS:
+        now, before = self._loop.time(), self._complaints[event]
+        if len(before) == _COMPLAINTS and now - before[0] < _COMPLAINTS:
             return
-        self._complaints.append(now)
+        before.append(now)
         self._log(event, "warning", **values)
 
     def _ask(self, uid: int, command: str, parameters: Mapping[str, object]) -> dict[str, object]:

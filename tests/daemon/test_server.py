@@ -291,8 +291,7 @@ def test_who_asks_and_never_reads_is_not_listened_to_for_ever(tmp_path: Path) ->
             sock.connect(str(path))
             sock.settimeout(0.2)
             with pytest.raises(TimeoutError):
-                for _ in range(1000):
-                    sock.sendall(call * 100)
+                sock.sendall(call * 100000)
             return other.ask("status", {})["pid"]
 
     assert served(tmp_path, clients) == os.getpid()
@@ -385,7 +384,7 @@ def test_complaints_about_clients_do_not_flood_the_log(tmp_path: Path, capfd: py
                 assert sock.recv(1) == b""
 
     served(tmp_path, clients)
-    assert len(capfd.readouterr().err.splitlines()) == 20
+    assert len(capfd.readouterr().err.splitlines()) == 10
 
 
 def test_a_bug_costs_the_connection_and_not_the_service(
