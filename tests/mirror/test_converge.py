@@ -18,6 +18,7 @@ from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
     IFAPROT_KERNEL_LO,
+    IFAPROT_KERNEL_RA,
     IFF_UP,
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -161,6 +162,13 @@ def test_foreign_addresses_are_untouched_throughout(kernel: Kernel) -> None:
     converge(brought_up().dump(), kernel)
 
     assert [a for a in addresses(kernel) if a.address != LOOPBACK] == foreign
+
+
+def test_an_address_that_claims_to_be_a_kernels_is_foreign_and_nothing_to_tell(kernel: Kernel) -> None:
+    kernel.request(UP)
+    kernel.request(give("2001:db8:f::2/128", proto=IFAPROT_KERNEL_RA))
+
+    assert converge(brought_up().dump(), kernel) == Outcome(0, (), ())
 
 
 # --- service addresses ------------------------------------------------------------------------------------------
