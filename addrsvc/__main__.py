@@ -1,5 +1,6 @@
 """``python -m addrsvc``, and the ``addrsvc`` command: the version at once, everything else by the command line."""
 
+import os
 import sys
 from contextlib import suppress
 
@@ -11,9 +12,8 @@ def main() -> int:
     if sys.argv[1:] in (["--version"], ["-V"]):
         from addrsvc import __version__
 
-        with suppress(AttributeError, OSError):
-            sys.stdout.write(f"addrsvc {__version__}\n")
-            sys.stdout.flush()
+        with suppress(AttributeError, OSError):  # what could not be written is told by the command line
+            os.write(sys.stdout.fileno(), f"addrsvc {__version__}\n".encode())
             return 0
     from addrsvc.cli import main as command_line
 
