@@ -306,7 +306,9 @@ def _add_parameter(parser: argparse.ArgumentParser, parameter: inspect.Parameter
     if parameter.default is parameter.empty:
         parser.add_argument(name, metavar=name.upper(), help=_POSITIONAL_HELP.get(name))
     elif parameter.annotation == dict[str, str] | None:
-        parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="what comes with the event: see below")
+        parser.add_argument(
+            "words", nargs="*", default=[], metavar="KEY=VALUE", help="what comes with the event: see below"
+        )
     elif parameter.annotation is bool:
         parser.add_argument(f"--{name}", action="store_true")
     else:

@@ -42,7 +42,7 @@ def parse_event(event: str | int) -> NetdevEvent:
     if isinstance(event, bool) or not isinstance(event, int | str):
         raise ControlError(f"event: {event!r} is neither a name nor a number")
     text = str(int(event)) if isinstance(event, int) else event.strip()
-    if text.removeprefix("-").isdigit():
+    if text.isascii() and text.removeprefix("-").isdigit():
         try:
             return NetdevEvent(int(text))
         except ValueError:
@@ -64,8 +64,11 @@ def _near(word: str, known: Mapping[str, object]) -> str:
 def _number(name: str, value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    text = str(value)
     try:
-        return int(str(value), 0)
+        if not text.isascii() or "_" in text:
+            raise ValueError(text)
+        return int(text, 0)
     except ValueError:
         raise ControlError(f"{name}: {value!r} is not a number") from None
 

@@ -50,6 +50,7 @@ from addrsvc.uapi import (
     IFF_PROMISC,
     IFF_UP,
     INFINITY_LIFE_TIME,
+    INT_MAX,
     NET_NAME_USER,
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -157,8 +158,11 @@ class Linux:
         negative errno to veto what may be vetoed.
 
         Raises:
+            ControlError: it cannot be called.
             KernelError: the callback vetoed a device that exists; it is not registered then.
         """
+        if not callable(callback):
+            raise ControlError(f"callback: {callback!r} cannot be called; a function of (event, info) is wanted")
         nb = NotifierBlock(callback, priority, name)
         try:
             register_netdevice_notifier(self.machine, nb)
@@ -196,7 +200,13 @@ class Linux:
         self._pump()
 
     def advance(self, seconds: float) -> None:
-        """Let this much time pass."""
+        """Let this much time pass.
+
+        Raises:
+            ControlError: not a number, or time that would go back.
+        """
+        if not 0 <= seconds < float("inf"):
+            raise ControlError(f"seconds: {seconds} is no span of time")
         self.run_timers(self.jiffies + round(seconds * HZ))
 
     def settle(self) -> None:
@@ -391,10 +401,13 @@ class Namespace:
         It has no driver, so nothing travels over it: it is there to be operated and to have events.
 
         Raises:
-            ControlError: no hardware address of 6 bytes.
+            ControlError: no hardware address of 6 bytes, or a number that no device can have.
             KernelError: a bad or used name, or a callback's veto.
         """
 
+        _check_range(INT_MAX, mtu=mtu)
+        _check_range(0xFFFF, type=int(type))
+        _check_range(0xFFFFFFFF, flags=flags)
         hwaddr = _hwaddr(address) or self._random_hwaddr()
         if len(hwaddr) != ETH_ALEN:
             raise ControlError(f"address: {address!r} has not {ETH_ALEN} bytes")

@@ -57,7 +57,8 @@ def test_every_event_can_be_named_or_numbered(linux: Linux, net: Namespace, even
         ("NETDEV_UPP", "did you mean NETDEV_UP?"), ("chnge", "did you mean NETDEV_CHANGE?"), ("", "unknown event ''"),
         ("xyzzy", "unknown event 'xyzzy'"), (0, "no event has number 0; they go from 1 to 40"),
         (41, "no event has number 41"), ("99", "no event has number 99"), (-1, "no event has number -1"),
-        ("²", "number ²"), ("1.0", "unknown event '1.0'"), ("NETDEV_NETDEV_UP", "unknown event"),
+        ("²", "unknown event '²'"), ("\u0661", "unknown event"), ("1.0", "unknown event '1.0'"),
+        ("NETDEV_NETDEV_UP", "unknown event"),
     ],
 )  # fmt: skip
 def test_an_event_that_is_none_is_named_with_what_comes_nearest(event: str | int, text: str) -> None:

@@ -439,3 +439,42 @@ def test_a_trace_is_kept_only_while_it_is_on() -> None:
     assert (silent.trace.on, list(silent.trace.story())) == (False, [])
     assert traced.trace.on
     assert len(list(traced.trace.story())) > 20
+
+
+def test_a_callback_with_a_bug_does_not_stay_on_the_chain() -> None:
+    def buggy(event: int, info: object) -> int:
+        raise ZeroDivisionError
+
+    linux = Linux()
+    with pytest.raises(ZeroDivisionError):
+        linux.register_netdevice_notifier(buggy)
+    linux.init_net.link_set("lo", up=True)
+
+    assert [str(address.network) for address in linux.init_net.addresses("lo")] == ["127.0.0.1/8", "::1/128"]
+
+
+def test_what_cannot_be_called_is_no_callback() -> None:
+    linux = Linux()
+    block = linux.register_netdevice_notifier(lambda event, info: None)
+    with pytest.raises(ControlError, match=r"callback: .* cannot be called"):
+        linux.register_netdevice_notifier(block)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("number", "value"), [("mtu", -1), ("mtu", 1 << 31), ("type", 1 << 16), ("flags", -1)]
+)  # fmt: skip
+def test_a_device_with_an_impossible_number_is_refused(number: str, value: int) -> None:
+    net = Linux().init_net
+    with pytest.raises(ControlError, match=f"{number}: {value} is not between"):
+        net.link_add("d0", **{number: value})  # type: ignore[arg-type]
+    assert net.links() == ["lo"]
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+def test_time_passes_forward_and_by_a_number(seconds: float) -> None:
+    with pytest.raises(ControlError, match="no span of time"):
+        Linux().advance(seconds)
+
+
+def test_a_device_shows_itself_on_one_line() -> None:
+    assert repr(Linux().init_net.link_add("d0")) == "<NetDevice d0 ifindex 2 in init_net>"

@@ -179,8 +179,13 @@ def register_netdevice_notifier(machine: Machine, nb: NotifierBlock) -> None:
     """
     with rtnl_lock(machine):
         raw_notifier_chain_register(machine.netdev_chain, nb)
-        if not machine.dev_boot_phase:
+        if machine.dev_boot_phase:
+            return
+        try:
             _tell_all_nets(nb, machine)
+        except BaseException:  # a veto, or a bug of the callback: either way it does not stay
+            raw_notifier_chain_unregister(machine.netdev_chain, nb)
+            raise
 
 
 def _tell_all_nets(nb: NotifierBlock, machine: Machine) -> None:
@@ -191,7 +196,6 @@ def _tell_all_nets(nb: NotifierBlock, machine: Machine) -> None:
         except KernelError:
             for earlier in reversed(told):
                 _unregister_net(nb, earlier)
-            raw_notifier_chain_unregister(machine.netdev_chain, nb)
             raise
         told.append(net)
 
@@ -241,7 +245,7 @@ def _register_net(net: Net, nb: NotifierBlock) -> None:
         return
     try:
         call_netdevice_register_net_notifiers(nb, net)
-    except KernelError:
+    except BaseException:
         raw_notifier_chain_unregister(net.netdev_chain, nb)
         raise
 

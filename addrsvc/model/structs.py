@@ -81,7 +81,7 @@ class NetDeviceOps:
     ndo_change_mtu: "Callable[[NetDevice, int], None] | None" = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class NetDevice:
     """struct net_device."""
 
@@ -151,8 +151,12 @@ class NetDevice:
         self.machine = self.net.machine
         self.notifier_info = NetdevNotifierInfo(self)
 
+    def __repr__(self) -> str:
+        """Enough to know it by: everything it refers to would be the whole machine."""
+        return f"<NetDevice {self.name} ifindex {self.ifindex} in {self.net.name}>"
 
-@dataclass(slots=True, eq=False)
+
+@dataclass(slots=True, eq=False, repr=False)
 class NetdevNotifierInfo:
     """struct netdev_notifier_info: what comes with every netdevice event."""
 
@@ -161,28 +165,28 @@ class NetdevNotifierInfo:
     """A callback that vetoes may put the reason here."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class NetdevNotifierInfoExt(NetdevNotifierInfo):
     """struct netdev_notifier_info_ext, of CHANGEMTU: the MTU from before the change."""
 
     mtu: int = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class NetdevNotifierChangeInfo(NetdevNotifierInfo):
     """struct netdev_notifier_change_info, of CHANGE: the flag bits that changed."""
 
     flags_changed: int = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class NetdevNotifierPreChangeaddrInfo(NetdevNotifierInfo):
     """struct netdev_notifier_pre_changeaddr_info: the hardware address to come."""
 
     dev_addr: bytes = b""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class NetdevNotifierChangeupperInfo(NetdevNotifierInfo):
     """struct netdev_notifier_changeupper_info."""
 
@@ -194,7 +198,7 @@ class NetdevNotifierChangeupperInfo(NetdevNotifierInfo):
 # --- IPv4 -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class InIfaddr:
     """struct in_ifaddr."""
 
@@ -214,7 +218,7 @@ class InIfaddr:
     ifa_tstamp: int = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class InDevice:
     """struct in_device: a device's IPv4 half."""
 
@@ -233,7 +237,7 @@ class InDevice:
     nopolicy: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class FibAlias:
     """One IPv4 route that an address brought (struct fib_alias and its fib_info)."""
 
@@ -280,7 +284,7 @@ class InetIfaddrState(IntEnum):
 ) = InetIfaddrState
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Inet6Ifaddr:
     """struct inet6_ifaddr."""
 
@@ -307,7 +311,7 @@ class Inet6Ifaddr:
     """Ours: which entry of the queue of lifetimes is this address's."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Ifmcaddr6:
     """struct ifmcaddr6: a group that the device has joined."""
 
@@ -316,7 +320,7 @@ class Ifmcaddr6:
     mca_cstamp: int = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Ifacaddr6:
     """struct ifacaddr6: an anycast address of the device."""
 
@@ -363,7 +367,7 @@ class AddrList:
         return sum(map(len, self._classes.values()))
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class PrefixUsers:
     """Ours: the addresses of one device that share a prefix, kept so that nobody has to search for them.
 
@@ -377,7 +381,7 @@ class PrefixUsers:
     """A heap of (-jiffies of expiry, address) over `finite`, with stale entries left in until they come up."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Inet6Dev:
     """struct inet6_dev: a device's IPv6 half."""
 
@@ -403,7 +407,7 @@ class Inet6Dev:
     ac_list: dict[bytes, Ifacaddr6] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Fib6Info:
     """struct fib6_info: one IPv6 route.  A null entry (::/0, reject) belongs to no table."""
 
@@ -423,7 +427,7 @@ class Fib6Info:
     """Ours: counts insertions, so that a device can mark all its routes of a moment at once."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Fib6Table:
     """struct fib6_table: routes by (prefix, length), siblings by rising metric; and by device, for its going down."""
 
@@ -434,7 +438,7 @@ class Fib6Table:
     """tb6_gc_hlist: routes that expire.  Newest last; the kernel's list is read from the end."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class In6ValidatorInfo:
     """struct in6_validator_info: an address that is about to be added."""
 
@@ -443,7 +447,7 @@ class In6ValidatorInfo:
     extack: str | None = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class InValidatorInfo:
     """struct in_validator_info."""
 
@@ -455,7 +459,7 @@ class InValidatorInfo:
 # --- namespaces and the machine -------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class NetnsIpv6:
     """struct netns_ipv6."""
 
@@ -476,7 +480,7 @@ class NetnsIpv6:
     """Neighbours: IPv6 address to hardware address."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class NetnsIpv4:
     """struct netns_ipv4."""
 
@@ -484,7 +488,7 @@ class NetnsIpv4:
     """By (table, prefix, length)."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Net:
     """struct net: a network namespace."""
 
@@ -502,6 +506,10 @@ class Net:
     def __post_init__(self) -> None:
         """Give the namespace its own, empty, notifier chain."""
         self.netdev_chain = RawNotifierHead("netdev_chain (per namespace)", self.machine.trace)
+
+    def __repr__(self) -> str:
+        """Enough to know it by."""
+        return f"<Net {self.name}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -532,7 +540,7 @@ class RtnlAfOps:
     set_link_af: Callable[[NetDevice, Inet6LinkInfo], None]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Machine:
     """Everything that one modelled kernel remembers."""
 
