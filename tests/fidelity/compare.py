@@ -216,7 +216,7 @@ class Model:
         self._now = time.monotonic()
 
     def do(self, ask: Message) -> Outcome:
-        self._pass(time.monotonic() - self._now)
+        self._pass(max(0.0, time.monotonic() - self._now))  # after a wait for chance it is ahead
         refused = _refused(self._net.request, ask)
         if is_chancy(ask):
             self._pass(DAD_RESTART)
