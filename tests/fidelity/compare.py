@@ -135,20 +135,10 @@ def _up_with_a_small_mtu(ask: LinkMsg, holds: Sequence[Message]) -> bool:
     return comes_up and (mtu or 0) < IPV6_MIN_MTU and bool(_addresses(holds))
 
 
-def _noarp_with_a_subnet_router_address(ask: LinkMsg, holds: Sequence[Message]) -> bool:
-    return is_chancy(ask) and any(_is_subnet_router(msg) for msg in _addresses(holds))
-
-
 def _addresses(holds: Sequence[Message]) -> list[AddrMsg]:
     """The IPv6 addresses of a dump."""
     ipv6 = (RTM_NEWADDR, AF_INET6)
     return [msg for msg in holds if isinstance(msg, AddrMsg) and (msg.nlmsg_type, msg.ifa_family) == ipv6]
-
-
-def _is_subnet_router(msg: AddrMsg) -> bool:
-    """Whether the host part of the address is zero, which others of its prefix have for an anycast address."""
-    packed = msg.local or msg.address or b""
-    return msg.ifa_prefixlen < 128 and not int.from_bytes(packed, "big") & (1 << 128 - msg.ifa_prefixlen) - 1
 
 
 RACES = (
@@ -157,12 +147,6 @@ RACES = (
         "their DAD is queued and IPv6 taken down again in the same request; whether the work item has started by then "
         "is chance (2 in 5 times)",
         _up_with_a_small_mtu,
-    ),
-    Race(
-        "NOARP changing while lo holds a subnet-router address as an ordinary one",
-        "the address and its anycast twin want the same route in the local table; whose DAD is over first, at random "
-        "within a second, gets it",
-        _noarp_with_a_subnet_router_address,
     ),
 )
 

@@ -97,8 +97,11 @@ def test_it_is_given_back_whatever_happens(linux: Linux) -> None:
 
 
 def test_machines_have_a_lock_each(linux: Linux) -> None:
-    with rtnl_lock(linux.machine), rtnl_lock(Linux().machine):
-        ASSERT_RTNL(linux.init_net.net)
+    other = Linux()
+    with rtnl_lock(linux.machine), rtnl_lock(other.machine):
+        assert linux.machine.rtnl_held
+    with rtnl_lock(linux.machine):
+        assert not other.machine.rtnl_held
 
 
 def test_a_request_from_within_a_chain_would_hang_a_kernel_and_raises_here(linux: Linux) -> None:
