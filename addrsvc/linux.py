@@ -12,6 +12,7 @@ from errno import ENODEV
 from random import Random
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from addrsvc.af_netlink.sock import NetlinkSock, NetlinkTable
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.injection import make_info, parse_event
 from addrsvc.model.boot import INIT_NET, boot
@@ -85,14 +86,18 @@ class Linux:
     Args:
         seed: of the model's random decisions; the same calls with the same seed have the same effects.
         trace: whether walks of notifier chains are recorded from the start.
+        effects: whether what the model says is kept for effects(); a program that only uses sockets or watches does
+            without, and its memory does not grow.
     """
 
-    def __init__(self, *, seed: int = 0, trace: bool = False) -> None:
+    def __init__(self, *, seed: int = 0, trace: bool = False, effects: bool = True) -> None:
         self.trace = Trace()
         self.trace.on = trace
         self.machine: Machine = boot(Random(seed), trace=self.trace)
         self._effects: list[Effect] = []
+        self._keeps_effects = effects
         self._watches: list[ModelWatch] = []
+        self.netlink = NetlinkTable(self.machine, self._pump, self.settle)
         self._nets: dict[str, Namespace] = {INIT_NET: Namespace(self, self.machine.net_namespace_list[0])}
         self.settle()
 
@@ -224,7 +229,9 @@ class Linux:
 
     def _pump(self) -> None:
         effects = drain(self.machine)
-        self._effects += effects
+        if self._keeps_effects:
+            self._effects += effects
+        self.netlink.hear(effects)
         for watch in self._watches:
             watch.hear(effects)
 
@@ -324,6 +331,15 @@ class Namespace:
     def watch(self) -> ModelWatch:
         """Subscribe to notifications."""
         return self._linux.watch(self.name)
+
+    def socket(self, *, pid: int = 0, admin: bool = True) -> NetlinkSock:
+        """Open an AF_NETLINK socket of NETLINK_ROUTE in this namespace: bytes in, bytes out.
+
+        Args:
+            pid: the port id that it has if it asks for none, as a process has its own; 0 for a made-up one.
+            admin: whether the opener has CAP_NET_ADMIN.
+        """
+        return NetlinkSock(self._linux.netlink, self.net, admin=admin, pid=pid)
 
     # --- links ---
 

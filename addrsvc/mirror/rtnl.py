@@ -78,6 +78,14 @@ _DATAGRAM: Final = 1 << 16
 _DUMP_ATTEMPTS: Final = 64
 
 
+_WATCHED: Final = (
+    Rtnlgrp.RTNLGRP_LINK, Rtnlgrp.RTNLGRP_IPV4_IFADDR, Rtnlgrp.RTNLGRP_IPV4_ROUTE, Rtnlgrp.RTNLGRP_IPV6_IFADDR,
+    Rtnlgrp.RTNLGRP_IPV6_ROUTE, Rtnlgrp.RTNLGRP_IPV6_IFINFO, Rtnlgrp.RTNLGRP_IPV4_NETCONF,
+    Rtnlgrp.RTNLGRP_IPV6_NETCONF, Rtnlgrp.RTNLGRP_IPV4_MCADDR, Rtnlgrp.RTNLGRP_IPV6_MCADDR,
+    Rtnlgrp.RTNLGRP_IPV6_ACADDR,
+)  # fmt: skip
+
+
 class MessagesLost(AddrsvcError):
     """The kernel said more than the watch's buffer holds: what a watcher knows is no longer whole.  Dump again."""
 
@@ -494,7 +502,7 @@ def _wanted(msg: Message) -> bool:
 
 
 class RtnlWatch:
-    """A subscription to every group of uapi.Rtnlgrp: a Watch port (see addrsvc.mirror.kernel).
+    """A subscription to what is told of links, addresses, routes and settings: a Watch port (addrsvc.mirror.kernel).
 
     Attributes:
         settle: seconds of silence after which the namespace counts as quiet; may be set at any time.
@@ -561,7 +569,7 @@ def _watch_socket() -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WATCH_BUFFER)
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WATCH_BUFFER)
-    for group in Rtnlgrp:
+    for group in _WATCHED:
         _join(sock, group)
     return sock
 

@@ -101,8 +101,8 @@ def _cacheinfo(ifa: InIfaddr) -> IfaCacheinfo:
     return IfaCacheinfo(ifa.ifa_preferred_lft, ifa.ifa_valid_lft, *stamps)
 
 
-def _rtmsg_ifa(nlmsg_type: int, ifa: InIfaddr) -> None:
-    rtnl_notify(ifa.ifa_dev.dev.net, inet_fill_ifaddr(ifa, nlmsg_type))
+def _rtmsg_ifa(nlmsg_type: int, ifa: InIfaddr, *, asked: bool = False) -> None:
+    rtnl_notify(ifa.ifa_dev.dev.net, inet_fill_ifaddr(ifa, nlmsg_type), asked=asked)
 
 
 def _netconf_notify(nlmsg_type: int, in_dev: InDevice) -> None:
@@ -163,7 +163,7 @@ def _inetdev_destroy(in_dev: InDevice) -> None:
 # --- addresses ------------------------------------------------------------------------------------------------------
 
 
-def _insert_ifa(ifa: InIfaddr) -> None:
+def _insert_ifa(ifa: InIfaddr, *, asked: bool = False) -> None:
     """Kernel: net/ipv4/devinet.c, __inet_insert_ifa()."""
     in_dev = ifa.ifa_dev
     ASSERT_RTNL(in_dev.dev)
@@ -175,7 +175,7 @@ def _insert_ifa(ifa: InIfaddr) -> None:
             _join_subnet(ifa, other)
     _ask_validators(ifa)
     in_dev.ifa_list.insert(_place(ifa), ifa)
-    _rtmsg_ifa(RTM_NEWADDR, ifa)
+    _rtmsg_ifa(RTM_NEWADDR, ifa, asked=asked)
     blocking_notifier_call_chain(in_dev.dev.machine.inetaddr_chain, NETDEV_UP, ifa)
 
 
@@ -204,7 +204,7 @@ def _place(ifa: InIfaddr) -> int:
     return before[-1] + 1 if before else 0
 
 
-def _del_ifa(ifa: InIfaddr) -> None:
+def _del_ifa(ifa: InIfaddr, *, asked: bool = False) -> None:
     """Kernel: net/ipv4/devinet.c, __inet_del_ifa()."""
     in_dev = ifa.ifa_dev
     ASSERT_RTNL(in_dev.dev)
@@ -213,7 +213,7 @@ def _del_ifa(ifa: InIfaddr) -> None:
         gone = [*_secondaries(ifa), ifa]
     for each in gone:
         in_dev.ifa_list.remove(each)
-        _rtmsg_ifa(RTM_DELADDR, each)
+        _rtmsg_ifa(RTM_DELADDR, each, asked=asked)
         blocking_notifier_call_chain(in_dev.dev.machine.inetaddr_chain, NETDEV_DOWN, each)
 
 
@@ -352,7 +352,7 @@ def inet_rtm_newaddr(net: Net, msg: AddrMsg) -> None:
     ifa = _from_message(net, msg)
     present = next((o for o in ifa.ifa_dev.ifa_list if _matches(o, ifa)), None)
     if present is None:
-        _insert_ifa(ifa)
+        _insert_ifa(ifa, asked=True)
         return
     if msg.nlmsg_flags & NLM_F_EXCL or not msg.nlmsg_flags & NLM_F_REPLACE:
         raise KernelError(EEXIST, "ipv4: Address already assigned")
@@ -361,7 +361,7 @@ def inet_rtm_newaddr(net: Net, msg: AddrMsg) -> None:
         present.ifa_rt_priority = ifa.ifa_rt_priority
     present.ifa_proto = ifa.ifa_proto
     _set_lifetime(present, ifa.ifa_preferred_lft, ifa.ifa_valid_lft)
-    _rtmsg_ifa(RTM_NEWADDR, present)
+    _rtmsg_ifa(RTM_NEWADDR, present, asked=True)
 
 
 def _matches(present: InIfaddr, ifa: InIfaddr) -> bool:
@@ -422,7 +422,7 @@ def inet_rtm_deladdr(net: Net, msg: AddrMsg) -> None:
         raise KernelError(ENODEV, "ipv4: Device not found")
     for ifa in dev.ip_ptr.ifa_list:
         if _described(ifa, msg):
-            _del_ifa(ifa)
+            _del_ifa(ifa, asked=True)
             return
     raise KernelError(EADDRNOTAVAIL, "ipv4: Address not found")
 

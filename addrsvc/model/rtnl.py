@@ -68,12 +68,12 @@ def ASSERT_RTNL(it: HasMachine) -> None:
         raise RtnlAssertionError("RTNL is not held: wrap the call in `with rtnl_lock(machine):`")
 
 
-def rtnl_notify(net: Net, msg: Message) -> None:
-    """Say a message to the listeners of a namespace.
+def rtnl_notify(net: Net, msg: Message, *, asked: bool = False) -> None:
+    """Say a message to the listeners of a namespace; one that was `asked` for names the request it answers.
 
     Kernel: net/core/rtnetlink.c, rtnl_notify().
     """
-    _say(net.machine, RtnlNotify(net.name, msg))
+    _say(net.machine, RtnlNotify(net.name, msg, net.machine.asker if asked else None))
 
 
 def printk(machine: Machine, level: str, text: str) -> None:

@@ -25,11 +25,23 @@ from addrsvc.uapi import (
 
 
 @dataclass(frozen=True, slots=True)
+class Asker:
+    """Who sent the request that is being served: what the kernel hands down as portid and struct nlmsghdr."""
+
+    portid: int
+    seq: int
+    echo: bool
+    """NLM_F_ECHO: the notification goes to the asker, once, whether or not it listens."""
+
+
+@dataclass(frozen=True, slots=True)
 class RtnlNotify:
     """An rtnetlink notification: sent to the listeners of namespace `net`."""
 
     net: str
     msg: Message
+    asker: Asker | None = None
+    """Whose sequence number and port id it bears; those the kernel makes by itself bear none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -548,6 +560,8 @@ class Machine:
     trace: Trace
     timers: TimerBase
     rtnl_held: bool = False
+    asker: Asker | None = None
+    """Whose request is being served, if it came through a socket."""
     effects: list[Effect] = field(default_factory=list)
     net_namespace_list: list[Net] = field(default_factory=list)
     pernet_subsys: list[PernetOperations] = field(default_factory=list)

@@ -1,0 +1,60 @@
+"""net/core/rtnetlink.c: which handler a request goes to, and what is checked before it gets there."""
+
+from collections.abc import Mapping
+from errno import EOPNOTSUPP, EPERM
+from typing import Final
+
+from addrsvc.af_netlink import addr
+from addrsvc.af_netlink.request import Handler, Request
+from addrsvc.errors import KernelError
+from addrsvc.model.rtnl import rtnl_lock
+from addrsvc.uapi import AF_UNSPEC, NLM_F_BULK, NLM_F_DUMP, RTM_MAX
+
+__all__ = ["HANDLERS", "rtnetlink_rcv_msg"]
+
+_NLMSG_HDRLEN: Final = 16
+_KIND_DEL, _KIND_GET = 1, 2
+
+# One row per message type and family, from the tables of the modules that serve them.
+HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {**addr.HANDLERS}
+
+
+def _find(nlmsg_type: int, family: int, half: str) -> Handler:
+    """The handler of a family, or the one for any family, that has this half.
+
+    Kernel: net/core/rtnetlink.c, rtnl_get_link().
+    """
+    for wanted in (family, AF_UNSPEC):
+        handler = HANDLERS.get((nlmsg_type, wanted))
+        if handler is not None and getattr(handler, half) is not None:
+            return handler
+    raise KernelError(EOPNOTSUPP)
+
+
+def rtnetlink_rcv_msg(request: Request) -> bool:
+    """Serve one request.  False if it became a dump, which is answered by and by and never acknowledged.
+
+    Kernel: net/core/rtnetlink.c, rtnetlink_rcv_msg().
+
+    Raises:
+        KernelError: the refusal; what it says beyond its errno and text is in `request.extack`.
+    """
+    if request.nlmsg_type > RTM_MAX:
+        raise KernelError(EOPNOTSUPP)
+    if len(request.data) == _NLMSG_HDRLEN:
+        return True
+    kind = request.nlmsg_type & 3
+    if kind != _KIND_GET and not request.sock.may_admin():
+        raise KernelError(EPERM)
+    family = request.data[_NLMSG_HDRLEN]
+    if kind == _KIND_GET and request.flags & NLM_F_DUMP:
+        handler = _find(request.nlmsg_type, family, "dumpit")
+        request.sock.dump_start(request, handler)
+        return False
+    handler = _find(request.nlmsg_type, family, "doit")
+    if kind == _KIND_DEL and request.flags & NLM_F_BULK and not handler.bulk_delete:
+        raise KernelError(EOPNOTSUPP, "Bulk delete is not supported")
+    assert handler.doit is not None
+    with rtnl_lock(request.net.machine):
+        handler.doit(request)
+    return True

@@ -1,0 +1,124 @@
+"""One request being served, and what serves it: the two halves of a row in rtnetlink's table of handlers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+
+from addrsvc.model.structs import Net
+from addrsvc.netlink.nlattr import ExtAck
+from addrsvc.uapi import NLM_F_DUMP_INTR, NLM_F_MULTI
+
+if TYPE_CHECKING:
+    from addrsvc.af_netlink.sock import NetlinkSock
+
+__all__ = ["NLMSGHDR", "Doit", "Dump", "Dumpit", "Handler", "Request", "resumable"]
+
+NLMSGHDR: Final = Struct("=IHHII")
+"""struct nlmsghdr: length, type, flags, sequence number, port id."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One message as it came: struct sk_buff and struct nlmsghdr, as far as a handler looks at them.
+
+    Attributes:
+        data: the message from its header on, exactly nlmsg_len bytes, so that offsets count from the header.
+        extack: what the acknowledgement will say besides the errno.
+        tb: where the payload of each attribute lies (offset, length), once a handler has parsed them; by it a
+            refusal that names an attribute finds its place.
+    """
+
+    sock: "NetlinkSock"
+    net: Net
+    data: bytes
+    nlmsg_type: int
+    flags: int
+    seq: int
+    extack: ExtAck = field(default_factory=ExtAck)
+    tb: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def portid(self) -> int:
+        """Who asks."""
+        return self.sock.portid
+
+    @property
+    def strict(self) -> bool:
+        """Whether the socket wants GET requests checked strictly (NETLINK_GET_STRICT_CHK)."""
+        return self.sock.strict_chk
+
+    def reply(self, datagram: bytes) -> None:
+        """Send a datagram back to who asks, now: before the acknowledgement.
+
+        Kernel: net/core/rtnetlink.c, rtnl_unicast().
+        """
+        self.sock.deliver(datagram)
+
+
+@dataclass(slots=True, eq=False)
+class Dump(Request):
+    """struct netlink_callback: a dump under way, which goes on whenever its socket has been read.
+
+    Attributes:
+        answer_flags: flags of every message of the dump, NLM_F_DUMP_FILTERED among them.
+        min_dump_alloc: bytes that one datagram has to hold, where that is more than the usual.
+        full: the datagram had no room for the last message: it is asked for again.
+        base_seq: counts changes to what is dumped; a dump during which it changes is marked NLM_F_DUMP_INTR.
+    """
+
+    answer_flags: int = 0
+    min_dump_alloc: int = 0
+    full: bool = False
+    base_seq: Callable[[], int] | None = None
+    prev_seq: int = 0
+    steps: Iterator[bytes] = field(default_factory=lambda: iter(()))
+
+    def nlmsg_flags(self) -> int:
+        """The flags of the next message.
+
+        Kernel: include/net/netlink.h, nl_dump_check_consistent().
+        """
+        flags = NLM_F_MULTI | self.answer_flags
+        if self.base_seq is not None:
+            seq = self.base_seq() or 1
+            if self.prev_seq and seq != self.prev_seq:
+                flags |= NLM_F_DUMP_INTR
+            self.prev_seq = seq
+        return flags
+
+
+Doit: TypeAlias = Callable[[Request], None]
+Dumpit: TypeAlias = Callable[[Dump], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """struct rtnl_link: who serves a message type for a family.
+
+    Attributes:
+        doit: serves one request; replies through it, refuses by KernelError.
+        dumpit: yields the messages of a dump, each of them complete but for padding.  A refusal ends the dump.
+        bulk_delete: NLM_F_BULK is understood (RTNL_FLAG_BULK_DEL_SUPPORTED).
+    """
+
+    doit: Doit | None = None
+    dumpit: Dumpit | None = None
+    bulk_delete: bool = False
+
+
+def resumable(dump: Dump, items: Callable[[], list[T]]) -> Iterator[T]:
+    """Walk a list that may change between two datagrams of a dump, by position, as the kernel's dumps do.  Ours.
+
+    When a datagram is full its last item is yielded again, or what stands in its place by then.
+    """
+    position, current = 0, items()
+    while position < len(current):
+        yield current[position]
+        if dump.full:
+            dump.full = False
+            current = items()
+        else:
+            position += 1

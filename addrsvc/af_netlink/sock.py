@@ -1,0 +1,595 @@
+"""net/netlink/af_netlink.c: sockets without a file descriptor, whose datagrams are served before send() returns.
+
+What a system call would do a method does, with the same errors; only that nothing ever blocks.  A socket's own port id,
+groups and options, its queue and what overruns it stand here; what a request means does not.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from errno import (
+    EADDRINUSE,
+    EAGAIN,
+    EBUSY,
+    ECONNREFUSED,
+    EINVAL,
+    EMSGSIZE,
+    ENOBUFS,
+    ENODATA,
+    ENOPROTOOPT,
+    EPERM,
+)
+from struct import Struct
+from typing import Final, TypeAlias
+
+from addrsvc.af_netlink.groups import group_of
+from addrsvc.af_netlink.rcv import rtnetlink_rcv_msg
+from addrsvc.af_netlink.request import NLMSGHDR, Dump, Handler, Request
+from addrsvc.errors import KernelError
+from addrsvc.model.rtnl import rtnl_lock
+from addrsvc.model.structs import Asker, Effect, Machine, Net, RtnlNotify
+from addrsvc.netlink.codec import encode
+from addrsvc.netlink.nlattr import ExtAck, policy_tlv
+from addrsvc.uapi import (
+    NETLINK_ADD_MEMBERSHIP,
+    NETLINK_BROADCAST_ERROR,
+    NETLINK_CAP_ACK,
+    NETLINK_DROP_MEMBERSHIP,
+    NETLINK_EXT_ACK,
+    NETLINK_GET_STRICT_CHK,
+    NETLINK_LIST_MEMBERSHIPS,
+    NETLINK_LISTEN_ALL_NSID,
+    NETLINK_NO_ENOBUFS,
+    NETLINK_PKTINFO,
+    NLM_F_ACK,
+    NLM_F_ACK_TLVS,
+    NLM_F_CAPPED,
+    NLM_F_ECHO,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSG_MIN_TYPE,
+    NLMSGERR_ATTR_COOKIE,
+    NLMSGERR_ATTR_MISS_NEST,
+    NLMSGERR_ATTR_MISS_TYPE,
+    NLMSGERR_ATTR_MSG,
+    NLMSGERR_ATTR_OFFS,
+    NLMSGERR_ATTR_POLICY,
+    SOL_NETLINK,
+    Rtnlgrp,
+)
+
+__all__ = ["NGROUPS", "Datagram", "NetlinkSock", "NetlinkTable"]
+
+NGROUPS: Final = max(Rtnlgrp)
+"""Multicast groups of NETLINK_ROUTE."""
+
+_HDRLEN: Final = NLMSGHDR.size
+_S32: Final = Struct("=i")
+_U32: Final = Struct("=I")
+_NLATTR: Final = Struct("=HH")
+_NLA_TYPE_MASK: Final = 0x3FFF
+_U32_MAX: Final = 0xFFFFFFFF
+_FIRST_NEGATIVE_PORTID: Final = -4097
+
+_SOL_SOCKET: Final = 1
+_SO_SNDBUF: Final = 7
+_SO_RCVBUF: Final = 8
+_SO_SNDBUFFORCE: Final = 32
+_SO_RCVBUFFORCE: Final = 33
+_BUFFER_DEFAULT: Final = 212992
+_RMEM_MAX: Final = 212992
+_RCVBUF_MIN: Final = 2304
+_SNDBUF_MIN: Final = 4608
+
+_SKB_OVERHEAD: Final = 256
+_SHARED_INFO: Final = 320
+_SMALL_HEAD: Final = 576
+NLMSG_GOODSIZE: Final = 4096 - _SHARED_INFO
+_MAX_RECVMSG_LEN: Final = 32768 - _SHARED_INFO
+
+
+def _align(length: int) -> int:
+    return length + 3 & ~3
+
+
+def _truesize(length: int) -> int:
+    """What a buffer of this many bytes counts against a receive buffer: struct sk_buff and its head."""
+    if length + _SHARED_INFO <= _SMALL_HEAD:
+        return _SKB_OVERHEAD + _SMALL_HEAD
+    return _SKB_OVERHEAD + (1 << (length + _SHARED_INFO - 1).bit_length())
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One datagram in a receive queue, and what recvmsg(2) tells of it beside the bytes.
+
+    Attributes:
+        portid: of the sender, 0 being the kernel.
+        group: the multicast group it was sent to, 0 for none (NETLINK_PKTINFO).
+        nsid: the namespace it comes from, where a socket listens to others too (NETLINK_LISTEN_ALL_NSID).
+    """
+
+    data: bytes
+    portid: int = 0
+    group: int = 0
+    nsid: int | None = None
+
+    @property
+    def nl_groups(self) -> int:
+        """The sender's address as a mask of groups, which knows the first 32 only."""
+        return 1 << self.group - 1 if 0 < self.group <= 32 else 0
+
+
+@dataclass(slots=True, eq=False)
+class NetlinkTable:
+    """struct netlink_table: the sockets of one machine.
+
+    Attributes:
+        pump: hands on what the model has said; called after a request, before its acknowledgement.
+        settle: runs the work that is due now; called after the acknowledgement.
+    """
+
+    machine: Machine
+    pump: Callable[[], None]
+    settle: Callable[[], None]
+    socks: dict[tuple[Net, int], "NetlinkSock"] = field(default_factory=dict)
+    listeners: list["NetlinkSock"] = field(default_factory=list)
+    rover: int = _FIRST_NEGATIVE_PORTID
+
+    def hear(self, effects: list[Effect]) -> None:
+        """Send what the model said to the sockets that listen, in order."""
+        if not self.listeners and not any(isinstance(e, RtnlNotify) and e.asker and e.asker.echo for e in effects):
+            return
+        for effect in effects:
+            if isinstance(effect, RtnlNotify):
+                self._notify(effect)
+
+    def _notify(self, said: RtnlNotify) -> None:
+        """Kernel: net/core/rtnetlink.c, rtnl_notify(); net/netlink/af_netlink.c, nlmsg_notify()."""
+        asker = said.asker
+        group = group_of(said.msg)
+        data = encode(said.msg, asker.seq if asker else 0, asker.portid if asker else 0)
+        for sock in self.listeners:
+            echoed = asker is not None and asker.echo and sock.portid == asker.portid
+            if sock.net.name == said.net and group in sock.groups and not echoed:
+                sock.broadcast(Datagram(data, group=group))
+        if asker is not None and asker.echo:
+            for sock in self.socks.values():
+                if sock.portid == asker.portid and sock.net.name == said.net:
+                    sock.deliver(data)
+
+    def autobind(self, net: Net, wish: int) -> int:
+        """A free port id: the one that is wished for (a process id, in a kernel), else one from the negative ones.
+
+        Kernel: net/netlink/af_netlink.c, netlink_autobind().
+        Differs: the negative ones are taken in order from -4097 down, where the kernel starts at random.
+        """
+        portid = wish
+        while not portid or (net, portid) in self.socks:
+            portid = self.rover & _U32_MAX
+            self.rover -= 1
+        return portid
+
+
+_Flag: TypeAlias = str
+# One row per option that is a flag, with the member that holds it.
+_FLAGS: Final[dict[int, _Flag]] = {
+    NETLINK_PKTINFO: "pktinfo",
+    NETLINK_BROADCAST_ERROR: "broadcast_error",
+    NETLINK_NO_ENOBUFS: "no_enobufs",
+    NETLINK_LISTEN_ALL_NSID: "listen_all_nsid",
+    NETLINK_CAP_ACK: "cap_ack",
+    NETLINK_EXT_ACK: "ext_ack",
+    NETLINK_GET_STRICT_CHK: "strict_chk",
+}
+
+
+@dataclass(slots=True, eq=False)
+class NetlinkSock:
+    """struct netlink_sock of NETLINK_ROUTE, opened in one namespace.
+
+    Attributes:
+        admin: the opener has CAP_NET_ADMIN over the namespace; without it, only GET requests are served.
+        pid: the port id to have if none is asked for, as the process id is for a kernel's socket.
+        on_ready: called whenever there is something to read that was not there before.
+    """
+
+    table: NetlinkTable
+    net: Net
+    admin: bool = True
+    pid: int = 0
+    on_ready: Callable[[], None] | None = None
+    portid: int = 0
+    bound: bool = False
+    groups: set[int] = field(default_factory=set)
+    pktinfo: bool = False
+    broadcast_error: bool = False
+    no_enobufs: bool = False
+    listen_all_nsid: bool = False
+    cap_ack: bool = False
+    ext_ack: bool = False
+    strict_chk: bool = False
+    rcvbuf: int = _BUFFER_DEFAULT
+    sndbuf: int = _BUFFER_DEFAULT
+    rmem_alloc: int = 0
+    max_recvmsg_len: int = 0
+    congested: bool = False
+    sk_err: int = 0
+    queue: deque[tuple[Datagram, int]] = field(default_factory=deque)
+    """What is to be read, each with what it counts against the receive buffer."""
+    dump: Dump | None = None
+    """The dump under way (cb, cb_running)."""
+
+    # --- name and options ---
+
+    def bind(self, portid: int = 0, groups: int = 0) -> None:
+        """Take a port id, 0 for any, and listen to exactly these of the first 32 groups (a mask).
+
+        Kernel: net/netlink/af_netlink.c, netlink_bind().
+
+        Raises:
+            KernelError: EADDRINUSE, the port id is taken; EINVAL, the socket has another one; EPERM, a group that
+                only an administrator may hear.
+        """
+        wanted = {number + 1 for number in range(32) if groups >> number & 1}
+        if self.bound and portid != self.portid:
+            raise KernelError(EINVAL)
+        for group in sorted(wanted):
+            self._may_hear(group)
+        self._bind(portid)
+        if wanted or self.groups:
+            self._listen({group for group in self.groups if group > 32} | wanted)
+
+    def _bind(self, portid: int) -> None:
+        """Kernel: net/netlink/af_netlink.c, netlink_insert()."""
+        if self.bound:
+            return
+        if portid and (self.net, portid) in self.table.socks:
+            raise KernelError(EADDRINUSE)
+        self.portid = portid or self.table.autobind(self.net, self.pid)
+        self.bound = True
+        self.table.socks[self.net, self.portid] = self
+
+    def _may_hear(self, group: int) -> None:
+        """Kernel: net/core/rtnetlink.c, rtnetlink_bind()."""
+        if group in (Rtnlgrp.RTNLGRP_IPV4_MROUTE_R, Rtnlgrp.RTNLGRP_IPV6_MROUTE_R) and not self.may_admin():
+            raise KernelError(EPERM)
+
+    def _listen(self, groups: set[int]) -> None:
+        self.groups = groups
+        listeners = self.table.listeners
+        if groups and self not in listeners:
+            listeners.insert(0, self)
+        elif not groups and self in listeners:
+            listeners.remove(self)
+
+    def getsockname(self) -> tuple[int, int]:
+        """The port id, 0 while there is none, and the first 32 groups as a mask."""
+        return self.portid, sum(1 << group - 1 for group in self.groups if group <= 32)
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        """Set an option; those of SOL_NETLINK, and of SOL_SOCKET the sizes of the buffers.
+
+        Kernel: net/netlink/af_netlink.c, netlink_setsockopt(); net/core/sock.c, sk_setsockopt().
+
+        Raises:
+            KernelError: ENOPROTOOPT, no such option; EINVAL, no such group; EPERM.
+        """
+        if level == _SOL_SOCKET:
+            self._set_buffer(option, value)
+        elif level != SOL_NETLINK:
+            raise KernelError(ENOPROTOOPT)
+        elif option in (NETLINK_ADD_MEMBERSHIP, NETLINK_DROP_MEMBERSHIP):
+            self._set_membership(option, value & _U32_MAX)
+        elif option in _FLAGS:
+            self._set_flag(option, on=bool(value))
+        else:
+            raise KernelError(ENOPROTOOPT)
+
+    def _set_membership(self, option: int, group: int) -> None:
+        if not 0 < group <= NGROUPS:
+            raise KernelError(EINVAL)
+        if option == NETLINK_DROP_MEMBERSHIP:
+            self._listen(self.groups - {group})
+            return
+        self._may_hear(group)
+        self._listen(self.groups | {group})
+
+    def _set_flag(self, option: int, *, on: bool) -> None:
+        setattr(self, _FLAGS[option], on)
+        if option == NETLINK_NO_ENOBUFS and on:
+            self.congested = False
+
+    def _set_buffer(self, option: int, value: int) -> None:
+        force = option in (_SO_RCVBUFFORCE, _SO_SNDBUFFORCE)
+        if option not in (_SO_RCVBUF, _SO_SNDBUF) and not force:
+            raise KernelError(ENOPROTOOPT)
+        if force and not self.admin:
+            raise KernelError(EPERM)
+        size = 2 * (value if force else min(value & _U32_MAX, _RMEM_MAX))
+        if option in (_SO_RCVBUF, _SO_RCVBUFFORCE):
+            self.rcvbuf = max(size, _RCVBUF_MIN)
+        else:
+            self.sndbuf = max(size, _SNDBUF_MIN)
+
+    def getsockopt(self, level: int, option: int) -> bytes:
+        """What an option is, as bytes.
+
+        Kernel: net/netlink/af_netlink.c, netlink_getsockopt().
+
+        Raises:
+            KernelError: ENOPROTOOPT, no such option.
+        """
+        if level == _SOL_SOCKET and option in (_SO_RCVBUF, _SO_SNDBUF):
+            return _S32.pack(self.rcvbuf if option == _SO_RCVBUF else self.sndbuf)
+        if level == SOL_NETLINK and option in _FLAGS:
+            return _S32.pack(getattr(self, _FLAGS[option]))
+        if level == SOL_NETLINK and option == NETLINK_LIST_MEMBERSHIPS:
+            return sum(1 << group - 1 for group in self.groups).to_bytes(8, "little")
+        raise KernelError(ENOPROTOOPT)
+
+    def may_admin(self) -> bool:
+        """Whether the socket may change anything.
+
+        Kernel: net/netlink/af_netlink.c, netlink_net_capable() for CAP_NET_ADMIN.
+        """
+        return self.admin
+
+    def close(self) -> None:
+        """End the socket; a second time does nothing."""
+        self._listen(set())
+        if self.bound and self.table.socks.get((self.net, self.portid)) is self:
+            del self.table.socks[self.net, self.portid]
+        self.bound, self.dump = False, None
+        self.queue.clear()
+
+    # --- sending: requests ---
+
+    def send(self, data: bytes, portid: int = 0) -> int:
+        """Send a datagram to the kernel, which serves every message in it before this returns.
+
+        Kernel: net/netlink/af_netlink.c, netlink_sendmsg(), netlink_unicast(), netlink_rcv_skb().
+        Differs: other sockets cannot be sent to: ECONNREFUSED.
+
+        Raises:
+            KernelError: ENODATA, nothing to send; EMSGSIZE, more than the send buffer; ECONNREFUSED.
+        """
+        if not self.bound:
+            self._bind(0)
+        if not data:
+            raise KernelError(ENODATA)
+        if len(data) > self.sndbuf - 32:
+            raise KernelError(EMSGSIZE)
+        if portid:
+            raise KernelError(ECONNREFUSED)
+        for message in _messages(data):
+            self._serve(message)
+        return len(data)
+
+    def _serve(self, message: bytes) -> None:
+        _, nlmsg_type, flags, seq, _ = NLMSGHDR.unpack_from(message)
+        request = Request(self, self.net, message, nlmsg_type, flags, seq)
+        errno = 0
+        if flags & NLM_F_REQUEST and nlmsg_type >= NLMSG_MIN_TYPE:
+            self.table.machine.asker = Asker(self.portid, seq, bool(flags & NLM_F_ECHO))
+            try:
+                acknowledge = rtnetlink_rcv_msg(request)
+            except KernelError as refusal:
+                acknowledge, errno = True, refusal.errno or EINVAL
+                _explain(request, refusal)
+            finally:
+                self.table.machine.asker = None
+            self.table.pump()
+            if not acknowledge:
+                return
+        if errno or flags & NLM_F_ACK:
+            self.deliver(self._ack(request, errno))
+        self.table.settle()
+
+    def _ack(self, request: Request, errno: int) -> bytes:
+        """Kernel: net/netlink/af_netlink.c, netlink_ack()."""
+        capped = self.cap_ack or not errno
+        echoed = request.data[:_HDRLEN] if capped else request.data
+        body = _S32.pack(-errno) + echoed
+        tlvs = _ack_tlvs(request.extack, errno) if self.ext_ack else b""
+        flags = NLM_F_CAPPED * capped | NLM_F_ACK_TLVS * bool(tlvs)
+        if tlvs:
+            body = body.ljust(_align(len(body)), b"\0") + tlvs
+        return NLMSGHDR.pack(_HDRLEN + len(body), NLMSG_ERROR, flags, request.seq, self.portid) + body
+
+    # --- dumps ---
+
+    def dump_start(self, request: Request, handler: Handler) -> None:
+        """Begin a dump and fill its first datagram.
+
+        Kernel: net/netlink/af_netlink.c, __netlink_dump_start().
+
+        Raises:
+            KernelError: EBUSY, one is under way.
+        """
+        if self.dump is not None:
+            raise KernelError(EBUSY)
+        dump = Dump(self, self.net, request.data, request.nlmsg_type, request.flags, request.seq)
+        assert handler.dumpit is not None
+        dump.steps = handler.dumpit(dump)
+        self.dump = dump
+        self._dump_on(dump)
+
+    def _dump_on(self, dump: Dump) -> None:
+        """Fill one datagram.
+
+        Kernel: net/netlink/af_netlink.c, netlink_dump().
+        """
+        if self.rmem_alloc >= self.rcvbuf:
+            self._report(ENOBUFS)
+            return
+        least = max(dump.min_dump_alloc, NLMSG_GOODSIZE)
+        room = self.max_recvmsg_len if least < self.max_recvmsg_len else least
+        parts: list[bytes] = []
+        used, done = 0, 0
+        try:
+            with rtnl_lock(self.net.machine):
+                for message in dump.steps:
+                    length = _align(len(message))
+                    if used + length > room:
+                        dump.full = True
+                        break
+                    parts.append(message.ljust(length, b"\0"))
+                    used += length
+        except KernelError as refusal:
+            _explain(dump, refusal)
+            done = -(refusal.errno or EINVAL)
+        if not dump.full:
+            final = self._done(dump, done)
+            if used + _HDRLEN + _S32.size <= room:
+                parts.append(final)
+                self.dump = None
+            else:
+                dump.steps = iter((final,))
+        self._enqueue(Datagram(b"".join(parts)), room)
+
+    def _done(self, dump: Dump, errno: int) -> bytes:
+        """Kernel: net/netlink/af_netlink.c, netlink_dump_done()."""
+        body = _S32.pack(errno)
+        flags = dump.nlmsg_flags()
+        if self.ext_ack and dump.extack.msg is not None:
+            flags |= NLM_F_ACK_TLVS
+            body += _text_tlv(dump.extack.msg)
+        return NLMSGHDR.pack(_HDRLEN + len(body), NLMSG_DONE, flags, dump.seq, self.portid) + body
+
+    # --- receiving ---
+
+    def deliver(self, data: bytes) -> None:
+        """Queue a unicast datagram, or lose it.
+
+        Kernel: net/netlink/af_netlink.c, netlink_attachskb().
+        """
+        if self.rmem_alloc > self.rcvbuf or self.congested:
+            self._overrun()
+        else:
+            self._enqueue(Datagram(data), len(data))
+
+    def broadcast(self, datagram: Datagram) -> None:
+        """Queue a datagram of a group, or lose it.
+
+        Kernel: net/netlink/af_netlink.c, netlink_broadcast_deliver(), do_one_broadcast().
+        """
+        if self.rmem_alloc > self.rcvbuf or self.congested:
+            self._overrun()
+        else:
+            self._enqueue(datagram, len(datagram.data))
+
+    def _enqueue(self, datagram: Datagram, allocated: int) -> None:
+        truesize = _truesize(allocated)
+        self.rmem_alloc += truesize
+        self.queue.append((datagram, truesize))
+        if self.on_ready is not None:
+            self.on_ready()
+
+    def _overrun(self) -> None:
+        """Kernel: net/netlink/af_netlink.c, netlink_overrun()."""
+        if not self.no_enobufs and not self.congested:
+            self.congested = True
+            self._report(ENOBUFS)
+
+    def _report(self, errno: int) -> None:
+        self.sk_err = errno
+        if self.on_ready is not None:
+            self.on_ready()
+
+    def recv(self, size: int = _MAX_RECVMSG_LEN, *, peek: bool = False) -> Datagram:
+        """The next datagram, whole: what a reader with `size` bytes of room keeps of it is the reader's affair.
+
+        Reading makes room, so it is also what makes a dump go on.
+
+        Kernel: net/netlink/af_netlink.c, netlink_recvmsg().
+
+        Raises:
+            KernelError: EAGAIN, there is none; ENOBUFS, some were lost since.
+        """
+        if self.sk_err:
+            errno, self.sk_err = self.sk_err, 0
+            raise KernelError(errno)
+        if not self.queue:
+            raise KernelError(EAGAIN)
+        self.max_recvmsg_len = min(max(self.max_recvmsg_len, size), _MAX_RECVMSG_LEN)
+        if peek:
+            return self.queue[0][0]
+        datagram, truesize = self.queue.popleft()
+        self.rmem_alloc -= truesize
+        if self.dump is not None and self.rmem_alloc <= self.rcvbuf // 2:
+            self._dump_on(self.dump)
+        if not self.queue:
+            self.congested = False
+        return datagram
+
+    def __iter__(self) -> Iterator[Datagram]:
+        """Read until there is nothing left."""
+        while self.queue:
+            yield self.recv()
+
+
+# --- datagrams and acknowledgements -----------------------------------------------------------------------------------
+
+
+def _messages(data: bytes) -> Iterator[bytes]:
+    """The messages of a datagram, up to the first whose length cannot be (netlink_rcv_skb)."""
+    offset = 0
+    while len(data) - offset >= _HDRLEN:
+        (length,) = _U32.unpack_from(data, offset)
+        if not _HDRLEN <= length <= len(data) - offset:
+            return
+        yield data[offset : offset + length]
+        offset += _align(length)
+
+
+def _explain(request: Request, refusal: KernelError) -> None:
+    """Put into the extended acknowledgement what a refusal says, unless the handler has done so."""
+    extack = request.extack
+    if refusal.extack is not None:
+        extack.msg = refusal.extack
+    if refusal.attr is not None:
+        path = (refusal.attr,) if isinstance(refusal.attr, int) else refusal.attr
+        extack.bad_attr = _offset(request.data, request.tb, path)
+
+
+def _offset(data: bytes, tb: Mapping[int, tuple[int, int]], path: tuple[int, ...]) -> int:
+    """Where an attribute lies, which is named by the types that lead to it; the last of a type counts."""
+    payload, length = tb[path[0]]
+    for wanted in path[1:]:
+        offset, end = payload, payload + length
+        while offset + _NLATTR.size <= end:
+            nla_len, nla_type = _NLATTR.unpack_from(data, offset)
+            if nla_type & _NLA_TYPE_MASK == wanted:
+                payload, length = offset + _NLATTR.size, nla_len - _NLATTR.size
+            offset += _align(max(nla_len, _NLATTR.size))
+    return payload - _NLATTR.size
+
+
+def _tlv(kind: int, payload: bytes) -> bytes:
+    return (_NLATTR.pack(_NLATTR.size + len(payload), kind) + payload).ljust(_align(_NLATTR.size + len(payload)), b"\0")
+
+
+def _text_tlv(text: str) -> bytes:
+    return _tlv(NLMSGERR_ATTR_MSG, text.encode("utf-8", "surrogateescape") + b"\0")
+
+
+def _ack_tlvs(extack: ExtAck, errno: int) -> bytes:
+    """Kernel: net/netlink/af_netlink.c, netlink_ack_tlv_fill()."""
+    tlvs = b""
+    if extack.msg is not None:
+        tlvs += _text_tlv(extack.msg)
+    if extack.cookie:
+        tlvs += _tlv(NLMSGERR_ATTR_COOKIE, extack.cookie)
+    if not errno:
+        return tlvs
+    if extack.bad_attr is not None:
+        tlvs += _tlv(NLMSGERR_ATTR_OFFS, _U32.pack(extack.bad_attr))
+    if extack.policy is not None:
+        tlvs += _tlv(NLMSGERR_ATTR_POLICY, policy_tlv(extack.policy))
+    if extack.miss_type is not None:
+        tlvs += _tlv(NLMSGERR_ATTR_MISS_TYPE, _U32.pack(extack.miss_type))
+    if extack.miss_nest is not None:
+        tlvs += _tlv(NLMSGERR_ATTR_MISS_NEST, _U32.pack(extack.miss_nest))
+    return tlvs
