@@ -100,7 +100,9 @@ class Handler:
 
     Attributes:
         doit: serves one request; replies through it, refuses by KernelError.
-        dumpit: yields the messages of a dump, each of them complete but for padding.  A refusal ends the dump.
+        dumpit: yields the messages of a dump, each of them complete but for padding.  A refusal ends the dump.  An
+            empty message ends the datagram, unless that is empty: some of the kernel's dumps come back once more only
+            to find that they have nothing left.
         bulk_delete: NLM_F_BULK is understood (RTNL_FLAG_BULK_DEL_SUPPORTED).
     """
 

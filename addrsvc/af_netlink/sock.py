@@ -427,11 +427,13 @@ class NetlinkSock:
         least = max(dump.min_dump_alloc, NLMSG_GOODSIZE)
         room = self.max_recvmsg_len if least < self.max_recvmsg_len else least
         parts: list[bytes] = []
-        used, done = 0, 0
+        used, done, more = 0, 0, False
         try:
             with rtnl_lock(self.net.machine):
                 for message in dump.steps:
                     length = _align(len(message))
+                    if more := not message and used > 0:
+                        break
                     if used + length > room:
                         dump.full = True
                         break
@@ -440,7 +442,7 @@ class NetlinkSock:
         except KernelError as refusal:
             _explain(dump, refusal)
             done = -(refusal.errno or EINVAL)
-        if not dump.full:
+        if not dump.full and not more:
             final = self._done(dump, done)
             if used + _HDRLEN + _S32.size <= room:
                 parts.append(final)
