@@ -7,6 +7,7 @@ from addrsvc.errors import KernelError
 from addrsvc.model.addrconf import addrconf_init
 from addrsvc.model.dev import dev_change_net_namespace, unregister_netdevice_many
 from addrsvc.model.devinet import devinet_init
+from addrsvc.model.devinet_sysctl import devinet_ops
 from addrsvc.model.fib_frontend import ip_fib_init
 from addrsvc.model.ip6_route import ip6_route_init
 from addrsvc.model.loopback import loopback_net_ops
@@ -68,7 +69,8 @@ def net_dev_init(machine: Machine) -> None:
     register_pernet_device(machine, default_device_ops)
 
 
-def _addrconf_net_init(machine: Machine) -> None:
+def _inet_net_init(machine: Machine) -> None:
+    register_pernet_subsys(machine, devinet_ops)
     register_pernet_subsys(machine, addrconf_ops)
 
 
@@ -76,7 +78,7 @@ def _addrconf_net_init(machine: Machine) -> None:
 INITCALLS: Final[Sequence[Callable[[Machine], None]]] = (
     net_init,
     rtnetlink_init,
-    _addrconf_net_init,
+    _inet_net_init,
     net_dev_init,
     devinet_init,
     ip_fib_init,

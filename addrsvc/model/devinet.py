@@ -4,8 +4,9 @@ It is here because its messages interleave with those of IPv6, and because it is
 Finite IPv4 lifetimes are kept and told, but nothing is done when they run out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENOBUFS, ENODEV
+from typing import Final
 
 from addrsvc.errors import KernelError
 from addrsvc.model.dev import dev_get_by_index
@@ -20,7 +21,16 @@ from addrsvc.model.notifier import (
     notifier_to_errno,
 )
 from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
-from addrsvc.model.structs import InDevice, InIfaddr, InValidatorInfo, Machine, Net, NetDevice, NetdevNotifierInfo
+from addrsvc.model.structs import (
+    InDevice,
+    InIfaddr,
+    InValidatorInfo,
+    Ipv4Devconf,
+    Machine,
+    Net,
+    NetDevice,
+    NetdevNotifierInfo,
+)
 from addrsvc.model.timer import cstamp_delta
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, NetconfMsg
 from addrsvc.uapi import (
@@ -56,7 +66,8 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "INADDR_LOOPBACK", "devinet_init", "inet_dump_ifaddr", "inet_rtm_deladdr", "inet_rtm_newaddr", "inetdev_event",
+    "INADDR_LOOPBACK", "NETCONF", "devinet_init", "inet_dump_ifaddr", "inet_netconf_notify_devconf",
+    "inet_rtm_deladdr", "inet_rtm_newaddr", "inetdev_event", "ipv4_devconf_setall",
 ]  # fmt: skip
 
 INADDR_LOOPBACK = bytes((127, 0, 0, 1))
@@ -105,24 +116,24 @@ def _rtmsg_ifa(nlmsg_type: int, ifa: InIfaddr, *, asked: bool = False) -> None:
     rtnl_notify(ifa.ifa_dev.dev.net, inet_fill_ifaddr(ifa, nlmsg_type), asked=asked)
 
 
-def _netconf_notify(nlmsg_type: int, in_dev: InDevice) -> None:
-    """Kernel: net/ipv4/devinet.c, inet_netconf_notify_devconf()."""
-    ifindex = in_dev.dev.ifindex
-    if nlmsg_type == RTM_DELNETCONF:
-        rtnl_notify(in_dev.dev.net, NetconfMsg(nlmsg_type, ncm_family=AF_INET, ifindex=ifindex))
-        return
-    msg = NetconfMsg(
-        nlmsg_type,
-        ncm_family=AF_INET,
-        ifindex=ifindex,
-        forwarding=in_dev.forwarding,
-        rp_filter=in_dev.rp_filter,
-        mc_forwarding=in_dev.mc_forwarding,
-        proxy_neigh=in_dev.proxy_arp,
-        ignore_routes_with_linkdown=in_dev.ignore_routes_with_linkdown,
-        bc_forwarding=in_dev.bc_forwarding,
-    )
-    rtnl_notify(in_dev.dev.net, msg)
+# The settings that a netconf message tells, and what it calls them.
+NETCONF: Final[Mapping[str, str]] = {
+    "forwarding": "forwarding",
+    "rp_filter": "rp_filter",
+    "mc_forwarding": "mc_forwarding",
+    "proxy_arp": "proxy_neigh",
+    "ignore_routes_with_linkdown": "ignore_routes_with_linkdown",
+    "bc_forwarding": "bc_forwarding",
+}
+
+
+def inet_netconf_notify_devconf(net: Net, ifindex: int, cnf: Mapping[str, int], *settings: str) -> None:
+    """Say what settings are; `ifindex` is a device's, NETCONFA_IFINDEX_ALL or NETCONFA_IFINDEX_DEFAULT.
+
+    Kernel: net/ipv4/devinet.c, inet_netconf_notify_devconf().
+    """
+    told = {NETCONF[setting]: cnf[setting] for setting in settings}
+    rtnl_notify(net, NetconfMsg(RTM_NEWNETCONF, ncm_family=AF_INET, ifindex=ifindex, **told))
 
 
 # --- the IPv4 half of a device --------------------------------------------------------------------------------------
@@ -132,16 +143,22 @@ def _sysctl_register(in_dev: InDevice) -> None:
     """Kernel: net/ipv4/devinet.c, devinet_sysctl_register(): no device can have the name of a directory there."""
     if in_dev.dev.name in _RESERVED_NAMES:
         raise KernelError(EINVAL)
-    _netconf_notify(RTM_NEWNETCONF, in_dev)
+    inet_netconf_notify_devconf(in_dev.dev.net, in_dev.dev.ifindex, in_dev.cnf, *NETCONF)
+
+
+def _sysctl_unregister(in_dev: InDevice) -> None:
+    """Kernel: net/ipv4/devinet.c, devinet_sysctl_unregister()."""
+    rtnl_notify(in_dev.dev.net, NetconfMsg(RTM_DELNETCONF, ncm_family=AF_INET, ifindex=in_dev.dev.ifindex))
 
 
 def inetdev_init(dev: NetDevice) -> InDevice:
-    """Give a device its IPv4 half.
+    """Give a device its IPv4 half: settings copied from `default`.
 
     Kernel: net/ipv4/devinet.c, inetdev_init().
     """
     ASSERT_RTNL(dev)
-    in_dev = InDevice(dev)
+    dflt = dev.net.ipv4.devconf_dflt
+    in_dev = InDevice(dev, Ipv4Devconf(dflt, dflt.state))
     _sysctl_register(in_dev)
     dev.ip_ptr = in_dev
     if dev.flags & IFF_UP:
@@ -157,7 +174,15 @@ def _inetdev_destroy(in_dev: InDevice) -> None:
     while in_dev.ifa_list:
         _del_ifa(in_dev.ifa_list[0])
     in_dev.dev.ip_ptr = None
-    _netconf_notify(RTM_DELNETCONF, in_dev)
+    _sysctl_unregister(in_dev)
+
+
+def ipv4_devconf_setall(in_dev: InDevice) -> None:
+    """Count every setting as written: what has addresses is not changed by `default` any more.
+
+    Kernel: include/linux/inetdevice.h, ipv4_devconf_setall().
+    """
+    in_dev.cnf.state.update(in_dev.cnf)
 
 
 # --- addresses ------------------------------------------------------------------------------------------------------
@@ -169,6 +194,7 @@ def _insert_ifa(ifa: InIfaddr, *, asked: bool = False) -> None:
     ASSERT_RTNL(in_dev.dev)
     if not any(ifa.ifa_local):
         return
+    ipv4_devconf_setall(in_dev)
     ifa.ifa_flags &= ~(IFA_F_SECONDARY | _IPV6ONLY_FLAGS)
     for other in in_dev.ifa_list:
         if other.ifa_prefixlen == ifa.ifa_prefixlen and inet_ifa_match(other.ifa_address, ifa):
@@ -242,7 +268,8 @@ def inetdev_valid_mtu(mtu: int) -> bool:
 def _register(in_dev: InDevice | None, dev: NetDevice) -> None:
     if in_dev is None:
         in_dev = inetdev_init(dev)
-        in_dev.noxfrm = in_dev.nopolicy = bool(dev.flags & IFF_LOOPBACK)
+        if dev.flags & IFF_LOOPBACK:
+            in_dev.cnf["disable_xfrm"] = in_dev.cnf["disable_policy"] = 1
 
 
 def _up(in_dev: InDevice | None, dev: NetDevice) -> None:
@@ -296,7 +323,7 @@ def _changename(in_dev: InDevice | None, dev: NetDevice) -> None:
     for nth, ifa in enumerate(in_dev.ifa_list):
         _relabel(ifa, nth, dev.name)
         _rtmsg_ifa(RTM_NEWADDR, ifa)
-    _netconf_notify(RTM_DELNETCONF, in_dev)
+    _sysctl_unregister(in_dev)
     try:
         _sysctl_register(in_dev)
     except KernelError:

@@ -4,9 +4,9 @@
 """
 
 from addrsvc.errors import KernelError
+from addrsvc.model.addrconf_sysctl import DEVCONF, DEVCONF_DFLT
 from addrsvc.model.ip6_route import new_tables
 from addrsvc.model.structs import Ipv6Devconf, Machine, Net, NetnsIpv6, PernetOperations
-from addrsvc.model.sysctl import DEVCONF, DEVCONF_DFLT
 
 __all__ = ["addrconf_ops", "cleanup_net", "copy_net_ns", "register_pernet_device", "register_pernet_subsys"]
 

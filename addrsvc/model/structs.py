@@ -4,7 +4,7 @@ No behaviour lives here.  Packed addresses are bytes (16 for IPv6, 4 for IPv4); 
 is behaviour are lists or dicts.  Fields carry the kernel's spelling.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Protocol, TypeAlias
@@ -230,23 +230,27 @@ class InIfaddr:
     ifa_tstamp: int = 0
 
 
+class Ipv4Devconf(dict[str, int]):
+    """struct ipv4_devconf: net.ipv4.conf.NAME.*, under the names of /proc, in the order of IPV4_DEVCONF_*."""
+
+    __slots__ = ("state",)
+
+    def __init__(self, values: Mapping[str, int], state: Set[str] = frozenset()) -> None:
+        """Copy `values`; `state` names those that were written, which no later default replaces."""
+        super().__init__(values)
+        self.state = set(state)
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class InDevice:
     """struct in_device: a device's IPv4 half."""
 
     dev: NetDevice
+    cnf: Ipv4Devconf
     ifa_list: list[InIfaddr] = field(default_factory=list)
     mc_list: dict[bytes, int] = field(default_factory=dict)
     """Joined groups and their users."""
     dead: bool = False
-    forwarding: int = 0
-    rp_filter: int = 0
-    mc_forwarding: int = 0
-    proxy_arp: int = 0
-    ignore_routes_with_linkdown: int = 0
-    bc_forwarding: int = 0
-    noxfrm: bool = False
-    nopolicy: bool = False
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -496,6 +500,8 @@ class NetnsIpv6:
 class NetnsIpv4:
     """struct netns_ipv4."""
 
+    devconf_all: Ipv4Devconf
+    devconf_dflt: Ipv4Devconf
     fib: dict[tuple[int, bytes, int], list[FibAlias]] = field(default_factory=dict)
     """By (table, prefix, length)."""
 
@@ -512,7 +518,7 @@ class Net:
     dev_name_head: dict[str, NetDevice] = field(default_factory=dict)
     ifindex_cursor: int = 1
     loopback_dev: NetDevice | None = None
-    ipv4: NetnsIpv4 = field(default_factory=NetnsIpv4)
+    ipv4: NetnsIpv4 = field(init=False)
     ipv6: NetnsIpv6 = field(init=False)
 
     def __post_init__(self) -> None:

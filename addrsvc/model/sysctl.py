@@ -1,408 +1,55 @@
-"""net.ipv6.conf.*: the settings of IPv6, their boot values, and what writing them sets off (net/ipv6/addrconf.c).
+"""net/sysctl_net.c: the door to the settings of a namespace, below /proc/sys/net.
 
 A name is dotted, as sysctl(8) takes it; a dot inside a device name is written as a slash.
 """
 
-import re
-from collections.abc import Callable, Mapping
-from errno import EACCES, EINVAL, EIO, ENOENT
-from ipaddress import AddressValueError, IPv6Address
+from collections.abc import Mapping
+from errno import ENOENT
 from typing import Final
 
 from addrsvc.errors import KernelError
-from addrsvc.model.addrconf import addrconf_init_auto_addrs, dev_disable_change, dev_forward_change
-from addrsvc.model.dev import dev_get_by_name
-from addrsvc.model.inet6_dev import (
-    FORWARDING_IFINDEX,
-    check_addr_gen_mode,
-    check_stable_privacy,
-    inet6_netconf_notify_devconf,
-)
-from addrsvc.model.netdev_chain import for_each_netdev
+from addrsvc.model.addrconf_sysctl import addrconf_sysctl
+from addrsvc.model.devinet_sysctl import devinet_sysctl
+from addrsvc.model.proc_sysctl import CtlTables
 from addrsvc.model.rtnl import rtnl_lock
-from addrsvc.model.structs import Inet6Dev, Net
-from addrsvc.model.timer import HZ
-from addrsvc.uapi import IN6_ADDR_GEN_MODE_STABLE_PRIVACY, INT_MAX, IPV6_MIN_MTU
+from addrsvc.model.structs import Net
 
-__all__ = ["DEVCONF", "DEVCONF_DFLT", "sysctl_names", "sysctl_read", "sysctl_write"]
+__all__ = ["TABLES", "sysctl_names", "sysctl_read", "sysctl_write"]
 
-# Kernel: net/ipv6/addrconf.c, ipv6_devconf.
-DEVCONF: Final[Mapping[str, int]] = {
-    "accept_dad": 0,
-    "accept_ra": 1,
-    "accept_ra_defrtr": 1,
-    "accept_ra_from_local": 0,
-    "accept_ra_min_hop_limit": 1,
-    "accept_ra_min_lft": 0,
-    "accept_ra_mtu": 1,
-    "accept_ra_pinfo": 1,
-    "accept_ra_rt_info_max_plen": 0,
-    "accept_ra_rt_info_min_plen": 0,
-    "accept_ra_rtr_pref": 1,
-    "accept_redirects": 1,
-    "accept_source_route": 0,
-    "accept_untracked_na": 0,
-    "addr_gen_mode": 0,
-    "autoconf": 1,
-    "dad_transmits": 1,
-    "disable_ipv6": 0,
-    "disable_policy": 0,
-    "drop_unicast_in_l2_multicast": 0,
-    "drop_unsolicited_na": 0,
-    "enhanced_dad": 1,
-    "force_forwarding": 0,
-    "force_mld_version": 0,
-    "force_tllao": 0,
-    "forwarding": 0,
-    "hop_limit": 64,
-    "ignore_routes_with_linkdown": 0,
-    "ioam6_enabled": 0,
-    "ioam6_id": 65535,
-    "ioam6_id_wide": 4294967295,
-    "keep_addr_on_down": 0,
-    "max_addresses": 16,
-    "max_desync_factor": 600,
-    "mc_forwarding": 0,
-    "mldv1_unsolicited_report_interval": 10000,
-    "mldv2_unsolicited_report_interval": 1000,
-    "mtu": 1280,
-    "ndisc_evict_nocarrier": 1,
-    "ndisc_notify": 0,
-    "ndisc_tclass": 0,
-    "optimistic_dad": 0,
-    "proxy_ndp": 0,
-    "ra_defrtr_metric": 1024,
-    "ra_honor_pio_life": 0,
-    "ra_honor_pio_pflag": 0,
-    "regen_max_retry": 3,
-    "regen_min_advance": 2,
-    "router_probe_interval": 60,
-    "router_solicitation_delay": 1,
-    "router_solicitation_interval": 4,
-    "router_solicitation_max_interval": 3600,
-    "router_solicitations": -1,
-    "rpl_seg_enabled": 0,
-    "seg6_enabled": 0,
-    "seg6_require_hmac": 0,
-    "suppress_frag_ndisc": 1,
-    "temp_prefered_lft": 86400,
-    "temp_valid_lft": 604800,
-    "use_oif_addrs_only": 0,
-    "use_optimistic": 0,
-    "use_tempaddr": 0,
-}
-# Kernel: net/ipv6/addrconf.c, ipv6_devconf_dflt: where it differs from ipv6_devconf.
-DEVCONF_DFLT: Final[Mapping[str, int]] = {**DEVCONF, "accept_dad": 1}
-
-_READ_ONLY = frozenset({"mc_forwarding"})
-_MILLISECONDS = frozenset({"mldv1_unsolicited_report_interval", "mldv2_unsolicited_report_interval"})
-_S32, _U32 = (-INT_MAX - 1, INT_MAX), (0, 0xFFFFFFFF)
-_MS_PER_JIFFY = 1000 // HZ
-_SECONDS = (-(INT_MAX // HZ), INT_MAX // HZ)
-# What a setting takes, where that is less than any signed number of 32 bits.
-_RANGE: Final[Mapping[str, tuple[int, int]]] = {
-    "accept_untracked_na": (0, 2),
-    "addr_gen_mode": _U32,
-    "force_forwarding": (0, 1),
-    "hop_limit": (1, 255),
-    "ioam6_enabled": (0, 1),
-    "ioam6_id": (0, 0xFFFF),
-    "ioam6_id_wide": _U32,
-    "ndisc_evict_nocarrier": (0, 1),
-    "ndisc_tclass": (0, 255),
-    "ra_defrtr_metric": (1, 0xFFFFFFFF),
-    "ra_honor_pio_life": (0, 1),
-    "ra_honor_pio_pflag": (0, 1),
-    "router_probe_interval": _SECONDS,
-    "router_solicitation_delay": _SECONDS,
-    "router_solicitation_interval": _SECONDS,
-    "router_solicitation_max_interval": _SECONDS,
-    "router_solicitations": (-1, INT_MAX),
-    "rpl_seg_enabled": (0, 1),
-    "skip_notify_on_dev_down": (0, 1),
-}
-_PREFIX = "net.ipv6.conf."
-_SKIP_NOTIFY = "net.ipv6.route.skip_notify_on_dev_down"
-_SECRET = "stable_secret"
-_WHITE = " \t\n"
-# Settings that a write without a number puts in force once more.
-_REAPPLIED = frozenset({"disable_ipv6", "forwarding", "addr_gen_mode", "ignore_routes_with_linkdown"})
-_FIRST_NUMBER = re.compile(r"[ \t-\r]*(-?)(0[xX][0-9a-fA-F]+|[0-9]+)(?:[ \t\n]|\Z)")
+TABLES: Final[Mapping[str, CtlTables]] = {"net.ipv4.": devinet_sysctl, "net.ipv6.": addrconf_sysctl}
 
 
-class _Target:
-    """The table that a name lies in: `all`, `default`, or a device's."""
-
-    __slots__ = ("cnf", "idev", "net", "where")
-
-    def __init__(self, net: Net, where: str) -> None:
-        self.net, self.where = net, where
-        self.idev: Inet6Dev | None = None
-        ipv6 = net.ipv6
-        if where in FORWARDING_IFINDEX:
-            self.cnf = ipv6.devconf_all if where == "all" else ipv6.devconf_dflt
-            return
-        dev = dev_get_by_name(net, where.replace("/", "."))
-        if dev is None or dev.ip6_ptr is None or not dev.ip6_ptr.sysctl_registered:
-            raise KernelError(ENOENT)
-        self.idev, self.cnf = dev.ip6_ptr, dev.ip6_ptr.cnf
-
-    def halves(self) -> list[Inet6Dev]:
-        """Every IPv6 half of the namespace, in order of registration."""
-        return [dev.ip6_ptr for dev in for_each_netdev(self.net) if dev.ip6_ptr is not None]
-
-
-# --- what writing sets off ------------------------------------------------------------------------------------------
-
-
-def _write_disable_ipv6(at: _Target, new: int) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_disable_ipv6(), addrconf_disable_change()."""
-    old, at.cnf["disable_ipv6"] = at.cnf["disable_ipv6"], new
-    if at.where == "all":
-        at.net.ipv6.devconf_dflt["disable_ipv6"] = new
-        for idev in at.halves():
-            _switch_disable(idev, idev.cnf["disable_ipv6"], new)
-    elif at.idev is not None:
-        _switch_disable(at.idev, old, new)
-
-
-def _switch_disable(idev: Inet6Dev, old: int, new: int) -> None:
-    idev.cnf["disable_ipv6"] = new
-    if bool(old) != bool(new):
-        dev_disable_change(idev)
-
-
-def _write_forwarding(at: _Target, new: int) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_fixup_forwarding(), addrconf_forward_change()."""
-    old, at.cnf["forwarding"] = at.cnf["forwarding"], new
-    if at.idev is not None:
-        _switch_forwarding(at.idev, old, new)
-        return
-    if at.where == "all":
-        dflt = at.net.ipv6.devconf_dflt
-        old_dflt, dflt["forwarding"] = dflt["forwarding"], new
-        _say_forwarding(at.net, "default", old_dflt, new)
-        for idev in at.halves():
-            _switch_forwarding(idev, idev.cnf["forwarding"], new)
-    _say_forwarding(at.net, at.where, old, new)
-
-
-def _switch_forwarding(idev: Inet6Dev, old: int, new: int) -> None:
-    idev.cnf["forwarding"] = new
-    if bool(old) != bool(new):
-        dev_forward_change(idev)
-
-
-def _say_forwarding(net: Net, where: str, old: int, new: int) -> None:
-    if bool(old) != bool(new):
-        inet6_netconf_notify_devconf(net, FORWARDING_IFINDEX[where], forwarding=new)
-
-
-def _write_addr_gen_mode(at: _Target, new: int) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_sysctl_addr_gen_mode()."""
-    check_addr_gen_mode(new)
-    if at.idev is not None:
-        check_stable_privacy(at.idev, new)
-        _switch_gen_mode(at.idev, new)
-    elif at.where == "all":
-        at.net.ipv6.devconf_dflt["addr_gen_mode"] = new
-        for idev in at.halves():
-            _switch_gen_mode(idev, new)
-    at.cnf["addr_gen_mode"] = new
-
-
-def _switch_gen_mode(idev: Inet6Dev, new: int) -> None:
-    if idev.cnf["addr_gen_mode"] != new:
-        idev.cnf["addr_gen_mode"] = new
-        addrconf_init_auto_addrs(idev.dev)
-
-
-def _write_mtu(at: _Target, new: int) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_sysctl_mtu()."""
-    if new < IPV6_MIN_MTU or (at.idev is not None and new > at.idev.dev.mtu):
-        raise KernelError(EINVAL)
-    at.cnf["mtu"] = new
-
-
-def _write_proxy_ndp(at: _Target, new: int) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_sysctl_proxy_ndp()."""
-    _write_and_say(at, "proxy_ndp", "proxy_neigh", new)
-
-
-def _write_ignore_routes(at: _Target, new: int) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_fixup_linkdown(), addrconf_linkdown_change()."""
-    name = "ignore_routes_with_linkdown"
-    old, at.cnf[name] = at.cnf[name], new
-    if at.where == "all":
-        at.net.ipv6.devconf_dflt[name] = new
-        for idev in at.halves():
-            changed, idev.cnf[name] = bool(idev.cnf[name]) != bool(new), new
-            if changed:
-                _say(at.net, idev.dev.ifindex, name, new)
-    if bool(old) != bool(new):
-        _say(at.net, _ifindex(at), name, new)
-
-
-def _write_force_forwarding(at: _Target, new: int) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_sysctl_force_forwarding().  What is said does not tell the value."""
-    old, at.cnf["force_forwarding"] = at.cnf["force_forwarding"], new
-    if old == new:
-        return
-    inet6_netconf_notify_devconf(at.net, _ifindex(at))
-    for idev in at.halves() if at.where == "all" else ():
-        if idev.cnf["force_forwarding"] != new:
-            idev.cnf["force_forwarding"] = new
-            inet6_netconf_notify_devconf(at.net, idev.dev.ifindex)
-
-
-def _write_and_say(at: _Target, name: str, told: str, new: int) -> None:
-    old, at.cnf[name] = at.cnf[name], new
-    if old != new:
-        _say(at.net, _ifindex(at), told, new)
-
-
-def _ifindex(at: _Target) -> int:
-    return at.idev.dev.ifindex if at.idev is not None else FORWARDING_IFINDEX[at.where]
-
-
-def _say(net: Net, ifindex: int, told: str, value: int) -> None:
-    inet6_netconf_notify_devconf(net, ifindex, **{told: value})
-
-
-# One row per setting whose writing does more than change it.
-ON_WRITE: Final[Mapping[str, Callable[[_Target, int], None]]] = {
-    "disable_ipv6": _write_disable_ipv6,
-    "forwarding": _write_forwarding,
-    "addr_gen_mode": _write_addr_gen_mode,
-    "mtu": _write_mtu,
-    "proxy_ndp": _write_proxy_ndp,
-    "ignore_routes_with_linkdown": _write_ignore_routes,
-    "force_forwarding": _write_force_forwarding,
-}
-
-
-# --- the secret -----------------------------------------------------------------------------------------------------
-
-
-def _read_secret(at: _Target) -> str:
-    if at.where == "all" or at.cnf.stable_secret is None:
-        raise KernelError(EIO)
-    return IPv6Address(at.cnf.stable_secret).exploded
-
-
-def _write_secret(at: _Target, text: str) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_sysctl_stable_secret()."""
-    try:
-        secret = IPv6Address(text.strip(_WHITE)).packed
-    except AddressValueError:
-        raise KernelError(EIO) from None
-    if at.where == "all":
-        raise KernelError(EIO)
-    at.cnf.stable_secret = secret
-    for idev in at.halves() if at.idev is None else [at.idev]:
-        idev.cnf["addr_gen_mode"] = IN6_ADDR_GEN_MODE_STABLE_PRIVACY
-
-
-# --- the door -------------------------------------------------------------------------------------------------------
-
-
-def _first_number(text: str) -> int:
-    """The first number of a text: decimal, 0x or 0 octal.
-
-    Kernel: kernel/sysctl.c, proc_get_long().
-    """
-    found = _FIRST_NUMBER.match(text)
-    if found is None:
-        raise KernelError(EINVAL)
-    sign, digits = found.groups()
-    try:
-        value = int(digits, 8 if digits[0] == "0" and digits.isdigit() else 0)
-    except ValueError:
-        raise KernelError(EINVAL) from None
-    return -value if sign else value
-
-
-def _parse(leaf: str, text: str) -> int:
-    """The value that a text means for a setting.
-
-    Kernel: kernel/sysctl.c, proc_dointvec(), proc_douintvec() and their kin with limits or units.
-    """
-    value = _first_number(text)
-    if leaf in _MILLISECONDS:
-        return _in_jiffies(value & 0xFFFFFFFF)
-    least, most = _RANGE.get(leaf, _S32)
-    if not least <= value <= most:
-        raise KernelError(EINVAL)
-    return value
-
-
-def _in_jiffies(milliseconds: int) -> int:
-    """Milliseconds, rounded up to whole jiffies, which is how they are kept (proc_dointvec_ms_jiffies)."""
-    if milliseconds > INT_MAX:
-        raise KernelError(EINVAL)
-    return -(-milliseconds // _MS_PER_JIFFY) * _MS_PER_JIFFY
-
-
-def _resolve(net: Net, name: str) -> tuple[_Target, str]:
-    where, dot, leaf = name.removeprefix(_PREFIX).rpartition(".")
-    if not name.startswith(_PREFIX) or not dot or leaf not in (*DEVCONF, _SECRET):
-        raise KernelError(ENOENT)
-    return _Target(net, where), leaf
+def _tables(name: str) -> CtlTables:
+    for prefix, tables in TABLES.items():
+        if name.startswith(prefix):
+            return tables
+    raise KernelError(ENOENT)
 
 
 def sysctl_names(net: Net) -> list[str]:
     """Every name that can be read in a namespace now.  Ours."""
-    devs = [idev.dev.name.replace(".", "/") for idev in _Target(net, "all").halves() if idev.sysctl_registered]
-    return [f"{_PREFIX}{where}.{leaf}" for where in ("all", "default", *devs) for leaf in DEVCONF] + [_SKIP_NOTIFY]
+    return [name for tables in TABLES.values() for name in tables.names(net)]
 
 
 def sysctl_read(net: Net, name: str) -> str:
     """A setting, as reading its file below /proc/sys gives it, without the line feed.
 
-    Kernel: net/ipv6/addrconf.c, addrconf_sysctl.
+    Kernel: net/sysctl_net.c, net_ctl_root.
 
     Raises:
         KernelError: ENOENT, there is none of this name; EIO, a secret that was never set.
     """
-    if name == _SKIP_NOTIFY:
-        return str(net.ipv6.skip_notify_on_dev_down)
-    at, leaf = _resolve(net, name)
-    return _read_secret(at) if leaf == _SECRET else str(at.cnf[leaf])
+    return _tables(name).read(net, name)
 
 
 def sysctl_write(net: Net, name: str, text: str) -> None:
     """Write a setting as writing its file below /proc/sys does.  Takes RTNL.
 
-    Kernel: net/ipv6/addrconf.c, addrconf_sysctl.
+    Kernel: net/sysctl_net.c, net_ctl_root.
 
     Raises:
         KernelError: ENOENT, there is none of this name; EACCES, it is read only; EINVAL, no number or none that fits;
             EIO, no secret.
     """
     with rtnl_lock(net.machine):
-        if name == _SKIP_NOTIFY:
-            _write_skip_notify(net, text)
-            return
-        at, leaf = _resolve(net, name)
-        if leaf in _READ_ONLY:
-            raise KernelError(EACCES)
-        if leaf == _SECRET:
-            _write_secret(at, text)
-            return
-        if text:
-            _store(at, leaf, _parse(leaf, text))
-        elif leaf in _REAPPLIED:
-            _store(at, leaf, at.cnf[leaf])
-
-
-def _store(at: _Target, leaf: str, value: int) -> None:
-    act = ON_WRITE.get(leaf)
-    if act is not None:
-        act(at, value)
-    else:
-        at.cnf[leaf] = value
-
-
-def _write_skip_notify(net: Net, text: str) -> None:
-    if text:
-        net.ipv6.skip_notify_on_dev_down = _parse("skip_notify_on_dev_down", text)
+        _tables(name).write(net, name, text)

@@ -1,4 +1,4 @@
-"""net.ipv6.conf.*: what each setting takes, and what writing it sets off."""
+"""net.ipv4.conf.* and net.ipv6.conf.*: what each setting takes, and what writing it sets off."""
 
 from errno import EACCES, EINVAL, EIO, ENOENT
 
@@ -10,10 +10,12 @@ from addrsvc.linux import Namespace
 from addrsvc.mirror.kernel import Kernel
 from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.mirror.rtnl import RtnlKernel
-from addrsvc.model.sysctl import DEVCONF, DEVCONF_DFLT, sysctl_names
+from addrsvc.model.addrconf_sysctl import DEVCONF, DEVCONF_DFLT
+from addrsvc.model.devinet_sysctl import DEVCONF as DEVCONF4
+from addrsvc.model.sysctl import sysctl_names
 from addrsvc.netlink.messages import Inet6LinkInfo, LinkMsg, Message, NetconfMsg, Sysctl
 from addrsvc.uapi import IN6_ADDR_GEN_MODE_STABLE_PRIVACY
-from tests.fidelity.asks import LO, add, disable_ipv6, down, ipv6_sysctl, up
+from tests.fidelity.asks import LO, add, disable_ipv6, down, ipv6_sysctl, mtu, up
 from tests.fidelity.compare import first_difference
 from tests.fidelity.notation import brief, refusal
 from tests.model.ears import messages
@@ -42,7 +44,7 @@ def read_file(name: str) -> str:
 def test_every_setting_reads_as_on_the_running_kernel(net: Namespace, netns: NetNs) -> None:
     names = sysctl_names(net.net)
 
-    assert len(names) == 3 * len(DEVCONF) + 1
+    assert len(names) == 3 * len(DEVCONF) + 1 + 3 * len(DEVCONF4) + 1
     assert {n: net.sysctl(n) for n in names} == run_in(netns, lambda: {n: read_file(n) for n in names})
 
 
@@ -51,8 +53,10 @@ def test_a_setting_is_there_for_all_default_and_every_device_with_ipv6(net: Name
     net.link_add("small", mtu=1000)
     names = sysctl_names(net.net)
 
-    where = {name.removeprefix("net.ipv6.conf.").rpartition(".")[0] for name in names if "conf" in name}
+    where = {name.removeprefix("net.ipv6.conf.").rpartition(".")[0] for name in names if "ipv6.conf" in name}
+    where4 = {name.removeprefix("net.ipv4.conf.").rpartition(".")[0] for name in names if "ipv4.conf" in name}
     assert where == {"all", "default", "lo", "x/0"}
+    assert where4 == where | {"small"}
     assert net.sysctl("net.ipv6.conf.x/0.accept_dad") == "1"
 
 
@@ -66,13 +70,12 @@ NUMBERS = (
 def test_every_setting_takes_and_refuses_the_same_numbers_on_both_kernels(
     net: Namespace, netns: NetNs, rtnl: RtnlKernel, where: str
 ) -> None:
-    for leaf in DEVCONF:
-        name = f"net.ipv6.conf.{where}.{leaf}"
+    for name in (f"net.ipv{v}.conf.{where}.{leaf}" for v, conf in ((6, DEVCONF), (4, DEVCONF4)) for leaf in conf):
         asks = [Sysctl(name, str(number)) for number in NUMBERS]
         modelled, real = [answer_of(net, ask) for ask in asks], [answer_of(rtnl, ask) for ask in asks]
 
-        assert (leaf, modelled) == (leaf, real)
-        assert (leaf, net.sysctl(name)) == (leaf, run_in(netns, lambda: read_file(name)))  # noqa: B023
+        assert (name, modelled) == (name, real)
+        assert (name, net.sysctl(name)) == (name, run_in(netns, lambda: read_file(name)))  # noqa: B023
 
 
 def answer_of(kernel: Kernel, ask: Message) -> str:
@@ -124,6 +127,11 @@ REFUSALS = [
     (ipv6_sysctl("stable_secret", "x"), "EIO -"),
     (ipv6_sysctl("stable_secret", SECRET, "all"), "EIO -"),
     (Sysctl("net.ipv6.route.skip_notify_on_dev_down", "2"), "EINVAL -"),
+    (Sysctl("net.ipv4.conf.lo.mc_forwarding", "1"), "EACCES -"),
+    (Sysctl("net.ipv4.conf.lo.rp_filter", "x"), "EINVAL -"),
+    (Sysctl("net.ipv4.ip_forward", "x"), "EINVAL -"),
+    (Sysctl("net.ipv4.conf.no_such_device.rp_filter", "1"), "ENOENT -"),
+    (Sysctl("net.ipv4.conf.lo.no_such_setting", "1"), "ENOENT -"),
 ]
 
 
@@ -141,6 +149,10 @@ def sysctls(leaf: str, *values: int, dev: str = "lo") -> tuple[Message, ...]:
     return tuple(ipv6_sysctl(leaf, value, dev) for value in values)
 
 
+def ipv4(leaf: str, *values: str, dev: str = "lo") -> tuple[Message, ...]:
+    return tuple(Sysctl(f"net.ipv4.conf.{dev}.{leaf}", value) for value in values)
+
+
 SCRIPTS: dict[str, tuple[Message, ...]] = {
     **{f"{leaf} of {dev}": (up(), add("2001:db8::1/64"), *sysctls(leaf, 1, 1, 2, 0, 0, dev=dev))
         for leaf in ("disable_ipv6", "forwarding", "proxy_ndp", "ignore_routes_with_linkdown")
@@ -153,6 +165,11 @@ SCRIPTS: dict[str, tuple[Message, ...]] = {
     "lo's mtu is reset by up": (up(), *sysctls("mtu", 1280, 65536, 1400), down(), up()),
     "skip_notify_on_dev_down": (up(), add("2001:db8::1/64"), Sysctl("net.ipv6.route.skip_notify_on_dev_down", "1"),
         disable_ipv6(1), disable_ipv6(0), add("2001:db8::1/64"), down()),
+    **{f"IPv4 settings of {dev}": tuple(ask for leaf in DEVCONF4 for ask in ipv4(leaf, "1", "1", "2", "", "x", dev=dev))
+        for dev in ("lo", "all", "default")},
+    "ip_forward": (Sysctl("net.ipv4.ip_forward", "1"), *ipv4("forwarding", "0"), Sysctl("net.ipv4.ip_forward", "2")),
+    "IPv4 comes back with the settings of default": (*ipv4("rp_filter", "1", dev="default"), *ipv4("rp_filter", "2"),
+        mtu(67), *ipv4("rp_filter", "3"), mtu(68), *ipv4("rp_filter", "4", dev="default")),
 }  # fmt: skip
 
 
@@ -198,6 +215,9 @@ def test_a_secret_reads_in_full_and_not_before_it_is_set(net: Namespace) -> None
         ("net.ipv6.conf.lo.nope", ENOENT),
         ("net.ipv6.conf.nope.mtu", ENOENT),
         ("net.ipv4.conf.lo.mtu", ENOENT),
+        ("net.ipv4.conf.nope.forwarding", ENOENT),
+        ("net.ipv4.conf.forwarding", ENOENT),
+        ("net.core.somaxconn", ENOENT),
         ("", ENOENT),
     ],
 )
@@ -228,3 +248,38 @@ def test_a_setting_goes_with_the_ipv6_half_of_its_device_and_comes_back_fresh(li
     net.link_set("x0", mtu=1280)
 
     assert net.sysctl("net.ipv6.conf.x0.hop_limit") == "64"
+
+
+FOLLOWERS = {
+    "nothing was written": (),
+    "it was written": ipv4("accept_local", "0"),
+    "it was written badly": ipv4("accept_local", "x"),
+    "nothing was written to it": ipv4("accept_local", ""),
+    "another was written": ipv4("rp_filter", "1"),
+    "lo came up": (up(), down()),
+    "an address was added": (add("10.0.0.1/8"),),
+    "the address 0.0.0.0 was added": (add("0.0.0.0/8"),),
+    "IPv4 went and came back": (add("10.0.0.1/8"), mtu(67), mtu(68)),
+    "IPv4 came back from a default that was written": (*ipv4("accept_local", "0", dev="default"), mtu(67), mtu(68)),
+}
+
+
+@pytest.mark.parametrize("before", FOLLOWERS.values(), ids=FOLLOWERS.keys())
+@pytest.mark.parametrize("leaf", ["accept_local", "route_localnet", "forwarding"])
+def test_a_device_follows_default_alike_on_both_kernels(
+    net: Namespace, netns: NetNs, rtnl: RtnlKernel, leaf: str, before: tuple[Message, ...]
+) -> None:
+    for ask in (*before, *ipv4(leaf, "1", dev="default")):
+        assert answer_of(net, ask) == answer_of(rtnl, ask)
+
+    name = f"net.ipv4.conf.lo.{leaf}"
+    assert net.sysctl(name) == run_in(netns, lambda: read_file(name))
+
+
+def test_a_new_namespace_takes_the_ipv4_settings_of_init_net_and_the_ipv6_settings_of_nobody(linux: Linux) -> None:
+    for family in ("ipv4", "ipv6"):
+        linux.init_net.sysctl(f"net.{family}.conf.default.forwarding", 1)
+    blue = linux.add_net("blue")
+
+    names = [f"net.{family}.conf.{dev}.forwarding" for family in ("ipv4", "ipv6") for dev in ("lo", "all")]
+    assert [blue.sysctl(name) for name in names] == ["1", "0", "0", "0"]
