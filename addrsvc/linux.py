@@ -7,14 +7,12 @@ Here addresses are text or netaddr objects; behind this page they are packed byt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from errno import ENODEV
 from random import Random
-from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from addrsvc.af_netlink.sock import NetlinkSock, NetlinkTable
-from addrsvc.errors import ControlError, KernelError
+from addrsvc.errors import ControlError
 from addrsvc.injection import make_info, parse_event
+from addrsvc.mirror.operations import Address, Operations, check_range, hwaddr, no_device
 from addrsvc.model.boot import INIT_NET, boot
 from addrsvc.model.dev import alloc_netdev, dev_get_by_name, register_netdevice, unregister_netdevice
 from addrsvc.model.eth import eth_mac_addr
@@ -31,53 +29,19 @@ from addrsvc.model.structs import AutoAddrs, Effect, Machine, Net, NetDevice, Ne
 from addrsvc.model.sysctl import sysctl_read
 from addrsvc.model.timer import HZ, next_expiry, run_timers
 from addrsvc.model.tracepoint import Trace
-from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, Inet6LinkInfo, LinkMsg, Message, Sysctl
+from addrsvc.netlink.messages import LinkMsg, Message
 from addrsvc.uapi import (
-    AF_INET,
-    AF_INET6,
     ARPHRD_ETHER,
     ARPHRD_LOOPBACK,
     ETH_ALEN,
     ETH_HLEN,
-    IFA_F_NODAD,
-    IFA_F_NOPREFIXROUTE,
-    IFA_F_TENTATIVE,
-    IFF_ALLMULTI,
-    IFF_DEBUG,
-    IFF_DYNAMIC,
     IFF_LIVE_ADDR_CHANGE,
-    IFF_MULTICAST,
-    IFF_NOARP,
-    IFF_PROMISC,
-    IFF_UP,
-    INFINITY_LIFE_TIME,
     INT_MAX,
     NET_NAME_USER,
-    NLM_F_CREATE,
-    NLM_F_EXCL,
-    NLM_F_REPLACE,
-    RT_SCOPE_NAMES,
-    RTM_DELADDR,
     RTM_DELLINK,
-    RTM_NEWADDR,
 )
 
-if TYPE_CHECKING:
-    import netaddr
-
-    AnyAddress: TypeAlias = str | netaddr.IPNetwork | netaddr.IPAddress
-
 __all__ = ["Address", "Linux", "ModelWatch", "Namespace"]
-
-_FLAGS = {
-    "up": IFF_UP,
-    "noarp": IFF_NOARP,
-    "multicast": IFF_MULTICAST,
-    "debug": IFF_DEBUG,
-    "dynamic": IFF_DYNAMIC,
-    "promisc": IFF_PROMISC,
-    "allmulti": IFF_ALLMULTI,
-}
 
 
 class Linux:
@@ -237,7 +201,7 @@ class Linux:
 
     def watch(self, net: str) -> ModelWatch:
         """Subscribe to what one namespace says."""
-        watch = ModelWatch(net, self._watches.remove)
+        watch = ModelWatch(net, self, self._watches.remove)
         self._watches.append(watch)
         return watch
 
@@ -245,8 +209,8 @@ class Linux:
 class ModelWatch:
     """A subscription to one namespace: iterating yields what was said since the last look."""
 
-    def __init__(self, net: str, unsubscribe: Callable[[ModelWatch], None]) -> None:
-        self.net, self._unsubscribe = net, unsubscribe
+    def __init__(self, net: str, linux: Linux, unsubscribe: Callable[[ModelWatch], None]) -> None:
+        self.net, self._linux, self._unsubscribe = net, linux, unsubscribe
         self._heard: list[Message] = []
         self._open = True
 
@@ -258,6 +222,14 @@ class ModelWatch:
         """What was said since the last look."""
         heard, self._heard = self._heard, []
         return iter(heard)
+
+    def wait(self, seconds: float) -> bool:
+        """Turn the model's clock until there is something to hear, at most so far; whether there is."""
+        end = self._linux.jiffies + round(seconds * HZ)
+        while not self._heard and self._linux.jiffies < end:
+            due = self._linux.next_expiry()
+            self._linux.run_timers(end if due is None else min(due, end))
+        return bool(self._heard)
 
     def close(self) -> None:
         """End the subscription; a second time does nothing."""
@@ -272,32 +244,7 @@ class ModelWatch:
         self.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An address that a device has."""
-
-    network: netaddr.IPNetwork
-    """The address with its prefix length; `network.ip` is the address alone."""
-    dev: str
-    scope: str
-    """"global", "site", "link" or "host"."""
-    flags: int
-    """IFA_F_*."""
-    proto: int | None
-    """IFAPROT_*, or None where the kernel tells none."""
-    peer: netaddr.IPAddress | None
-    metric: int | None
-    valid_lft: int | None
-    """Seconds left, None for ever."""
-    preferred_lft: int | None
-
-    @property
-    def tentative(self) -> bool:
-        """Whether it still waits for duplicate address detection."""
-        return bool(self.flags & IFA_F_TENTATIVE)
-
-
-class Namespace:
+class Namespace(Operations):
     """A network namespace of a modelled kernel.  It is a `Kernel`: request, dump, watch."""
 
     def __init__(self, linux: Linux, net: Net) -> None:
@@ -355,53 +302,16 @@ class Namespace:
         """
         dev = dev_get_by_name(self.net, name)
         if dev is None:
-            raise KernelError(ENODEV, f'Cannot find device "{name}"')
+            raise no_device(name)
         return dev
 
-    def link_set(
-        self,
-        dev: str,
-        *,
-        name: str | None = None,
-        mtu: int | None = None,
-        address: str | bytes | None = None,
-        broadcast: str | bytes | None = None,
-        txqlen: int | None = None,
-        group: int | None = None,
-        alias: str | None = None,
-        operstate: int | None = None,
-        linkmode: int | None = None,
-        addr_gen_mode: int | None = None,
-        **flags: bool,
-    ) -> None:
-        """Change a device, in one request.  Flags are up, noarp, multicast, debug, dynamic, promisc and allmulti.
+    def ifindex(self, dev: str) -> int:
+        """The number of the device of this name.
 
         Raises:
-            ControlError: a value that no message could carry.
-            KernelError: the kernel refused; what it did before that stays done.
-            TypeError: an unknown flag.
+            KernelError: ENODEV.
         """
-        unknown = flags.keys() - _FLAGS.keys()
-        if unknown:
-            raise TypeError(f"link_set() got an unexpected keyword argument {min(unknown)!r}")
-        _check_range(0xFFFFFFFF, mtu=mtu, txqlen=txqlen, group=group)
-        _check_range(0xFF, operstate=operstate, linkmode=linkmode, addr_gen_mode=addr_gen_mode)
-        msg = LinkMsg(
-            ifi_index=self.device(dev).ifindex,
-            ifi_flags=sum(_FLAGS[flag] for flag, on in flags.items() if on),
-            ifi_change=sum(_FLAGS[flag] for flag in flags),
-            ifname=name,
-            mtu=mtu,
-            address=_hwaddr(address),
-            broadcast=_hwaddr(broadcast),
-            txqlen=txqlen,
-            group=group,
-            ifalias=alias,
-            operstate=operstate,
-            linkmode=linkmode,
-            inet6=None if addr_gen_mode is None else Inet6LinkInfo(addr_gen_mode=addr_gen_mode),
-        )
-        self.request(msg)
+        return self.device(dev).ifindex
 
     def link_add(
         self,
@@ -421,11 +331,11 @@ class Namespace:
             KernelError: a bad or used name, or a callback's veto.
         """
 
-        _check_range(INT_MAX, mtu=mtu)
-        _check_range(0xFFFF, type=int(type))
-        _check_range(0xFFFFFFFF, flags=flags)
-        hwaddr = _hwaddr(address) or self._random_hwaddr()
-        if len(hwaddr) != ETH_ALEN:
+        check_range(INT_MAX, mtu=mtu)
+        check_range(0xFFFF, type=int(type))
+        check_range(0xFFFFFFFF, flags=flags)
+        dev_addr = hwaddr(address) or self._random_hwaddr()
+        if len(dev_addr) != ETH_ALEN:
             raise ControlError(f"address: {address!r} has not {ETH_ALEN} bytes")
 
         def setup(dev: NetDevice) -> None:
@@ -434,7 +344,7 @@ class Namespace:
             dev.priv_flags |= IFF_LIVE_ADDR_CHANGE
             dev.netdev_ops = NetDeviceOps(ndo_set_mac_address=eth_mac_addr)
             dev.broadcast = b"\xff" * ETH_ALEN
-            dev.dev_addr = hwaddr
+            dev.dev_addr = dev_addr
 
         dev = alloc_netdev(self.net, name, NET_NAME_USER, setup)
         try:
@@ -463,91 +373,14 @@ class Namespace:
         finally:
             self._linux.settle()
 
-    # --- addresses ---
-
-    def addr_add(
-        self,
-        address: AnyAddress,
-        dev: str,
-        *,
-        peer: AnyAddress | None = None,
-        nodad: bool = False,
-        noprefixroute: bool = False,
-        metric: int | None = None,
-        proto: int | None = None,
-        valid_lft: int | None = None,
-        preferred_lft: int | None = None,
-        replace: bool = False,
-    ) -> None:
-        """Add an address with its prefix length (without one: /128 or /32); lifetimes are seconds, None for ever.
-
-        Raises:
-            ControlError: no address.
-            KernelError: the kernel refused.
-        """
-        finite = (valid_lft, preferred_lft) != (None, None)
-        valid = INFINITY_LIFE_TIME if valid_lft is None else valid_lft
-        preferred = valid if preferred_lft is None else preferred_lft
-        msg = _addr_msg(
-            RTM_NEWADDR,
-            address,
-            self.device(dev).ifindex,
-            peer=peer,
-            nlmsg_flags=NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL),
-            flags=IFA_F_NODAD * nodad | IFA_F_NOPREFIXROUTE * noprefixroute,
-            rt_priority=metric,
-            proto=proto,
-            cacheinfo=IfaCacheinfo(preferred, valid) if finite else None,
-        )
-        self.request(msg)
-
-    def addr_del(self, address: AnyAddress, dev: str) -> None:
-        """Delete an address, which is named with its prefix length.
-
-        Raises:
-            ControlError: no address.
-            KernelError: the kernel refused.
-        """
-        self.request(_addr_msg(RTM_DELADDR, address, self.device(dev).ifindex))
-
-    def addresses(self, dev: str | None = None) -> list[Address]:
-        """The addresses of a device, or of all, in the kernel's order: IPv4, then IPv6.
-
-        Raises:
-            KernelError: ENODEV.
-        """
-        ifindex = self.device(dev).ifindex if dev is not None else None
-        said = [msg for msg in self.dump() if isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_NEWADDR]
-        return [self._address(msg) for msg in said if ifindex in (None, msg.ifa_index)]
-
-    def _address(self, msg: AddrMsg) -> Address:
-        from netaddr import IPAddress, IPNetwork
-
-        version: Literal[4, 6] = 4 if msg.ifa_family == AF_INET else 6
-        own, other = msg.local or msg.address or b"", msg.address if msg.local else None
-        lifetimes = msg.cacheinfo or IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
-        return Address(
-            network=IPNetwork((int.from_bytes(own), msg.ifa_prefixlen), version=version),
-            dev=self.net.dev_base_head[msg.ifa_index].name,
-            scope=RT_SCOPE_NAMES.get(msg.ifa_scope, str(msg.ifa_scope)),
-            flags=msg.flags or 0,
-            proto=msg.proto,
-            peer=IPAddress(int.from_bytes(other), version) if other and other != own else None,
-            metric=msg.rt_priority,
-            valid_lft=None if lifetimes.ifa_valid == INFINITY_LIFE_TIME else lifetimes.ifa_valid,
-            preferred_lft=None if lifetimes.ifa_prefered == INFINITY_LIFE_TIME else lifetimes.ifa_prefered,
-        )
-
     # --- settings and events ---
 
-    def sysctl(self, name: str, value: str | int | None = None) -> str:
-        """Read a setting, or write it first: ``net.ipv6.conf.lo.disable_ipv6``.  Returns what it reads as then.
+    def read_sysctl(self, name: str) -> str:
+        """A setting, as its file below /proc/sys reads, without the line feed.
 
         Raises:
-            KernelError: ENOENT, EACCES or EINVAL, as opening or writing the file gives.
+            KernelError: ENOENT, there is none of this name; EIO, a secret that was never set.
         """
-        if value is not None:
-            self.request(Sysctl(name, str(value)))
         return sysctl_read(self.net, name)
 
     def inject(self, event: str | int, dev: str, /, **info: object) -> int:
@@ -571,61 +404,3 @@ class Namespace:
                 return call_netdevice_notifiers_info(val, built)
         finally:
             self._linux.settle()
-
-
-# --- from the outside in --------------------------------------------------------------------------------------------
-
-
-def _check_range(most: int, **values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and not 0 <= value <= most:
-            raise ControlError(f"{name}: {value} is not between 0 and {most}")
-
-
-def _hwaddr(value: str | bytes | None) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        return value
-    try:
-        return bytes.fromhex(value.replace(":", "").replace("-", ""))
-    except ValueError:
-        raise ControlError(f"{value!r} is no hardware address, such as 02:00:00:00:00:01") from None
-
-
-def _network(address: AnyAddress) -> netaddr.IPNetwork:
-    from netaddr import AddrFormatError, IPNetwork
-
-    try:
-        return IPNetwork(address)
-    except (AddrFormatError, ValueError, TypeError):
-        raise ControlError(f"{str(address)!r} is no address, such as 2001:db8::1/64 or 127.0.0.1/8") from None
-
-
-def _addr_msg(
-    nlmsg_type: int,
-    address: AnyAddress,
-    ifindex: int,
-    *,
-    peer: AnyAddress | None = None,
-    nlmsg_flags: int = 0,
-    flags: int = 0,
-    rt_priority: int | None = None,
-    proto: int | None = None,
-    cacheinfo: IfaCacheinfo | None = None,
-) -> AddrMsg:
-    """A request as ip(8) makes it: LOCAL and ADDRESS both, ADDRESS being the peer where there is one."""
-    network = _network(address)
-    plen = network.prefixlen if peer is None else _network(peer).prefixlen
-    return AddrMsg(
-        nlmsg_type=nlmsg_type,
-        nlmsg_flags=nlmsg_flags,
-        ifa_family=AF_INET if network.version == 4 else AF_INET6,
-        ifa_prefixlen=plen,
-        ifa_flags=flags & 0xFF,
-        ifa_index=ifindex,
-        local=network.ip.packed,
-        address=network.ip.packed if peer is None else _network(peer).ip.packed,
-        flags=flags or None,
-        rt_priority=rt_priority,
-        proto=proto,
-        cacheinfo=cacheinfo,
-    )

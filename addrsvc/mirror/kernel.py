@@ -14,6 +14,9 @@ class Watch(Protocol):
     def __iter__(self) -> Iterator[Message]:
         """Yield what was said since the last look, in the kernel's order, and end when the namespace is quiet."""
 
+    def wait(self, seconds: float) -> bool:
+        """Let time pass until there is something to hear, at most so much; whether there is."""
+
     def close(self) -> None:
         """End the subscription."""
 

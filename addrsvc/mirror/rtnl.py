@@ -18,6 +18,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from addrsvc.errors import AddrsvcError, ControlError, KernelError
 from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.mirror.operations import Operations, no_device
 from addrsvc.netlink.messages import (
     AddrMsg,
     IfaCacheinfo,
@@ -390,8 +391,9 @@ def _check(data: bytes, offset: int, nlmsg_type: int, flags: int) -> None:
 
 # --- the port -----------------------------------------------------------------------------------------------------
 
+_LINKS: Final = LinkMsg(nlmsg_type=RTM_GETLINK, ifi_family=AF_UNSPEC)
 _DUMPS: Final[tuple[_Said, ...]] = (
-    LinkMsg(nlmsg_type=RTM_GETLINK, ifi_family=AF_UNSPEC),
+    _LINKS,
     AddrMsg(nlmsg_type=RTM_GETADDR, ifa_family=AF_INET, ifa_prefixlen=0),
     AddrMsg(nlmsg_type=RTM_GETADDR, ifa_family=AF_INET6, ifa_prefixlen=0),
     RouteMsg(nlmsg_type=RTM_GETROUTE, rtm_family=AF_INET6),
@@ -399,7 +401,7 @@ _DUMPS: Final[tuple[_Said, ...]] = (
 )
 
 
-class RtnlKernel:
+class RtnlKernel(Operations):
     """One network namespace of the running kernel: a Kernel port (see addrsvc.mirror.kernel).
 
     It holds the namespace by a descriptor of its own, so `netns` may be closed as soon as this object exists.  It
@@ -451,6 +453,26 @@ class RtnlKernel:
             settle: seconds of silence after which the namespace counts as quiet.
         """
         return RtnlWatch(run_in(self._netns, _watch_socket), settle)
+
+    def read_sysctl(self, name: str) -> str:
+        """A setting, as its file below /proc/sys reads, without the line feed.
+
+        Raises:
+            KernelError: it cannot be opened or read.
+            ControlError: its name is not below ``net.``.
+        """
+        return run_in(self._netns, lambda: _read(_sysctl_path(name))).removesuffix("\n")
+
+    def ifindex(self, dev: str) -> int:
+        """The number of the device of this name.
+
+        Raises:
+            KernelError: ENODEV.
+        """
+        for msg in self._dump_one(_LINKS):
+            if isinstance(msg, LinkMsg) and msg.ifname == dev:
+                return msg.ifi_index
+        raise no_device(dev)
 
     def close(self) -> None:
         """Close the socket and let go of the namespace.  Watches live on until they are closed."""
@@ -531,6 +553,10 @@ class RtnlWatch:
             while self._pending:
                 yield self._pending.popleft()
 
+    def wait(self, seconds: float) -> bool:
+        """Wait until there is something to hear, at most so long; whether there is."""
+        return bool(self._pending or self._poll.poll(seconds * 1000))
+
     def _receive(self) -> Iterator[Message]:
         try:
             data = self._socket.recv(_DATAGRAM)
@@ -587,6 +613,14 @@ def _netlink_socket() -> socket.socket:
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     sock.bind((0, 0))
     return sock
+
+
+def _read(path: str) -> str:
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC), encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError as error:
+        raise KernelError(error.errno or EIO) from None
 
 
 def _write_sysctl(sysctl: Sysctl) -> None:
