@@ -180,6 +180,8 @@ class Arphrd(IntEnum):
 AF_UNSPEC: Final = 0
 AF_INET: Final = 2
 AF_INET6: Final = 10
+AF_PACKET: Final = 17
+RTNL_FAMILY_MAX: Final = 129
 
 # --- net_device flags (include/uapi/linux/if.h) ---------------------------------------------------------------
 IFF_UP: Final = 1 << 0

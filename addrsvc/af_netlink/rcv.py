@@ -1,22 +1,39 @@
 """net/core/rtnetlink.c: which handler a request goes to, and what is checked before it gets there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from errno import EOPNOTSUPP, EPERM
 from typing import Final
 
 from addrsvc.af_netlink import addr
-from addrsvc.af_netlink.request import Handler, Request
+from addrsvc.af_netlink.request import NEXT_DATAGRAM, Dump, Handler, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
-from addrsvc.uapi import AF_UNSPEC, NLM_F_BULK, NLM_F_DUMP, RTM_MAX
+from addrsvc.uapi import AF_PACKET, AF_UNSPEC, NLM_F_BULK, NLM_F_DUMP, RTM_GETADDR, RTM_MAX, RTNL_FAMILY_MAX
 
 __all__ = ["HANDLERS", "rtnetlink_rcv_msg"]
 
 _NLMSG_HDRLEN: Final = 16
 _KIND_DEL, _KIND_GET = 1, 2
 
+
+def rtnl_dump_all(dump: Dump) -> Iterator[bytes]:
+    """What every family has to tell, family by family; the end comes in a datagram of its own.
+
+    Kernel: net/core/rtnetlink.c, rtnl_dump_all().
+    """
+    for family in range(AF_UNSPEC + 1, RTNL_FAMILY_MAX + 1):
+        handler = HANDLERS.get((dump.nlmsg_type, family))
+        if family != AF_PACKET and handler is not None and handler.dumpit is not None:
+            dump.prev_seq = 0
+            yield from handler.dumpit(dump)
+    yield NEXT_DATAGRAM
+
+
 # One row per message type and family, from the tables of the modules that serve them.
-HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {**addr.HANDLERS}
+HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
+    **addr.HANDLERS,
+    (RTM_GETADDR, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),
+}
 
 
 def _find(nlmsg_type: int, family: int, half: str) -> Handler:

@@ -12,10 +12,13 @@ from addrsvc.uapi import NLM_F_DUMP_INTR, NLM_F_MULTI
 if TYPE_CHECKING:
     from addrsvc.af_netlink.sock import NetlinkSock
 
-__all__ = ["NLMSGHDR", "Doit", "Dump", "Dumpit", "Handler", "Request", "resumable"]
+__all__ = ["NEXT_DATAGRAM", "NLMSGHDR", "Doit", "Dump", "Dumpit", "Handler", "Request", "resumable"]
 
 NLMSGHDR: Final = Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port id."""
+
+NEXT_DATAGRAM: Final = b""
+"""What a dump yields to have what follows, be it the end, in a datagram of its own: the kernel's `return skb->len`."""
 
 T = TypeVar("T")
 
@@ -104,11 +107,13 @@ class Handler:
             empty message ends the datagram, unless that is empty: some of the kernel's dumps come back once more only
             to find that they have nothing left.
         bulk_delete: NLM_F_BULK is understood (RTNL_FLAG_BULK_DEL_SUPPORTED).
+        split_done: the end of a dump comes in a datagram of its own (RTNL_FLAG_DUMP_SPLIT_NLM_DONE).
     """
 
     doit: Doit | None = None
     dumpit: Dumpit | None = None
     bulk_delete: bool = False
+    split_done: bool = False
 
 
 def resumable(dump: Dump, items: Callable[[], list[T]]) -> Iterator[T]:

@@ -19,12 +19,13 @@ from errno import (
     ENOPROTOOPT,
     EPERM,
 )
+from itertools import chain
 from struct import Struct
 from typing import Final, TypeAlias
 
 from addrsvc.af_netlink.groups import group_of
 from addrsvc.af_netlink.rcv import rtnetlink_rcv_msg
-from addrsvc.af_netlink.request import NLMSGHDR, Dump, Handler, Request
+from addrsvc.af_netlink.request import NEXT_DATAGRAM, NLMSGHDR, Dump, Handler, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import Asker, Effect, Machine, Net, RtnlNotify
@@ -413,6 +414,8 @@ class NetlinkSock:
         dump = Dump(self, self.net, request.data, request.nlmsg_type, request.flags, request.seq)
         assert handler.dumpit is not None
         dump.steps = handler.dumpit(dump)
+        if handler.split_done:
+            dump.steps = chain(dump.steps, (NEXT_DATAGRAM,))
         self.dump = dump
         self._dump_on(dump)
 
