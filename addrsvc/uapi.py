@@ -260,6 +260,44 @@ IFALIASZ: Final = 256
 MAX_ADDR_LEN: Final = 32
 ETH_ALEN: Final = 6
 ETH_HLEN: Final = 14
+ETH_P_802_3: Final = 0x0001
+ETH_P_ALL: Final = 0x0003
+ETH_P_802_2: Final = 0x0004
+ETH_P_802_3_MIN: Final = 0x0600
+ETH_P_IP: Final = 0x0800
+ETH_P_ARP: Final = 0x0806
+ETH_P_8021Q: Final = 0x8100
+ETH_P_IPV6: Final = 0x86DD
+ETH_P_8021AD: Final = 0x88A8
+ETH_P_FCOE: Final = 0x8906
+
+PACKET_HOST: Final = 0
+PACKET_BROADCAST: Final = 1
+PACKET_MULTICAST: Final = 2
+PACKET_OTHERHOST: Final = 3
+PACKET_OUTGOING: Final = 4
+
+CHECKSUM_NONE: Final = 0
+CHECKSUM_UNNECESSARY: Final = 1
+CHECKSUM_COMPLETE: Final = 2
+CHECKSUM_PARTIAL: Final = 3
+
+NETDEV_PCPU_STAT_NONE: Final = 0
+NETDEV_PCPU_STAT_LSTATS: Final = 1
+NETDEV_PCPU_STAT_TSTATS: Final = 2
+NETDEV_PCPU_STAT_DSTATS: Final = 3
+
+SOF_TIMESTAMPING_TX_SOFTWARE: Final = 1 << 1
+SOF_TIMESTAMPING_RX_SOFTWARE: Final = 1 << 3
+SOF_TIMESTAMPING_SOFTWARE: Final = 1 << 4
+
+NETDEV_TX_OK: Final = 0
+NETDEV_TX_BUSY: Final = 0x10
+NET_RX_SUCCESS: Final = 0
+NET_RX_DROP: Final = 1
+NET_XMIT_SUCCESS: Final = 0
+NET_XMIT_DROP: Final = 1
+NET_XMIT_CN: Final = 2
 INT_MAX: Final = 0x7FFFFFFF
 
 # --- addresses (include/uapi/linux/if_addr.h) ------------------------------------------------------------------

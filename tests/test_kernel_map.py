@@ -99,10 +99,3 @@ def test_code_has_the_kernels_name_or_the_python_spelling_of_it(name: str, dotte
 @pytest.mark.parametrize("name", sorted(MAP.keys() - CODE.keys()))
 def test_what_is_not_code_says_why(name: str) -> None:
     assert MAP[name] == LATER or MAP[name].startswith(GRAMMAR)
-
-
-@pytest.mark.parametrize("name", sorted(name for name, here in MAP.items() if here == LATER))
-def test_what_comes_later_is_not_here_yet(name: str) -> None:
-    from addrsvc.model import eth, loopback
-
-    assert not any(hasattr(module, name) for module in (eth, loopback))

@@ -14,6 +14,7 @@ from addrsvc.model.netdev_chain import (
     move_netdevice_notifiers_dev_net,
     raise_veto,
 )
+from addrsvc.model.percpu import free_percpu, netdev_alloc_pcpu_stats
 from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtmsg_ifinfo, rtmsg_ifinfo_build, rtnl_notify
 from addrsvc.model.structs import (
     NETREG_REGISTERED,
@@ -47,6 +48,7 @@ from addrsvc.uapi import (
     NETDEV_CHANGE,
     NETDEV_DOWN,
     NETDEV_GOING_DOWN,
+    NETDEV_PCPU_STAT_LSTATS,
     NETDEV_POST_INIT,
     NETDEV_PRE_UNINIT,
     NETDEV_PRE_UP,
@@ -194,6 +196,7 @@ def register_netdevice(dev: NetDevice) -> None:
     dev.name = dev_get_valid_name(dev.net, dev.name)
     _ndo_init(dev)
     try:
+        _do_alloc_pcpu_stats(dev)
         dev.ifindex = _index_reserve(dev.net, dev.ifindex)
         raise_veto(call_netdevice_notifiers(NETDEV_POST_INIT, dev))
     except KernelError:
@@ -217,7 +220,20 @@ def _ndo_init(dev: NetDevice) -> None:
         raise err if err.errno else KernelError(EIO) from err
 
 
+def _do_alloc_pcpu_stats(dev: NetDevice) -> None:
+    """Kernel: net/core/dev.c, netdev_do_alloc_pcpu_stats()."""
+    if dev.pcpu_stat_type == NETDEV_PCPU_STAT_LSTATS:
+        dev.lstats = netdev_alloc_pcpu_stats(dev.machine.percpu_allocator, dev.machine.cpus)
+
+
+def _do_free_pcpu_stats(dev: NetDevice) -> None:
+    """Kernel: net/core/dev.c, netdev_do_free_pcpu_stats()."""
+    free_percpu(dev.machine.percpu_allocator, dev.lstats)
+    dev.lstats = None
+
+
 def _undo_init(dev: NetDevice) -> None:
+    _do_free_pcpu_stats(dev)
     if dev.netdev_ops.ndo_uninit is not None:
         dev.netdev_ops.ndo_uninit(dev)
     if dev.priv_destructor is not None:
@@ -273,6 +289,7 @@ def _say_goodbye(dev: NetDevice) -> None:
 
 def _netdev_run_todo(dev: NetDevice) -> None:
     dev.reg_state = NETREG_UNREGISTERED
+    _do_free_pcpu_stats(dev)
     if dev.priv_destructor is not None:
         dev.priv_destructor(dev)
     if dev.needs_free_netdev:

@@ -1,14 +1,34 @@
-"""net/ethernet/eth.c: how a device with Ethernet-like addresses takes a new one."""
+"""net/ethernet/eth.c: Ethernet headers, made and read, and how a device with such addresses takes a new one."""
 
 from errno import EADDRNOTAVAIL, EBUSY
+from struct import Struct
+from typing import Final
 
 from addrsvc.errors import KernelError
-from addrsvc.model.structs import NetDevice
-from addrsvc.uapi import IFF_LIVE_ADDR_CHANGE
+from addrsvc.model.skbuff import SkBuff
+from addrsvc.model.structs import HeaderOps, NetDevice
+from addrsvc.uapi import (
+    ETH_ALEN,
+    ETH_HLEN,
+    ETH_P_802_2,
+    ETH_P_802_3,
+    ETH_P_802_3_MIN,
+    IFF_LIVE_ADDR_CHANGE,
+    IFF_LOOPBACK,
+    IFF_NOARP,
+    PACKET_BROADCAST,
+    PACKET_MULTICAST,
+    PACKET_OTHERHOST,
+)
 
-__all__ = ["eth_mac_addr", "is_valid_ether_addr"]
+__all__ = [
+    "eth_header", "eth_header_cache", "eth_header_cache_update", "eth_header_ops", "eth_header_parse",
+    "eth_header_parse_protocol", "eth_mac_addr", "eth_type_trans", "is_valid_ether_addr",
+]  # fmt: skip
 
-_MULTICAST_BIT = 0x01
+_MULTICAST_BIT: Final = 0x01
+_PROTO: Final = Struct("!H")
+_RAW_IPX: Final = b"\xff\xff"
 
 
 def is_valid_ether_addr(addr: bytes) -> bool:
@@ -32,3 +52,100 @@ def eth_mac_addr(dev: NetDevice, addr: bytes) -> None:
     if not is_valid_ether_addr(addr):
         raise KernelError(EADDRNOTAVAIL)
     dev.dev_addr = addr
+
+
+# --- headers --------------------------------------------------------------------------------------------------------
+
+
+def eth_header(
+    skb: SkBuff,
+    dev: NetDevice,
+    type: int,  # noqa: A002 - as header_ops call it
+    daddr: bytes | None,
+    saddr: bytes | None,
+    len: int,  # noqa: A002 - as header_ops call it
+) -> int:
+    """Put an Ethernet header in front of a packet.
+
+    Kernel: net/ethernet/eth.c, eth_header().
+
+    Args:
+        type: ETH_P_*; for 802.2 and 802.3 the header carries `len` in its place.
+        daddr: the destination; None leaves it zero, which only a device that asks nobody may do.
+        saddr: the source; None is the device's own address.
+
+    Returns:
+        The length of the header, negative if it is not complete for want of a destination.
+    """
+    proto = len if type in (ETH_P_802_3, ETH_P_802_2) else type
+    skb.push((daddr or bytes(ETH_ALEN)) + (saddr or dev.dev_addr) + _PROTO.pack(proto))
+    if daddr is not None or dev.flags & (IFF_LOOPBACK | IFF_NOARP):
+        return ETH_HLEN
+    return -ETH_HLEN
+
+
+def eth_header_parse(skb: SkBuff, dev: NetDevice) -> bytes:
+    """The source address of the packet's link header.
+
+    Kernel: net/ethernet/eth.c, eth_header_parse().
+    """
+    at = (skb.mac_header or 0) + ETH_ALEN
+    return bytes(skb.head[at : at + ETH_ALEN])
+
+
+def eth_header_cache(dev: NetDevice, type: int, ha: bytes) -> bytes | None:  # noqa: A002
+    """The header that all packets of a protocol to one neighbour have; None for 802.3, which differ in length.
+
+    Kernel: net/ethernet/eth.c, eth_header_cache().
+    """
+    return None if type == ETH_P_802_3 else ha + dev.dev_addr + _PROTO.pack(type)
+
+
+def eth_header_cache_update(header: bytes, haddr: bytes) -> bytes:
+    """A cached header for a neighbour that has a new address.
+
+    Kernel: net/ethernet/eth.c, eth_header_cache_update().
+    """
+    return haddr + header[ETH_ALEN:]
+
+
+def eth_header_parse_protocol(skb: SkBuff) -> int:
+    """The protocol that the packet's link header names.
+
+    Kernel: net/ethernet/eth.c, eth_header_parse_protocol().
+    """
+    return int(_PROTO.unpack_from(skb.head, (skb.mac_header or 0) + 2 * ETH_ALEN)[0])
+
+
+eth_header_ops: Final = HeaderOps(
+    create=eth_header,
+    parse=eth_header_parse,
+    cache=eth_header_cache,
+    cache_update=eth_header_cache_update,
+    parse_protocol=eth_header_parse_protocol,
+)
+"""Kernel: net/ethernet/eth.c, eth_header_ops."""
+
+
+def eth_type_trans(skb: SkBuff, dev: NetDevice) -> int:
+    """Leave the link header of a packet that arrives behind; set whom it is for, and return its protocol.
+
+    Kernel: net/ethernet/eth.c, eth_type_trans(); include/linux/etherdevice.h, eth_skb_pkt_type().
+    """
+    skb.dev = dev
+    skb.reset_mac_header()
+    start = skb.data
+    skb.data += ETH_HLEN
+    dest = skb.head[start : start + ETH_ALEN]
+    if dest != dev.dev_addr:
+        skb.pkt_type = _pkt_type(dest, dev)
+    proto = int(_PROTO.unpack_from(skb.head, start + 2 * ETH_ALEN)[0])
+    if proto >= ETH_P_802_3_MIN:
+        return proto
+    return ETH_P_802_3 if skb.head[skb.data : skb.data + 2] == _RAW_IPX else ETH_P_802_2
+
+
+def _pkt_type(dest: bytes | bytearray, dev: NetDevice) -> int:
+    if not dest[0] & _MULTICAST_BIT:
+        return PACKET_OTHERHOST
+    return PACKET_BROADCAST if dest == dev.broadcast else PACKET_MULTICAST

@@ -1,9 +1,31 @@
 """drivers/net/loopback.c: the device that is first in every namespace."""
 
+from collections.abc import Callable
+
 from addrsvc.model.dev import alloc_netdev, register_netdevice
-from addrsvc.model.eth import eth_mac_addr
+from addrsvc.model.eth import eth_header_ops, eth_mac_addr
+from addrsvc.model.features import (
+    NETIF_F_FRAGLIST,
+    NETIF_F_GSO_SOFTWARE,
+    NETIF_F_HIGHDMA,
+    NETIF_F_HW_CSUM,
+    NETIF_F_LOOPBACK,
+    NETIF_F_RXCSUM,
+    NETIF_F_SCTP_CRC,
+    NETIF_F_SG,
+    NETIF_F_VLAN_CHALLENGED,
+)
+from addrsvc.model.percpu import lstats_read
 from addrsvc.model.rtnl import rtnl_lock
-from addrsvc.model.structs import Net, NetDevice, NetDeviceOps, PernetOperations
+from addrsvc.model.structs import (
+    EthtoolOps,
+    HeaderOps,
+    Net,
+    NetDevice,
+    NetDeviceOps,
+    PernetOperations,
+    RtnlLinkStats64,
+)
 from addrsvc.uapi import (
     ARPHRD_LOOPBACK,
     ETH_ALEN,
@@ -14,16 +36,25 @@ from addrsvc.uapi import (
     IFF_XMIT_DST_RELEASE,
     IFF_XMIT_DST_RELEASE_PERM,
     NET_NAME_PREDICTABLE,
+    NETDEV_PCPU_STAT_LSTATS,
+    SOF_TIMESTAMPING_RX_SOFTWARE,
+    SOF_TIMESTAMPING_SOFTWARE,
+    SOF_TIMESTAMPING_TX_SOFTWARE,
 )
 
 __all__ = [
-    "LOOPBACK_IFINDEX", "gen_lo_setup", "loopback_dev_free", "loopback_dev_init", "loopback_net_init",
-    "loopback_net_ops", "loopback_ops", "loopback_setup",
+    "LOOPBACK_IFINDEX", "dev_lstats_add", "dev_lstats_read", "gen_lo_setup", "loopback_dev_free", "loopback_dev_init",
+    "loopback_ethtool_ops", "loopback_get_stats64", "loopback_net_init", "loopback_net_ops", "loopback_ops",
+    "loopback_setup",
 ]  # fmt: skip
 
 LOOPBACK_IFINDEX = 1
 _MTU = 64 * 1024
 _TSO_MAX_SIZE = 8 * 65535
+_FEATURES = (
+    NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_GSO_SOFTWARE | NETIF_F_HW_CSUM | NETIF_F_RXCSUM | NETIF_F_SCTP_CRC
+    | NETIF_F_HIGHDMA | NETIF_F_VLAN_CHALLENGED | NETIF_F_LOOPBACK
+)  # fmt: skip
 
 
 def loopback_dev_init(dev: NetDevice) -> None:
@@ -44,15 +75,60 @@ def loopback_dev_free(dev: NetDevice) -> None:
     dev.net.loopback_dev = None
 
 
-loopback_ops = NetDeviceOps(ndo_init=loopback_dev_init, ndo_set_mac_address=eth_mac_addr)
+def loopback_get_stats64(dev: NetDevice, stats: RtnlLinkStats64) -> None:
+    """What was sent was received.
+
+    Kernel: drivers/net/loopback.c, loopback_get_stats64().
+    """
+    stats.rx_packets, stats.rx_bytes = stats.tx_packets, stats.tx_bytes = dev_lstats_read(dev)
+
+
+def dev_lstats_read(dev: NetDevice) -> tuple[int, int]:
+    """Packets and bytes of all possible CPUs together.
+
+    Kernel: drivers/net/loopback.c, dev_lstats_read().
+    """
+    assert dev.lstats is not None
+    return lstats_read(dev.lstats, dev.machine.cpus)
+
+
+def dev_lstats_add(dev: NetDevice, length: int) -> None:
+    """Count one packet of `length` bytes on the CPU that runs.
+
+    Kernel: include/linux/netdevice.h, dev_lstats_add().
+    """
+    assert dev.lstats is not None
+    dev.lstats.per_cpu_ptr(dev.machine.cpu).add(length)
+
+
+def _always_on(dev: NetDevice) -> int:
+    return 1
+
+
+def _ethtool_op_get_ts_info(dev: NetDevice) -> int:
+    """Kernel: net/ethtool/ioctl.c, ethtool_op_get_ts_info()."""
+    return SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
+
+
+loopback_ethtool_ops = EthtoolOps(get_link=_always_on, get_ts_info=_ethtool_op_get_ts_info)
+"""Kernel: drivers/net/loopback.c, loopback_ethtool_ops."""
+loopback_ops = NetDeviceOps(
+    ndo_init=loopback_dev_init, ndo_get_stats64=loopback_get_stats64, ndo_set_mac_address=eth_mac_addr
+)
 """Kernel: drivers/net/loopback.c, loopback_ops."""
 
 
-def gen_lo_setup(dev: NetDevice, mtu: int, dev_ops: NetDeviceOps) -> None:
+def gen_lo_setup(
+    dev: NetDevice,
+    mtu: int,
+    eth_ops: EthtoolOps | None,
+    hdr_ops: HeaderOps | None,
+    dev_ops: NetDeviceOps,
+    dev_destructor: Callable[[NetDevice], None] | None,
+) -> None:
     """Fill in what all loopback-like devices have in common; `mtu` is in bytes.
 
     Kernel: drivers/net/loopback.c, gen_lo_setup().
-    Differs: features, header and ethtool operations are left out; the destructor is set by the caller.
     """
     dev.mtu = mtu
     dev.hard_header_len = dev.min_header_len = ETH_HLEN
@@ -63,7 +139,11 @@ def gen_lo_setup(dev: NetDevice, mtu: int, dev_ops: NetDeviceOps) -> None:
     dev.priv_flags |= IFF_LIVE_ADDR_CHANGE | IFF_NO_QUEUE
     dev.priv_flags &= ~(IFF_XMIT_DST_RELEASE | IFF_XMIT_DST_RELEASE_PERM)
     dev.lltx = dev.netns_immutable = dev.needs_free_netdev = True
-    dev.netdev_ops = dev_ops
+    dev.hw_features = NETIF_F_GSO_SOFTWARE
+    dev.features = _FEATURES
+    dev.ethtool_ops, dev.header_ops, dev.netdev_ops = eth_ops, hdr_ops, dev_ops
+    dev.pcpu_stat_type = NETDEV_PCPU_STAT_LSTATS
+    dev.priv_destructor = dev_destructor
     dev.tso_max_size = _TSO_MAX_SIZE
 
 
@@ -72,8 +152,7 @@ def loopback_setup(dev: NetDevice) -> None:
 
     Kernel: drivers/net/loopback.c, loopback_setup().
     """
-    gen_lo_setup(dev, _MTU, loopback_ops)
-    dev.priv_destructor = loopback_dev_free
+    gen_lo_setup(dev, _MTU, loopback_ethtool_ops, eth_header_ops, loopback_ops, loopback_dev_free)
 
 
 def loopback_net_init(net: Net) -> None:

@@ -10,6 +10,8 @@ from enum import IntEnum
 from typing import Final, Protocol, TypeAlias
 
 from addrsvc.model.notifier import AtomicNotifierHead, BlockingNotifierHead, NotifierBlock, RawNotifierHead
+from addrsvc.model.percpu import Allocator, Cpus, PcpuLstats, PerCpu
+from addrsvc.model.skbuff import SkBuff
 from addrsvc.model.timer import Timer, TimerBase
 from addrsvc.model.tracepoint import Trace
 from addrsvc.netlink.messages import Inet6LinkInfo, Message
@@ -91,6 +93,77 @@ class NetDeviceOps:
     ndo_validate_addr: "Callable[[NetDevice], None] | None" = None
     ndo_set_mac_address: "Callable[[NetDevice, bytes], None] | None" = None
     ndo_change_mtu: "Callable[[NetDevice, int], None] | None" = None
+    ndo_start_xmit: "Callable[[SkBuff, NetDevice], int] | None" = None
+    """Takes the packet and returns NETDEV_TX_OK, or leaves it alone and returns NETDEV_TX_BUSY."""
+    ndo_get_stats64: "Callable[[NetDevice, RtnlLinkStats64], None] | None" = None
+    """Fills in what the device has counted; without it, `NetDevice.stats` is what it has (ndo_get_stats)."""
+    ndo_fix_features: "Callable[[NetDevice, int], int] | None" = None
+    ndo_set_features: "Callable[[NetDevice, int], None] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderOps:
+    """struct header_ops: how a link layer's headers are made and read."""
+
+    create: "Callable[[SkBuff, NetDevice, int, bytes | None, bytes | None, int], int]"
+    parse: "Callable[[SkBuff, NetDevice], bytes]"
+    cache: "Callable[[NetDevice, int, bytes], bytes | None]"
+    cache_update: "Callable[[bytes, bytes], bytes]"
+    parse_protocol: "Callable[[SkBuff], int]"
+
+
+@dataclass(frozen=True, slots=True)
+class EthtoolOps:
+    """struct ethtool_ops, the members that a model device can have.
+
+    Attributes:
+        get_link: 1 where there is a link.
+        get_ts_info: SOF_TIMESTAMPING_*, what the device can do about time stamps.
+    """
+
+    get_link: "Callable[[NetDevice], int] | None" = None
+    get_ts_info: "Callable[[NetDevice], int] | None" = None
+
+
+@dataclass(slots=True)
+class RtnlLinkStats64:
+    """struct rtnl_link_stats64 (and its predecessor net_device_stats): what a device has counted."""
+
+    rx_packets: int = 0
+    tx_packets: int = 0
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+    rx_errors: int = 0
+    tx_errors: int = 0
+    rx_dropped: int = 0
+    tx_dropped: int = 0
+    multicast: int = 0
+    collisions: int = 0
+    rx_length_errors: int = 0
+    rx_over_errors: int = 0
+    rx_crc_errors: int = 0
+    rx_frame_errors: int = 0
+    rx_fifo_errors: int = 0
+    rx_missed_errors: int = 0
+    tx_aborted_errors: int = 0
+    tx_carrier_errors: int = 0
+    tx_fifo_errors: int = 0
+    tx_heartbeat_errors: int = 0
+    tx_window_errors: int = 0
+    rx_compressed: int = 0
+    tx_compressed: int = 0
+    rx_nohandler: int = 0
+    rx_otherhost_dropped: int = 0
+
+
+@dataclass(slots=True)
+class NetDeviceCoreStats:
+    """struct net_device_core_stats: what the core itself drops on behalf of a device."""
+
+    rx_dropped: int = 0
+    tx_dropped: int = 0
+    rx_nohandler: int = 0
+    rx_otherhost_dropped: int = 0
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -147,6 +220,20 @@ class NetDevice:
     """The queue's active discipline: "noop" while the device is down."""
     qdisc_sleeping: str = "noop"
     """The discipline that is shown, and that comes back when the device does."""
+    features: int = 0
+    """NETIF_F_*: what is in force.  `hw_features` may be changed, `wanted_features` were asked for."""
+    hw_features: int = 0
+    wanted_features: int = 0
+    vlan_features: int = 0
+    hw_enc_features: int = 0
+    gso_partial_features: int = 0
+    pcpu_stat_type: int = 0
+    """NETDEV_PCPU_STAT_*: which counters the core allocates for the driver."""
+    lstats: "PerCpu[PcpuLstats] | None" = None
+    core_stats: NetDeviceCoreStats = field(default_factory=NetDeviceCoreStats)
+    stats: RtnlLinkStats64 = field(default_factory=RtnlLinkStats64)
+    header_ops: HeaderOps | None = None
+    ethtool_ops: EthtoolOps | None = None
     netdev_ops: NetDeviceOps = NetDeviceOps()
     priv_destructor: "Callable[[NetDevice], None] | None" = None
     ip_ptr: "InDevice | None" = None
@@ -565,6 +652,10 @@ class Machine:
     chance: Chance
     trace: Trace
     timers: TimerBase
+    cpus: Cpus = field(default_factory=Cpus)
+    cpu: int = 0
+    """The CPU that the caller runs on."""
+    percpu_allocator: Allocator = field(default_factory=Allocator)
     rtnl_held: bool = False
     asker: Asker | None = None
     """Whose request is being served, if it came through a socket."""

@@ -1,0 +1,279 @@
+"""struct sk_buff: the packet on its way, as far as a loopback device's path looks at it.
+
+Kernel: include/linux/skbuff.h, net/core/skbuff.c.  One bytearray holds everything from the buffer's start to the tail
+of the linear part; `data` is where the current layer begins.  Fragments hold what is not linear.  References, clones
+that share data and page pools are left out: a clone is a copy of the structure whose bytes are shared until written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from addrsvc.uapi import CHECKSUM_NONE, PACKET_HOST
+
+if TYPE_CHECKING:
+    from addrsvc.model.structs import NetDevice
+
+__all__ = [
+    "SkBuff", "SkbSharedInfo", "skb_clone", "skb_dst_drop", "skb_dst_force", "skb_has_frag_list", "skb_is_gso",
+    "skb_orphan",
+]  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class SkbSharedInfo:
+    """struct skb_shared_info: what the clones of a packet have in common.
+
+    Attributes:
+        frags: the pages behind the linear part.
+        frag_list: whole packets behind this one, each a segment of its own.
+        gso_size: bytes of payload in each segment to be; 0 for a packet that is one segment.
+        gso_type: SKB_GSO_*.
+    """
+
+    frags: list[bytes] = field(default_factory=list)
+    frag_list: list[SkBuff] = field(default_factory=list)
+    gso_size: int = 0
+    gso_segs: int = 0
+    gso_type: int = 0
+    tx_flags: int = 0
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class SkBuff:
+    """struct sk_buff.
+
+    Attributes:
+        head: the bytes of the linear part with the room in front of it.
+        data: offset in `head` at which the current layer begins.
+        mac_header, network_header, transport_header: offsets in `head`, None while not set.
+        csum_start, csum_offset: with CHECKSUM_PARTIAL, where in `head` summing begins and how far behind that the
+            sum goes.
+        dst: a route is held (skb_dst()); `dst_noref` while it is only borrowed.
+        sk: whose packet it is; `destructor` is told when it no longer is.
+        tstamp: nanoseconds, 0 for none.
+    """
+
+    head: bytearray = field(default_factory=bytearray)
+    data: int = 0
+    dev: NetDevice | None = None
+    protocol: int = 0
+    pkt_type: int = PACKET_HOST
+    ip_summed: int = CHECKSUM_NONE
+    csum: int = 0
+    csum_start: int = 0
+    csum_offset: int = 0
+    csum_level: int = 0
+    mac_header: int | None = None
+    network_header: int | None = None
+    transport_header: int | None = None
+    inner_network_header: int | None = None
+    inner_transport_header: int | None = None
+    encapsulation: bool = False
+    mac_len: int = 0
+    skb_iif: int = 0
+    hash: int = 0
+    l4_hash: bool = False
+    queue_mapping: int = 0
+    priority: int = 0
+    mark: int = 0
+    vlan_tci: int | None = None
+    vlan_proto: int = 0
+    dst: object = None
+    dst_noref: bool = False
+    sk: object = None
+    destructor: Callable[[SkBuff], None] | None = None
+    tstamp: int = 0
+    truesize: int = 0
+    shinfo: SkbSharedInfo = field(default_factory=SkbSharedInfo)
+
+    # --- lengths ---
+
+    @property
+    def headlen(self) -> int:
+        """Bytes of the linear part (skb_headlen())."""
+        return len(self.head) - self.data
+
+    @property
+    def data_len(self) -> int:
+        """Bytes that are not linear."""
+        shinfo = self.shinfo
+        return sum(map(len, shinfo.frags)) + sum(skb.len for skb in shinfo.frag_list)
+
+    @property
+    def len(self) -> int:
+        """Bytes in all."""
+        shinfo = self.shinfo
+        if shinfo.frags or shinfo.frag_list:
+            return len(self.head) - self.data + self.data_len
+        return len(self.head) - self.data
+
+    def tobytes(self) -> bytes:
+        """All bytes from the current layer on, linear or not."""
+        shinfo = self.shinfo
+        linear = bytes(memoryview(self.head)[self.data :])
+        if not shinfo.frags and not shinfo.frag_list:
+            return linear
+        return b"".join((linear, *shinfo.frags, *(skb.tobytes() for skb in shinfo.frag_list)))
+
+    # --- moving the layer ---
+
+    def pull(self, length: int) -> bool:
+        """Leave the current layer's first `length` bytes behind; False, and nothing done, if they are not linear.
+
+        Kernel: net/core/skbuff.c, skb_pull(); include/linux/skbuff.h, pskb_may_pull().
+        """
+        if length > self.headlen and not self.may_pull(length):
+            return False
+        self.data += length
+        return True
+
+    def may_pull(self, length: int) -> bool:
+        """Make the first `length` bytes linear.  False if there are not that many.
+
+        Kernel: include/linux/skbuff.h, pskb_may_pull(); net/core/skbuff.c, __pskb_pull_tail().
+        """
+        if length <= self.headlen:
+            return True
+        if length > self.len:
+            return False
+        self.linearize()
+        return True
+
+    def push(self, header: bytes) -> None:
+        """Put a header in front of the current layer, and begin there.
+
+        Kernel: net/core/skbuff.c, skb_push().
+        Differs: room that is missing is made.
+        """
+        room = self.data - len(header)
+        if room < 0:
+            self._make_room(-room)
+            room = 0
+        self.head[room : self.data] = header
+        self.data = room
+
+    def _make_room(self, length: int) -> None:
+        """Kernel: net/core/skbuff.c, pskb_expand_head()."""
+        self.head[:0] = bytes(length)
+        self.data += length
+        self.csum_start += length
+        for name in ("mac_header", "network_header", "transport_header", "inner_network_header"):
+            offset = getattr(self, name)
+            if offset is not None:
+                setattr(self, name, offset + length)
+
+    def trim(self, length: int) -> None:
+        """Cut the packet to `length` bytes.
+
+        Kernel: net/core/skbuff.c, pskb_trim().
+        """
+        if length < self.len:
+            self.linearize()
+            del self.head[self.data + length :]
+
+    def linearize(self) -> None:
+        """Move everything into the linear part.
+
+        Kernel: include/linux/skbuff.h, skb_linearize().
+        """
+        shinfo = self.shinfo
+        for part in shinfo.frags:
+            self.head += part
+        for skb in shinfo.frag_list:
+            self.head += skb.tobytes()
+        shinfo.frags, shinfo.frag_list = [], []
+
+    # --- where headers are ---
+
+    def reset_mac_header(self) -> None:
+        """The link layer's header is here."""
+        self.mac_header = self.data
+
+    def reset_network_header(self) -> None:
+        """The network layer's header is here."""
+        self.network_header = self.data
+
+    def reset_transport_header(self) -> None:
+        """The transport layer's header is here."""
+        self.transport_header = self.data
+
+    def reset_mac_len(self) -> None:
+        """Remember how long the link layer's header is.
+
+        Kernel: include/linux/skbuff.h, skb_reset_mac_len().
+        """
+        self.mac_len = (self.network_header or 0) - (self.mac_header or 0)
+
+    @property
+    def network_offset(self) -> int:
+        """Where the network layer's header is, counted from the current layer."""
+        return (self.network_header or 0) - self.data
+
+    @property
+    def transport_offset(self) -> int:
+        """Where the transport layer's header is, counted from the current layer."""
+        return (self.transport_header or 0) - self.data
+
+    @property
+    def checksum_start_offset(self) -> int:
+        """Where summing begins, counted from the current layer (skb_checksum_start_offset())."""
+        return self.csum_start - self.data
+
+
+def skb_is_gso(skb: SkBuff) -> bool:
+    """Whether the packet stands for several.
+
+    Kernel: include/linux/skbuff.h, skb_is_gso().
+    """
+    return bool(skb.shinfo.gso_size)
+
+
+def skb_has_frag_list(skb: SkBuff) -> bool:
+    """Whether whole packets hang behind this one.
+
+    Kernel: include/linux/skbuff.h, skb_has_frag_list().
+    """
+    return bool(skb.shinfo.frag_list)
+
+
+def skb_orphan(skb: SkBuff) -> None:
+    """Let the owner know that the packet has left it.
+
+    Kernel: include/linux/skbuff.h, skb_orphan().
+    """
+    if skb.destructor is not None:
+        skb.destructor(skb)
+        skb.destructor = None
+    skb.sk = None
+
+
+def skb_dst_force(skb: SkBuff) -> bool:
+    """Hold the route instead of borrowing it.  Whether there is one.
+
+    Kernel: include/net/dst.h, skb_dst_force().
+    """
+    skb.dst_noref = False
+    return skb.dst is not None
+
+
+def skb_dst_drop(skb: SkBuff) -> None:
+    """Let go of the route.
+
+    Kernel: include/net/dst.h, skb_dst_drop().
+    """
+    skb.dst, skb.dst_noref = None, False
+
+
+def skb_clone(skb: SkBuff) -> SkBuff:
+    """Another packet with the same bytes and no owner.
+
+    Kernel: net/core/skbuff.c, skb_clone().
+    Differs: the bytes are copied, so that either may be written to.
+    """
+    shinfo = skb.shinfo
+    twin = replace(skb, head=bytearray(skb.head), sk=None, destructor=None)
+    twin.shinfo = replace(shinfo, frags=list(shinfo.frags), frag_list=[skb_clone(part) for part in shinfo.frag_list])
+    return twin
