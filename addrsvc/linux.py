@@ -7,7 +7,10 @@ Here addresses are text or netaddr objects; behind this page they are packed byt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import wraps
 from random import Random
+from threading import RLock
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from addrsvc.af_netlink.sock import NetlinkSock, NetlinkTable
 from addrsvc.errors import ControlError
@@ -43,6 +46,28 @@ from addrsvc.uapi import (
 
 __all__ = ["Address", "Linux", "ModelWatch", "Namespace"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _HasLock(Protocol):
+    @property
+    def lock(self) -> RLock: ...
+
+
+_Locked = TypeVar("_Locked", bound=_HasLock)
+
+
+def _one_at_a_time(method: Callable[Concatenate[_Locked, P], R]) -> Callable[Concatenate[_Locked, P], R]:
+    """Let a call from another thread wait until this one is over, so that threads may share a machine."""
+
+    @wraps(method)
+    def call(self: _Locked, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.lock:
+            return method(self, *args, **kwargs)
+
+    return call
+
 
 class Linux:
     """A modelled kernel: network namespaces, their devices, and the clock that somebody else turns.
@@ -52,9 +77,14 @@ class Linux:
         trace: whether walks of notifier chains are recorded from the start.
         effects: whether what the model says is kept for effects(); a program that only uses sockets or watches does
             without, and its memory does not grow.
+
+    Attributes:
+        lock: held by each call while it lasts; who has several calls to make undisturbed, or uses a socket of the model
+            where other threads do too, holds it.
     """
 
     def __init__(self, *, seed: int = 0, trace: bool = False, effects: bool = True) -> None:
+        self.lock = RLock()
         self.trace = Trace()
         self.trace.on = trace
         self.machine: Machine = boot(Random(seed), trace=self.trace)
@@ -87,6 +117,7 @@ class Linux:
             raise ControlError(f"net: no namespace {name!r}; there are {', '.join(self._nets)}")
         return self._nets[name]
 
+    @_one_at_a_time
     def add_net(self, name: str) -> Namespace:
         """Make a namespace, with its own lo, down.
 
@@ -102,6 +133,7 @@ class Linux:
             self.settle()
         return self._nets[name]
 
+    @_one_at_a_time
     def del_net(self, name: str) -> None:
         """Take a namespace away; devices that may move go to init_net.
 
@@ -118,6 +150,7 @@ class Linux:
 
     # --- listening in ---
 
+    @_one_at_a_time
     def register_netdevice_notifier(
         self, callback: NotifierFn, *, priority: int = 0, name: str | None = None
     ) -> NotifierBlock:
@@ -139,6 +172,7 @@ class Linux:
             self.settle()
         return nb
 
+    @_one_at_a_time
     def unregister_netdevice_notifier(self, nb: NotifierBlock) -> None:
         """Call it no more; it is told that every device goes.
 
@@ -163,6 +197,7 @@ class Linux:
         """The jiffies at which something is due next, or None."""
         return next_expiry(self.machine.timers)
 
+    @_one_at_a_time
     def run_timers(self, now: int) -> None:
         """Let time pass until `now`, in jiffies."""
         run_timers(self.machine.timers, now)
@@ -178,11 +213,13 @@ class Linux:
             raise ControlError(f"seconds: {seconds} is no span of time")
         self.run_timers(self.jiffies + round(seconds * HZ))
 
+    @_one_at_a_time
     def settle(self) -> None:
         """Run the work that is due now; every request does so before it returns.  Within a callback, nothing is."""
         if not self.machine.rtnl_held:
             self.run_timers(self.jiffies)
 
+    @_one_at_a_time
     def effects(self) -> list[Effect]:
         """Hand out, and forget, all that was said since the last call: RtnlNotify and Printk, in order.
 
@@ -251,6 +288,16 @@ class Namespace(Operations):
         self._linux, self.net = linux, net
 
     @property
+    def linux(self) -> Linux:
+        """The machine that it belongs to."""
+        return self._linux
+
+    @property
+    def lock(self) -> RLock:
+        """The machine's."""
+        return self._linux.lock
+
+    @property
     def name(self) -> str:
         """As it was called when it was made; "init_net" for the first."""
         return self.net.name
@@ -260,6 +307,7 @@ class Namespace(Operations):
 
     # --- the port ---
 
+    @_one_at_a_time
     def request(self, msg: Message) -> None:
         """Serve one request, and the work it leaves for the kernel's queues.
 
@@ -271,6 +319,7 @@ class Namespace(Operations):
         finally:
             self._linux.settle()
 
+    @_one_at_a_time
     def dump(self) -> tuple[Message, ...]:
         """Devices, IPv4 and IPv6 addresses, IPv6 groups and routes, each in the kernel's order."""
         return rtnetlink_dump(self.net)
@@ -313,6 +362,7 @@ class Namespace(Operations):
         """
         return self.device(dev).ifindex
 
+    @_one_at_a_time
     def link_add(
         self,
         name: str,
@@ -358,6 +408,7 @@ class Namespace(Operations):
         chance = self._linux.machine.chance
         return bytes((chance.randrange(256) & 0xFC | 0x02, *(chance.randrange(256) for _ in range(ETH_ALEN - 1))))
 
+    @_one_at_a_time
     def link_del(self, name: str) -> None:
         """Unregister a device of one's own.
 
@@ -375,6 +426,7 @@ class Namespace(Operations):
 
     # --- settings and events ---
 
+    @_one_at_a_time
     def read_sysctl(self, name: str) -> str:
         """A setting, as its file below /proc/sys reads, without the line feed.
 
@@ -383,6 +435,7 @@ class Namespace(Operations):
         """
         return sysctl_read(self.net, name)
 
+    @_one_at_a_time
     def inject(self, event: str | int, dev: str, /, **info: object) -> int:
         """Call the netdevice chain with an event, by name or number, on a device, with the info that belongs to it.
 

@@ -1,6 +1,8 @@
 """The Python face: boot, operate, listen in, let time pass, and read what came of it."""
 
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from errno import EEXIST, ENODEV, EOPNOTSUPP
 
 import netaddr
@@ -478,3 +480,24 @@ def test_time_passes_forward_and_by_a_number(seconds: float) -> None:
 
 def test_a_device_shows_itself_on_one_line() -> None:
     assert repr(Linux().init_net.link_add("d0")) == "<NetDevice d0 ifindex 2 in init_net>"
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_threads_may_share_a_machine() -> None:
+    linux = Linux()
+    nets = [linux.init_net, linux.add_net("blue")]
+
+    def toggle(number: int) -> None:
+        for _ in range(50):
+            nets[number % 2].link_set("lo", up=True)
+            nets[number % 2].link_set("lo", up=False)
+
+    switched = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(toggle, range(4))) == [None] * 4
+    finally:
+        sys.setswitchinterval(switched)
