@@ -4,11 +4,20 @@ from collections.abc import Iterator, Mapping
 from errno import EOPNOTSUPP, EPERM
 from typing import Final
 
-from addrsvc.af_netlink import addr
+from addrsvc.af_netlink import addr, netconf
 from addrsvc.af_netlink.request import NEXT_DATAGRAM, Dump, Handler, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
-from addrsvc.uapi import AF_PACKET, AF_UNSPEC, NLM_F_BULK, NLM_F_DUMP, RTM_GETADDR, RTM_MAX, RTNL_FAMILY_MAX
+from addrsvc.uapi import (
+    AF_PACKET,
+    AF_UNSPEC,
+    NLM_F_BULK,
+    NLM_F_DUMP,
+    RTM_GETADDR,
+    RTM_GETNETCONF,
+    RTM_MAX,
+    RTNL_FAMILY_MAX,
+)
 
 __all__ = ["HANDLERS", "rtnetlink_rcv_msg"]
 
@@ -32,7 +41,9 @@ def rtnl_dump_all(dump: Dump) -> Iterator[bytes]:
 # One row per message type and family, from the tables of the modules that serve them.
 HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
     **addr.HANDLERS,
+    **netconf.HANDLERS,
     (RTM_GETADDR, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),
+    (RTM_GETNETCONF, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),
 }
 
 

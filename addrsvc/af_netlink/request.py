@@ -1,18 +1,23 @@
 """One request being served, and what serves it: the two halves of a row in rtnetlink's table of handlers."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from struct import Struct
+from sys import byteorder
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from addrsvc.model.structs import Net
+from addrsvc.model.structs import Net, NetDevice
+from addrsvc.netlink.codec import encode
+from addrsvc.netlink.messages import Message
 from addrsvc.netlink.nlattr import ExtAck
 from addrsvc.uapi import NLM_F_DUMP_INTR, NLM_F_MULTI
 
 if TYPE_CHECKING:
     from addrsvc.af_netlink.sock import NetlinkSock
 
-__all__ = ["NEXT_DATAGRAM", "NLMSGHDR", "Doit", "Dump", "Dumpit", "Handler", "Request", "resumable"]
+__all__ = [
+    "NEXT_DATAGRAM", "NLMSGHDR", "Doit", "Dump", "Dumpit", "Handler", "Request", "for_each_netdev_dump", "resumable",
+]  # fmt: skip
 
 NLMSGHDR: Final = Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port id."""
@@ -53,12 +58,28 @@ class Request:
         """Whether the socket wants GET requests checked strictly (NETLINK_GET_STRICT_CHK)."""
         return self.sock.strict_chk
 
+    def payload(self, attr: int) -> bytes | None:
+        """The payload of an attribute, or None where the message has none such."""
+        place = self.tb.get(attr)
+        return None if place is None else self.data[place[0] : place[0] + place[1]]
+
+    def number(self, attr: int, size: int = 4, *, signed: bool = False) -> int | None:
+        """The first `size` bytes of an attribute as a number in the host's order."""
+        place = self.tb.get(attr)
+        if place is None:
+            return None
+        return int.from_bytes(self.data[place[0] : place[0] + size], byteorder, signed=signed)
+
     def reply(self, datagram: bytes) -> None:
         """Send a datagram back to who asks, now: before the acknowledgement.
 
         Kernel: net/core/rtnetlink.c, rtnl_unicast().
         """
         self.sock.deliver(datagram)
+
+    def answer(self, msg: Message) -> None:
+        """Send a value back to who asks."""
+        self.reply(encode(msg, self.seq, self.portid))
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +112,10 @@ class Dump(Request):
                 flags |= NLM_F_DUMP_INTR
             self.prev_seq = seq
         return flags
+
+    def message(self, msg: Message) -> bytes:
+        """A value as the next message of the dump."""
+        return encode(replace(msg, nlmsg_flags=self.nlmsg_flags()), self.seq, self.portid)  # type: ignore[arg-type]
 
 
 Doit: TypeAlias = Callable[[Request], None]
@@ -129,3 +154,19 @@ def resumable(dump: Dump, items: Callable[[], list[T]]) -> Iterator[T]:
             current = items()
         else:
             position += 1
+
+
+def for_each_netdev_dump(dump: Dump) -> Iterator[NetDevice]:
+    """Walk the devices of a namespace by rising index; one that had no room comes again, if it is still there.
+
+    Kernel: include/linux/netdevice.h, for_each_netdev_dump().
+    """
+    devs = dump.net.dev_base_head
+    first: int | None = 0
+    while first is not None:
+        start, first = first, None
+        for ifindex in sorted(index for index in devs if index >= start):
+            yield devs[ifindex]
+            if dump.full:
+                dump.full, first = False, ifindex
+                break

@@ -591,8 +591,8 @@ def _ack_tlvs(extack: ExtAck, errno: int) -> bytes:
         return tlvs
     if extack.bad_attr is not None:
         tlvs += _tlv(NLMSGERR_ATTR_OFFS, _U32.pack(extack.bad_attr))
-    if extack.policy is not None:
-        tlvs += _tlv(NLMSGERR_ATTR_POLICY, policy_tlv(extack.policy))
+    if extack.policy is not None and (policy := policy_tlv(extack.policy)):
+        tlvs += _tlv(NLMSGERR_ATTR_POLICY, policy)
     if extack.miss_type is not None:
         tlvs += _tlv(NLMSGERR_ATTR_MISS_TYPE, _U32.pack(extack.miss_type))
     if extack.miss_nest is not None:

@@ -50,6 +50,8 @@ from addrsvc.uapi import (
     IFNAMSIZ,
     INFINITY_LIFE_TIME,
     IPV4_MIN_MTU,
+    NETCONFA_IFINDEX_ALL,
+    NETCONFA_IFINDEX_DEFAULT,
     NETDEV_CHANGEMTU,
     NETDEV_CHANGENAME,
     NETDEV_DOWN,
@@ -66,7 +68,8 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "INADDR_LOOPBACK", "NETCONF", "devinet_init", "inet_dump_ifaddr", "inet_netconf_notify_devconf",
+    "INADDR_LOOPBACK", "NETCONF", "devinet_init", "inet_dump_ifaddr", "inet_netconf_fill_devconf",
+    "inet_netconf_get_devconf", "inet_netconf_notify_devconf",
     "inet_rtm_deladdr", "inet_rtm_newaddr", "inetdev_event", "ipv4_devconf_setall",
 ]  # fmt: skip
 
@@ -127,13 +130,39 @@ NETCONF: Final[Mapping[str, str]] = {
 }
 
 
+def inet_netconf_fill_devconf(ifindex: int, cnf: Mapping[str, int], *settings: str) -> NetconfMsg:
+    """Settings as a message, all that it can tell if none is named.
+
+    Kernel: net/ipv4/devinet.c, inet_netconf_fill_devconf().
+    """
+    told = {NETCONF[setting]: cnf[setting] for setting in settings or NETCONF}
+    return NetconfMsg(RTM_NEWNETCONF, ncm_family=AF_INET, ifindex=ifindex, **told)
+
+
+def inet_netconf_get_devconf(net: Net, ifindex: int) -> NetconfMsg:
+    """The settings of a device, of NETCONFA_IFINDEX_ALL or of NETCONFA_IFINDEX_DEFAULT.
+
+    Kernel: net/ipv4/devinet.c, inet_netconf_get_devconf().
+
+    Raises:
+        KernelError: ENODEV, no such device, or none with IPv4.
+    """
+    common = {NETCONFA_IFINDEX_ALL: net.ipv4.devconf_all, NETCONFA_IFINDEX_DEFAULT: net.ipv4.devconf_dflt}
+    cnf: Mapping[str, int] | None = common.get(ifindex)
+    if cnf is None:
+        dev = net.dev_base_head.get(ifindex)
+        if dev is None or dev.ip_ptr is None:
+            raise KernelError(ENODEV)
+        cnf = dev.ip_ptr.cnf
+    return inet_netconf_fill_devconf(ifindex, cnf)
+
+
 def inet_netconf_notify_devconf(net: Net, ifindex: int, cnf: Mapping[str, int], *settings: str) -> None:
     """Say what settings are; `ifindex` is a device's, NETCONFA_IFINDEX_ALL or NETCONFA_IFINDEX_DEFAULT.
 
     Kernel: net/ipv4/devinet.c, inet_netconf_notify_devconf().
     """
-    told = {NETCONF[setting]: cnf[setting] for setting in settings}
-    rtnl_notify(net, NetconfMsg(RTM_NEWNETCONF, ncm_family=AF_INET, ifindex=ifindex, **told))
+    rtnl_notify(net, inet_netconf_fill_devconf(ifindex, cnf, *settings))
 
 
 # --- the IPv4 half of a device --------------------------------------------------------------------------------------
@@ -143,7 +172,7 @@ def _sysctl_register(in_dev: InDevice) -> None:
     """Kernel: net/ipv4/devinet.c, devinet_sysctl_register(): no device can have the name of a directory there."""
     if in_dev.dev.name in _RESERVED_NAMES:
         raise KernelError(EINVAL)
-    inet_netconf_notify_devconf(in_dev.dev.net, in_dev.dev.ifindex, in_dev.cnf, *NETCONF)
+    inet_netconf_notify_devconf(in_dev.dev.net, in_dev.dev.ifindex, in_dev.cnf)
 
 
 def _sysctl_unregister(in_dev: InDevice) -> None:

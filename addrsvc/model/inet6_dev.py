@@ -1,5 +1,6 @@
 """net/ipv6/addrconf.c, the IPv6 half of a device: made when IPv6 first needs it, told in link and netconf messages."""
 
+from collections.abc import Mapping
 from errno import EACCES, EAFNOSUPPORT, EINVAL
 from typing import Final
 
@@ -47,8 +48,9 @@ from addrsvc.uapi import (
 __all__ = [
     "FORWARDING_IFINDEX", "addrconf_add_dev", "addrconf_link_ready", "addrconf_sysctl_register",
     "addrconf_sysctl_unregister", "check_addr_gen_mode", "check_stable_privacy", "inet6_fill_ifinfo",
-    "inet6_fill_link_af", "inet6_ifinfo_notify", "inet6_netconf_notify_devconf", "inet6_ops", "inet6_set_link_af",
-    "inet6_validate_link_af", "ipv6_add_dev", "ipv6_find_idev",
+    "inet6_fill_link_af", "inet6_ifinfo_notify", "inet6_netconf_fill_devconf", "inet6_netconf_get_devconf",
+    "inet6_netconf_notify_devconf", "inet6_ops", "inet6_set_link_af", "inet6_validate_link_af", "ipv6_add_dev",
+    "ipv6_find_idev",
 ]  # fmt: skip
 
 _RESERVED_NAMES = ("all", "default")
@@ -143,14 +145,7 @@ def addrconf_sysctl_register(idev: Inet6Dev) -> None:
     if idev.dev.name in _RESERVED_NAMES:
         raise KernelError(EINVAL)
     idev.sysctl_registered = True
-    msg = NetconfMsg(
-        ifindex=idev.dev.ifindex,
-        forwarding=idev.cnf["forwarding"],
-        mc_forwarding=idev.cnf["mc_forwarding"],
-        proxy_neigh=idev.cnf["proxy_ndp"],
-        ignore_routes_with_linkdown=idev.cnf["ignore_routes_with_linkdown"],
-    )
-    rtnl_notify(idev.dev.net, msg)
+    rtnl_notify(idev.dev.net, inet6_netconf_fill_devconf(idev.dev.ifindex, idev.cnf))
 
 
 def addrconf_sysctl_unregister(idev: Inet6Dev) -> None:
@@ -204,6 +199,38 @@ def inet6_ifinfo_notify(idev: Inet6Dev) -> None:
     Kernel: net/ipv6/addrconf.c, inet6_ifinfo_notify().
     """
     rtnl_notify(idev.dev.net, inet6_fill_ifinfo(idev))
+
+
+def inet6_netconf_fill_devconf(ifindex: int, cnf: Mapping[str, int]) -> NetconfMsg:
+    """All settings that a message can tell.
+
+    Kernel: net/ipv6/addrconf.c, inet6_netconf_fill_devconf().
+    """
+    return NetconfMsg(
+        ifindex=ifindex,
+        forwarding=cnf["forwarding"],
+        mc_forwarding=cnf["mc_forwarding"],
+        proxy_neigh=cnf["proxy_ndp"],
+        ignore_routes_with_linkdown=cnf["ignore_routes_with_linkdown"],
+    )
+
+
+def inet6_netconf_get_devconf(net: Net, ifindex: int) -> NetconfMsg:
+    """The settings of a device, of NETCONFA_IFINDEX_ALL or of NETCONFA_IFINDEX_DEFAULT.
+
+    Kernel: net/ipv6/addrconf.c, inet6_netconf_get_devconf().
+
+    Raises:
+        KernelError: EINVAL, no such device, or none with IPv6.
+    """
+    common = {NETCONFA_IFINDEX_ALL: net.ipv6.devconf_all, NETCONFA_IFINDEX_DEFAULT: net.ipv6.devconf_dflt}
+    cnf: Mapping[str, int] | None = common.get(ifindex)
+    if cnf is None:
+        dev = net.dev_base_head.get(ifindex)
+        if dev is None or dev.ip6_ptr is None:
+            raise KernelError(EINVAL)
+        cnf = dev.ip6_ptr.cnf
+    return inet6_netconf_fill_devconf(ifindex, cnf)
 
 
 def inet6_netconf_notify_devconf(

@@ -83,7 +83,7 @@ _LAYOUTS: Final[Mapping[type, _Layout]] = {
         ("ncm_family",),
         (
             (1, "ifindex", _s32), (2, "forwarding", _s32), (3, "rp_filter", _s32), (4, "mc_forwarding", _s32),
-            (5, "proxy_neigh", _s32), (6, "ignore_routes_with_linkdown", _s32), (8, "bc_forwarding", _s32),
+            (8, "bc_forwarding", _s32), (5, "proxy_neigh", _s32), (6, "ignore_routes_with_linkdown", _s32),
         ),
     ),
 }  # fmt: skip

@@ -1,0 +1,33 @@
+"""Both kernels side by side."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from addrsvc import Linux
+from addrsvc.mirror.netns import NetNs
+from addrsvc.mirror.rtnl import RtnlKernel
+from addrsvc.netlink.messages import LinkMsg
+from addrsvc.uapi import IFF_UP
+
+pytest.register_assert_rewrite("tests.af_netlink.twins")
+
+from tests.af_netlink.twins import Twins  # noqa: E402 - its assertions are to be rewritten
+
+
+@pytest.fixture
+def twins(netns: NetNs) -> Iterator[Twins]:
+    """A fresh namespace of either kernel, lo down."""
+    with Twins(netns) as twins:
+        yield twins
+
+
+@pytest.fixture
+def up(netns: NetNs) -> Iterator[Twins]:
+    """A fresh namespace of either kernel, lo up."""
+    net = Linux().init_net
+    net.link_set("lo", up=True)
+    with RtnlKernel(netns) as kernel:
+        kernel.request(LinkMsg(ifi_index=1, ifi_flags=IFF_UP, ifi_change=IFF_UP))
+    with Twins(netns, net) as twins:
+        yield twins

@@ -1,0 +1,185 @@
+"""The running kernel and the model, sent the same datagrams: what each answers, and what each tells its listeners."""
+
+import socket
+import time
+from collections.abc import Iterator
+from itertools import count
+from struct import Struct, unpack_from
+from types import TracebackType
+from typing import Protocol, Self
+
+from addrsvc import Linux
+from addrsvc.af_netlink.sock import NGROUPS
+from addrsvc.linux import Namespace
+from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.uapi import (
+    NETLINK_ADD_MEMBERSHIP,
+    NETLINK_CAP_ACK,
+    NETLINK_EXT_ACK,
+    NETLINK_GET_STRICT_CHK,
+    NETLINK_PKTINFO,
+    NLM_F_ACK,
+    NLM_F_REQUEST,
+    SOL_NETLINK,
+)
+
+NLMSGHDR = Struct("=IHHII")
+PORTIDS = {False: 40_001, True: 40_002}
+"""The same on both sides, by whether the socket checks strictly, since acknowledgements carry it."""
+MONITOR_PORTID = 40_003
+_BUFFER = 1 << 20
+_PATIENCE = 0.05
+_seq = count(1)
+
+
+def nla(kind: int, payload: bytes | int | str = b"") -> bytes:
+    """One attribute: bytes as they are, a number as a u32, text with its NUL."""
+    if isinstance(payload, int):
+        payload = (payload & 0xFFFFFFFF).to_bytes(4, "little")
+    elif isinstance(payload, str):
+        payload = payload.encode() + b"\0"
+    return (len(payload) + 4).to_bytes(2, "little") + kind.to_bytes(2, "little") + payload + bytes(-len(payload) & 3)
+
+
+def nlmsg(nlmsg_type: int, body: bytes, flags: int = NLM_F_ACK) -> bytes:
+    """One request, numbered, with NLM_F_REQUEST."""
+    return NLMSGHDR.pack(16 + len(body), nlmsg_type, NLM_F_REQUEST | flags, next(_seq), 0) + body
+
+
+class Port(Protocol):
+    def exchange(self, data: bytes) -> list[bytes]: ...
+    def heard(self) -> list[tuple[int, bytes]]: ...
+    def close(self) -> None: ...
+
+
+class KernelPort:
+    """A socket of the running kernel."""
+
+    def __init__(self, netns: NetNs, *, portid: int, strict: bool = False, monitor: bool = False) -> None:
+        self._socket = run_in(netns, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE))
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, strict)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        self._socket.bind((portid, 0))
+        self._socket.setblocking(False)
+        if monitor:
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_PKTINFO, 1)
+            for group in range(1, NGROUPS + 1):
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def exchange(self, data: bytes) -> list[bytes]:
+        self._socket.send(data)
+        return [data for _, data in self.heard()]
+
+    def heard(self) -> list[tuple[int, bytes]]:
+        return list(self._read())
+
+    def _read(self) -> Iterator[tuple[int, bytes]]:
+        while True:
+            try:
+                data, control, _, _ = self._socket.recvmsg(_BUFFER, 64)
+            except BlockingIOError:
+                return
+            yield (unpack_from("=I", control[0][2])[0] if control else 0), data
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class ModelPort:
+    """A socket of the model."""
+
+    def __init__(self, net: Namespace, *, portid: int, strict: bool = False, monitor: bool = False) -> None:
+        self._socket = net.socket()
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, strict)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        self._socket.bind(portid)
+        for group in range(1, NGROUPS + 1) if monitor else ():
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def exchange(self, data: bytes) -> list[bytes]:
+        self._socket.send(data)
+        return [data for _, data in self.heard()]
+
+    def heard(self) -> list[tuple[int, bytes]]:
+        return list(self._read())
+
+    def _read(self) -> Iterator[tuple[int, bytes]]:
+        while self._socket.queue:
+            datagram = self._socket.recv(_BUFFER)
+            yield datagram.group, datagram.data
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Twins:
+    """Both kernels, each with one fresh namespace and lo as told, and sockets that check strictly and that do not."""
+
+    def __init__(self, netns: NetNs, net: Namespace | None = None) -> None:
+        self.netns, self.net = netns, net or Linux().init_net
+        self._ports: dict[tuple[str, bool], Port] = {}
+        self._monitors: dict[str, Port] = {
+            "kernel": KernelPort(netns, portid=MONITOR_PORTID, monitor=True),
+            "model": ModelPort(self.net, portid=MONITOR_PORTID, monitor=True),
+        }
+
+    def _port(self, side: str, strict: bool) -> Port:
+        if (side, strict) not in self._ports:
+            portid = PORTIDS[strict]
+            self._ports[side, strict] = (
+                KernelPort(self.netns, portid=portid, strict=strict)
+                if side == "kernel"
+                else ModelPort(self.net, portid=portid, strict=strict)
+            )
+        return self._ports[side, strict]
+
+    def ask(self, data: bytes, *, strict: bool = False) -> list[bytes]:
+        """Send a datagram to both, compare what comes back and what is told, and hand out the answers."""
+        kernel, model = (self._port(side, strict).exchange(data) for side in ("kernel", "model"))
+        assert spelled(model) == spelled(kernel), f"model (left) and kernel (right) answered {data.hex()}"
+        told = self.told()
+        assert told["model"] == told["kernel"], f"model (left) and kernel (right) told of {data.hex()}"
+        return model
+
+    def told(self) -> dict[str, list[str]]:
+        """What both told their listeners since the last look; the running kernel may still be at it."""
+        model = [f"group {group} {line}" for group, data in self._monitors["model"].heard() for line in spell(data)]
+        kernel: list[str] = []
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            heard = self._monitors["kernel"].heard()
+            kernel += [f"group {group} {line}" for group, data in heard for line in spell(data)]
+            if kernel == model or time.monotonic() > deadline:
+                return {"model": model, "kernel": kernel}
+            time.sleep(0.001)
+
+    def close(self) -> None:
+        for port in (*self._ports.values(), *self._monitors.values()):
+            port.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def messages(data: bytes) -> list[tuple[int, int, int, int, bytes]]:
+    """The messages of a datagram: type, flags, sequence number, port id, body."""
+    found, offset = [], 0
+    while offset + 16 <= len(data):
+        length, *header = NLMSGHDR.unpack_from(data, offset)
+        found.append((*header, data[offset + 16 : offset + length]))
+        offset += length + 3 & ~3
+    return found
+
+
+def spell(data: bytes) -> list[str]:
+    return [f"type {t} flags {f:#x} seq {seq} pid {pid} {body.hex()}" for t, f, seq, pid, body in messages(data)]
+
+
+def spelled(datagrams: list[bytes]) -> list[str]:
+    """Datagrams as lines to compare."""
+    return [line for number, data in enumerate(datagrams) for line in (f"datagram {number}", *spell(data))]
