@@ -3,6 +3,8 @@
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_address, ip_interface
 
+from addrsvc.errors import KernelError
+from addrsvc.mirror.kernel import Kernel, Watch
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, Inet6LinkInfo, LinkMsg, Message, Sysctl
 from addrsvc.uapi import (
     AF_INET,
@@ -14,6 +16,7 @@ from addrsvc.uapi import (
     RTM_DELADDR,
     RTM_NEWADDR,
 )
+from tests.fidelity.notation import brief, refusal
 
 LO = 1
 FOREVER = INFINITY_LIFE_TIME
@@ -133,3 +136,15 @@ def _address(nlmsg_type: int, text: str, peer: str | None, rest: AddrMsg) -> Add
         rest, nlmsg_type=nlmsg_type, ifa_family=family, ifa_prefixlen=interface.network.prefixlen, ifa_index=LO,
         local=interface.ip.packed, address=other.packed,
     )  # fmt: skip
+
+
+# --- asking -------------------------------------------------------------------------------------------------------
+
+
+def ask_and_hear(kernel: Kernel, watch: Watch, ask: Message) -> str:
+    """The refusal, if there is one, and everything that was said."""
+    try:
+        kernel.request(ask)
+    except KernelError as error:
+        return f"{refusal(error)} {brief(watch)}".rstrip()
+    return brief(watch)

@@ -49,9 +49,8 @@ from addrsvc.uapi import (
     NET_NAME_USER,
     RTM_DELLINK,
 )
-from tests.fidelity.asks import LO, flags, rename, up
+from tests.fidelity.asks import LO, ask_and_hear, flags, rename, up
 from tests.fidelity.notation import brief
-from tests.fidelity.test_lo_rows import ask_and_hear
 from tests.model.ears import Change, Story, lines, link_of, listen, messages
 
 Do = Callable[[Namespace], object]

@@ -1,0 +1,259 @@
+"""The kernel that a scenario is about: the model, the running one, or both at once, who then have to agree.
+
+The same test runs on each.  On the first two it proves the facts that it states; on both at once also everything that
+it does not state, since every field of what they refuse, say and hold is compared after every request.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from errno import EIO
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Self, TypeVar
+
+import pytest
+
+from addrsvc import Linux
+from addrsvc.errors import KernelError
+from addrsvc.linux import Namespace
+from addrsvc.mirror.netns import NetNs, create_anonymous, run_in
+from addrsvc.mirror.rtnl import RtnlKernel
+from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, RouteMsg
+from addrsvc.uapi import AF_INET6, IFA_F_TENTATIVE, RTM_GETMULTICAST
+from tests.fidelity.compare import DAD_RESTART, Difference, Outcome, by_address, is_chancy, normal
+from tests.fidelity.notation import brief, holds, refusal
+
+__all__ = ["Compared", "Model", "Running", "Subject", "address", "addresses", "groups", "lo", "routes"]
+
+T = TypeVar("T")
+
+QUIET = 0.008
+"""Seconds of silence after which the running kernel's work queues count as empty."""
+PATIENCE = 0.5
+"""Seconds that a busy machine may take until an address is TENTATIVE no more."""
+
+
+class Subject(ABC):
+    """One fresh namespace of a kernel, asked and listened to."""
+
+    def ask(self, *asks: Message) -> str:
+        """Ask one after the other; what the last one was refused with, if it was, and what was said to it, in brief."""
+        *before, last = asks
+        for ask in before:
+            self.do(ask)
+        outcome = self.do(last)
+        return f"{outcome.refused} {brief(outcome.said)}".strip()
+
+    @abstractmethod
+    def do(self, ask: Message) -> Outcome:
+        """Ask: what it was refused with, what was said to it, and what is held then, in full."""
+
+    @abstractmethod
+    def rush(self, *asks: Message) -> str:
+        """Ask one right after the other, so that work which is put off may not have begun when the next one comes."""
+
+    @abstractmethod
+    def wait(self, seconds: float) -> tuple[Message, ...]:
+        """Let time pass; what was said in it."""
+
+    @abstractmethod
+    def holds(self) -> tuple[Message, ...]:
+        """What a dump shows."""
+
+    @abstractmethod
+    def read(self, sysctl: str) -> str:
+        """The text of a sysctl; KernelError where it cannot be read."""
+
+    @abstractmethod
+    def another(self) -> "Subject":
+        """A second namespace of the same kernel."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the namespace."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class Model(Subject):
+    """A namespace of the model.  Its time passes only in `wait`."""
+
+    def __init__(self, linux: Linux | None = None, net: Namespace | None = None) -> None:
+        self.linux = linux or Linux()
+        self.net = net or self.linux.init_net
+        self._watch = self.net.watch()
+
+    def do(self, ask: Message) -> Outcome:
+        refused = _refused(self.net, ask)
+        if is_chancy(ask):
+            self.linux.advance(DAD_RESTART)
+        return Outcome(refused, normal(self._watch), self.holds())
+
+    def rush(self, *asks: Message) -> str:
+        return " ".join(filter(None, map(self.ask, asks)))
+
+    def wait(self, seconds: float) -> tuple[Message, ...]:
+        self.linux.advance(seconds)
+        return normal(self._watch)
+
+    def holds(self) -> tuple[Message, ...]:
+        return normal(self.net.dump())
+
+    def read(self, sysctl: str) -> str:
+        return self.net.sysctl(sysctl)
+
+    def another(self) -> "Model":
+        return Model(self.linux, self.linux.add_net(f"net{len(self.linux.nets)}"))
+
+    def close(self) -> None:
+        self._watch.close()
+
+
+class Running(Subject):
+    """A namespace of the running kernel."""
+
+    def __init__(self) -> None:
+        with create_anonymous() as netns:
+            self.kernel = RtnlKernel(netns)
+        self._watch = self.kernel.watch(settle=QUIET)
+
+    @property
+    def netns(self) -> NetNs:
+        return self.kernel.netns
+
+    def fileno(self) -> int:
+        """Readable when something was said."""
+        return self._watch.fileno()
+
+    def do(self, ask: Message) -> Outcome:
+        refused = _refused(self.kernel, ask)
+        said = self.wait(DAD_RESTART if is_chancy(ask) else 0)
+        deadline = time.monotonic() + PATIENCE
+        while any(map(_is_unfinished, self.kernel.dump())) and time.monotonic() < deadline:
+            said += self.wait(0)
+        return Outcome(refused, said, self.holds())
+
+    def rush(self, *asks: Message) -> str:
+        for ask in asks:
+            self.kernel.request(ask)
+        return brief(self.wait(0))
+
+    def wait(self, seconds: float) -> tuple[Message, ...]:
+        said: list[Message] = []
+        until = time.monotonic() + seconds
+        while True:
+            self._watch.settle = max(QUIET, until - time.monotonic())
+            said.extend(self._watch)
+            if time.monotonic() >= until:
+                return normal(said)
+
+    def holds(self) -> tuple[Message, ...]:
+        return normal(self.kernel.dump())
+
+    def read(self, sysctl: str) -> str:
+        path = Path("/proc/sys", *(part.replace("/", ".") for part in sysctl.split(".")))
+        try:
+            return run_in(self.netns, path.read_text).strip()
+        except OSError as error:
+            raise KernelError(error.errno or EIO) from None
+
+    def another(self) -> "Running":
+        return Running()
+
+    def close(self) -> None:
+        self._watch.close()
+        self.kernel.close()
+
+
+class Compared(Subject):
+    """A namespace of each kernel, asked the same.  Where they part, the test ends with both sides."""
+
+    def __init__(self, model: Model | None = None, running: Running | None = None) -> None:
+        self.model, self.running = model or Model(), running or Running()
+        self._script: list[Message] = []
+
+    def do(self, ask: Message) -> Outcome:
+        self._script.append(ask)
+        model, running = self.model.do(ask), self.running.do(ask)
+        if _sorted(model, ask) != _sorted(running, ask):
+            running = replace(running, said=running.said + self.running.wait(PATIENCE), holds=self.running.holds())
+        if _sorted(model, ask) != _sorted(running, ask):
+            pytest.fail(str(Difference(tuple(self._script), model, running)))
+        return running
+
+    def rush(self, *asks: Message) -> str:
+        raise NotImplementedError("two kernels need not be in time with each other")
+
+    def wait(self, seconds: float) -> tuple[Message, ...]:
+        return self._agreed(self.model.wait(seconds), self.running.wait(seconds))
+
+    def holds(self) -> tuple[Message, ...]:
+        return self._agreed(self.model.holds(), self.running.holds())
+
+    def read(self, sysctl: str) -> str:
+        return self._agreed(self.model.read(sysctl), self.running.read(sysctl))
+
+    def _agreed(self, model: T, running: T) -> T:
+        assert model == running
+        return running
+
+    def another(self) -> "Compared":
+        return Compared(self.model.another(), self.running.another())
+
+    def close(self) -> None:
+        self.model.close()
+        self.running.close()
+
+
+def _sorted(outcome: Outcome, ask: Message) -> Outcome:
+    return replace(outcome, said=by_address(outcome.said)) if is_chancy(ask) else outcome
+
+
+def _refused(kernel: Namespace | RtnlKernel, ask: Message) -> str:
+    try:
+        kernel.request(ask)
+    except KernelError as error:
+        return refusal(error)
+    return ""
+
+
+def _is_unfinished(msg: Message) -> bool:
+    """Whether an IPv6 address waits for the work queue still."""
+    return isinstance(msg, AddrMsg) and msg.ifa_family == AF_INET6 and bool((msg.flags or 0) & IFA_F_TENTATIVE)
+
+
+# --- what is held, in brief -----------------------------------------------------------------------------------------
+
+
+def addresses(subject: Subject) -> str:
+    """The addresses with their prefix lengths, in the order of a dump."""
+    return holds(subject.holds())
+
+
+def address(subject: Subject, text: str) -> AddrMsg:
+    """One address in full, by what it reads as without its prefix length."""
+    packed = ip_address(text).packed
+    found = [msg for msg in subject.holds() if isinstance(msg, AddrMsg) and packed in (msg.local, msg.address)]
+    assert len(found) == 1, f"{text} is there {len(found)} times"
+    return found[0]
+
+
+def routes(subject: Subject) -> str:
+    """The IPv6 routes, in the order of a dump."""
+    return brief(msg for msg in subject.holds() if isinstance(msg, RouteMsg))
+
+
+def groups(subject: Subject) -> str:
+    """The IPv6 groups that are joined, in the order of a dump."""
+    told = (msg.multicast for msg in subject.holds() if isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_GETMULTICAST)
+    return " ".join(str(ip_address(group)) for group in told if group)
+
+
+def lo(subject: Subject) -> LinkMsg:
+    """The loopback device in full."""
+    return next(msg for msg in subject.holds() if isinstance(msg, LinkMsg))
