@@ -56,7 +56,12 @@ from addrsvc.uapi import (
     NLMSGERR_ATTR_MSG,
     NLMSGERR_ATTR_OFFS,
     NLMSGERR_ATTR_POLICY,
+    SO_RCVBUF,
+    SO_RCVBUFFORCE,
+    SO_SNDBUF,
+    SO_SNDBUFFORCE,
     SOL_NETLINK,
+    SOL_SOCKET,
     Rtnlgrp,
 )
 
@@ -73,11 +78,6 @@ _NLA_TYPE_MASK: Final = 0x3FFF
 _U32_MAX: Final = 0xFFFFFFFF
 _FIRST_NEGATIVE_PORTID: Final = -4097
 
-_SOL_SOCKET: Final = 1
-_SO_SNDBUF: Final = 7
-_SO_RCVBUF: Final = 8
-_SO_SNDBUFFORCE: Final = 32
-_SO_RCVBUFFORCE: Final = 33
 _BUFFER_DEFAULT: Final = 212992
 _RMEM_MAX: Final = 212992
 _RCVBUF_MIN: Final = 2304
@@ -277,7 +277,7 @@ class NetlinkSock:
         Raises:
             KernelError: ENOPROTOOPT, no such option; EINVAL, no such group; EPERM.
         """
-        if level == _SOL_SOCKET:
+        if level == SOL_SOCKET:
             self._set_buffer(option, value)
         elif level != SOL_NETLINK:
             raise KernelError(ENOPROTOOPT)
@@ -303,13 +303,13 @@ class NetlinkSock:
             self.congested = False
 
     def _set_buffer(self, option: int, value: int) -> None:
-        force = option in (_SO_RCVBUFFORCE, _SO_SNDBUFFORCE)
-        if option not in (_SO_RCVBUF, _SO_SNDBUF) and not force:
+        force = option in (SO_RCVBUFFORCE, SO_SNDBUFFORCE)
+        if option not in (SO_RCVBUF, SO_SNDBUF) and not force:
             raise KernelError(ENOPROTOOPT)
         if force and not self.admin:
             raise KernelError(EPERM)
         size = 2 * (value if force else min(value & _U32_MAX, _RMEM_MAX))
-        if option in (_SO_RCVBUF, _SO_RCVBUFFORCE):
+        if option in (SO_RCVBUF, SO_RCVBUFFORCE):
             self.rcvbuf = max(size, _RCVBUF_MIN)
         else:
             self.sndbuf = max(size, _SNDBUF_MIN)
@@ -322,8 +322,8 @@ class NetlinkSock:
         Raises:
             KernelError: ENOPROTOOPT, no such option.
         """
-        if level == _SOL_SOCKET and option in (_SO_RCVBUF, _SO_SNDBUF):
-            return _S32.pack(self.rcvbuf if option == _SO_RCVBUF else self.sndbuf)
+        if level == SOL_SOCKET and option in (SO_RCVBUF, SO_SNDBUF):
+            return _S32.pack(self.rcvbuf if option == SO_RCVBUF else self.sndbuf)
         if level == SOL_NETLINK and option in _FLAGS:
             return _S32.pack(getattr(self, _FLAGS[option]))
         if level == SOL_NETLINK and option == NETLINK_LIST_MEMBERSHIPS:
@@ -502,6 +502,11 @@ class NetlinkSock:
         self.sk_err = errno
         if self.on_ready is not None:
             self.on_ready()
+
+    @property
+    def readable(self) -> bool:
+        """Whether recv() has something to give or to tell: what poll(2) answers."""
+        return bool(self.queue or self.sk_err)
 
     def recv(self, size: int = _MAX_RECVMSG_LEN, *, peek: bool = False) -> Datagram:
         """The next datagram, whole: what a reader with `size` bytes of room keeps of it is the reader's affair.

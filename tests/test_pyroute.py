@@ -1,0 +1,227 @@
+"""pyroute2 on the model and on a namespace of the running kernel: one test body, two kernels."""
+
+import asyncio
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from errno import EEXIST, ENODEV, ENOTCONN, EPERM
+from typing import Any, Final
+
+import pytest
+from pyroute2 import AsyncIPRoute, IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from addrsvc import Linux
+from addrsvc.linux import Namespace
+from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.pyroute import ModelSocket, async_iproute, iproute
+
+Open = Callable[..., Any]
+AF_INET6: Final = int(socket.AF_INET6)
+NODAD: Final = 0x02
+ADDRESS: Final = {"index": 1, "address": "2001:db8::1", "prefixlen": 64, "flags": NODAD}
+
+
+def _descriptor(netns: NetNs) -> int:
+    """A netlink socket inside a namespace; pyroute2 takes it over."""
+    return run_in(netns, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 0)).detach()
+
+
+def _opener(request: pytest.FixtureRequest, on_the_model: Open, on_the_kernel: Open) -> Open:
+    if request.param == "model":
+        net = Linux().init_net
+        return lambda **keywords: on_the_model(net, **keywords)
+    netns = request.getfixturevalue("netns")
+    return lambda **keywords: on_the_kernel(fileno=_descriptor(netns), **keywords)
+
+
+@pytest.fixture(params=["model", "namespace"])
+def open_iproute(request: pytest.FixtureRequest) -> Open:
+    """Opens an IPRoute in a fresh namespace of either kernel, the same one each time."""
+    return _opener(request, iproute, IPRoute)
+
+
+@pytest.fixture(params=["model", "namespace"])
+def open_async(request: pytest.FixtureRequest) -> Open:
+    """The same for AsyncIPRoute."""
+    return _opener(request, async_iproute, AsyncIPRoute)
+
+
+@pytest.fixture
+def ipr(open_iproute: Open) -> Iterator[IPRoute]:
+    with open_iproute() as ipr:
+        yield ipr
+
+
+@pytest.fixture
+def net() -> Namespace:
+    return Linux().init_net
+
+
+def addresses(ipr: IPRoute) -> list[tuple[str, int]]:
+    return [(msg.get("address"), msg["prefixlen"]) for msg in ipr.addr("dump", family=AF_INET6)]
+
+
+def refusal(call: Callable[..., object], *args: object, **keywords: object) -> tuple[int, str]:
+    with pytest.raises(NetlinkError) as refused:
+        call(*args, **keywords)
+    return refused.value.args[0], refused.value.args[1]
+
+
+# --- the same on both kernels ---------------------------------------------------------------------------------------
+
+
+def test_an_address_is_added_shown_and_deleted(ipr: IPRoute) -> None:
+    ipr.addr("add", **ADDRESS)
+    assert addresses(ipr) == [("2001:db8::1", 64)]
+
+    ipr.addr("del", index=1, address="2001:db8::1", prefixlen=64)
+    assert addresses(ipr) == []
+
+
+def test_a_refusal_carries_the_kernels_errno_and_without_ext_ack_only_its_name(ipr: IPRoute) -> None:
+    ipr.addr("add", **ADDRESS)
+
+    assert refusal(ipr.addr, "add", **ADDRESS) == (EEXIST, "File exists")
+    assert refusal(ipr.addr, "add", **{**ADDRESS, "index": 7}) == (ENODEV, "No such device")
+
+
+def test_with_ext_ack_a_refusal_carries_the_kernels_words(open_iproute: Open) -> None:
+    with open_iproute(ext_ack=True) as ipr:
+        assert refusal(ipr.addr, "add", **{**ADDRESS, "index": 7}) == (ENODEV, "ipv6: Unable to find the interface")
+
+
+def test_what_one_does_another_hears(open_iproute: Open) -> None:
+    with open_iproute() as listener, open_iproute() as ipr:
+        listener.bind()
+        ipr.addr("add", **ADDRESS)
+        heard: list[str] = []
+        while "RTM_NEWADDR" not in heard:
+            heard += [msg["event"] for msg in listener.get()]
+
+    assert heard[-1] == "RTM_NEWADDR"
+
+
+def test_asynchronously_it_is_the_same(open_async: Open) -> None:
+    async def script() -> tuple[list[str], list[str]]:
+        async with open_async() as listener, open_async() as ipr:
+            await listener.bind()
+            await ipr.addr("add", **ADDRESS)
+            shown = [msg.get("address") async for msg in await ipr.addr("dump", family=AF_INET6)]
+            heard: list[str] = []
+            while "RTM_NEWADDR" not in heard:
+                heard += [msg["event"] async for msg in listener.get()]
+        return shown, heard[-1:]
+
+    assert asyncio.run(script()) == (["2001:db8::1"], ["RTM_NEWADDR"])
+
+
+def test_two_handles_have_port_ids_of_their_own(open_iproute: Open) -> None:
+    with open_iproute() as one, open_iproute() as other:
+        one.bind()
+        other.bind()
+        first, second = one.asyncore.socket.getsockname(), other.asyncore.socket.getsockname()
+
+    assert first[0] != second[0]
+    assert first[0] & 0x3FFFFF == second[0] & 0x3FFFFF == os.getpid() & 0x3FFFFF
+    assert first[1] == second[1] == 0x040405DD
+
+
+# --- the model's side -----------------------------------------------------------------------------------------------
+
+
+def test_each_thread_has_a_socket_of_its_own(net: Namespace) -> None:
+    def in_a_thread() -> None:
+        ipr.addr("add", **ADDRESS)
+        seen.extend(addresses(ipr))
+
+    seen: list[tuple[str, int]] = []
+    with iproute(net) as ipr:
+        thread = threading.Thread(target=in_a_thread)
+        thread.start()
+        thread.join()
+        assert addresses(ipr) == seen == [("2001:db8::1", 64)]
+
+
+def test_without_privilege_only_looking_is_allowed(net: Namespace) -> None:
+    with iproute(net, admin=False) as ipr:
+        assert refusal(ipr.addr, "add", **ADDRESS) == (EPERM, "Operation not permitted")
+        assert addresses(ipr) == []
+
+
+def test_closing_leaves_no_descriptor_and_no_port_id(net: Namespace) -> None:
+    with iproute(net):
+        pass  # what is opened once and for all has been opened
+    before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+    for _ in range(5):
+        with iproute(net) as ipr:
+            ipr.bind()
+            ipr.addr("dump")
+
+    assert net.linux.netlink.socks == {}
+    assert not before or len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_the_program_does_itself_wakes_a_listener(net: Namespace) -> None:
+    with closing(ModelSocket(net)) as sock:
+        sock.bind((0, 1 << 8))
+        assert select.select([sock], [], [], 0) == ([], [], [])
+        net.addr_add("2001:db8::1/64", "lo", nodad=True)
+        assert select.select([sock], [], [], 0) == ([sock], [], [])
+        sock.recv(4096)
+        assert select.select([sock], [], [], 0) == ([], [], [])
+
+
+def test_a_reader_that_may_not_wait_is_told_that_there_is_nothing(net: Namespace) -> None:
+    with closing(ModelSocket(net)) as sock:
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.recv(1)
+        sock.settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+        assert sock.gettimeout() == 0.01
+
+
+def test_options_are_those_that_pyroute2_would_set(net: Namespace) -> None:
+    with iproute(net) as plain, iproute(net, ext_ack=True, strict_check=True, all_ns=True, rcvbuf=4096) as fancy:
+        bare, told = plain.asyncore.socket, fancy.asyncore.socket
+
+        assert [bare.getsockopt(270, option) for option in (11, 12, 8)] == [0, 0, 0]
+        assert [told.getsockopt(270, option) for option in (11, 12, 8)] == [1, 1, 1]
+        assert (bare.getsockopt(1, 8), told.getsockopt(1, 8), bare.getsockopt(1, 8, 4)) == (
+            425984, 8192, (425984).to_bytes(4, sys.byteorder)
+        )  # fmt: skip
+
+
+def test_a_wrong_setting_is_a_mistake_of_the_caller(net: Namespace) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'netns'"):
+        ModelSocket(net, netns=1)
+
+
+def test_it_has_no_peer(net: Namespace) -> None:
+    with closing(ModelSocket(net)) as sock, pytest.raises(OSError, match="not connected") as refused:
+        sock.getpeername()
+    assert refused.value.errno == ENOTCONN
+
+
+def test_where_there_is_no_netlink_it_works_all_the_same() -> None:
+    script = """
+import sys, socket
+sys.platform = "darwin"
+for name in [name for name in dir(socket) if name.startswith(("AF_NETLINK", "NETLINK", "AF_BRIDGE"))]:
+    delattr(socket, name)
+from addrsvc import Linux
+from addrsvc.pyroute import iproute
+with iproute(Linux().init_net) as ipr:
+    ipr.addr("add", index=1, address="2001:db8::1", prefixlen=64)
+    print(*(msg.get("address") for msg in ipr.addr("dump", family=socket.AF_INET6)))
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("2001:db8::1\n", "")
