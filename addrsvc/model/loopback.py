@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from addrsvc.model.dev import alloc_netdev, register_netdevice
-from addrsvc.model.eth import eth_header_ops, eth_mac_addr
+from addrsvc.model.eth import eth_header_ops, eth_mac_addr, eth_type_trans
 from addrsvc.model.features import (
     NETIF_F_FRAGLIST,
     NETIF_F_GSO_SOFTWARE,
@@ -16,7 +16,9 @@ from addrsvc.model.features import (
     NETIF_F_VLAN_CHALLENGED,
 )
 from addrsvc.model.percpu import lstats_read
+from addrsvc.model.receive import netif_rx
 from addrsvc.model.rtnl import rtnl_lock
+from addrsvc.model.skbuff import SkBuff, skb_dst_force, skb_orphan
 from addrsvc.model.structs import (
     EthtoolOps,
     HeaderOps,
@@ -36,7 +38,9 @@ from addrsvc.uapi import (
     IFF_XMIT_DST_RELEASE,
     IFF_XMIT_DST_RELEASE_PERM,
     NET_NAME_PREDICTABLE,
+    NET_RX_SUCCESS,
     NETDEV_PCPU_STAT_LSTATS,
+    NETDEV_TX_OK,
     SOF_TIMESTAMPING_RX_SOFTWARE,
     SOF_TIMESTAMPING_SOFTWARE,
     SOF_TIMESTAMPING_TX_SOFTWARE,
@@ -45,7 +49,7 @@ from addrsvc.uapi import (
 __all__ = [
     "LOOPBACK_IFINDEX", "dev_lstats_add", "dev_lstats_read", "gen_lo_setup", "loopback_dev_free", "loopback_dev_init",
     "loopback_ethtool_ops", "loopback_get_stats64", "loopback_net_init", "loopback_net_ops", "loopback_ops",
-    "loopback_setup",
+    "loopback_setup", "loopback_xmit",
 ]  # fmt: skip
 
 LOOPBACK_IFINDEX = 1
@@ -73,6 +77,21 @@ def loopback_dev_free(dev: NetDevice) -> None:
     Kernel: drivers/net/loopback.c, loopback_dev_free().
     """
     dev.net.loopback_dev = None
+
+
+def loopback_xmit(skb: SkBuff, dev: NetDevice) -> int:
+    """Receive what is sent: always NETDEV_TX_OK, and counted if there was room for it.
+
+    Kernel: drivers/net/loopback.c, loopback_xmit().
+    """
+    skb.tstamp = 0
+    skb_orphan(skb)
+    skb_dst_force(skb)
+    skb.protocol = eth_type_trans(skb, dev)
+    length = skb.len
+    if netif_rx(skb) == NET_RX_SUCCESS:
+        dev_lstats_add(dev, length)
+    return NETDEV_TX_OK
 
 
 def loopback_get_stats64(dev: NetDevice, stats: RtnlLinkStats64) -> None:
@@ -113,7 +132,10 @@ def _ethtool_op_get_ts_info(dev: NetDevice) -> int:
 loopback_ethtool_ops = EthtoolOps(get_link=_always_on, get_ts_info=_ethtool_op_get_ts_info)
 """Kernel: drivers/net/loopback.c, loopback_ethtool_ops."""
 loopback_ops = NetDeviceOps(
-    ndo_init=loopback_dev_init, ndo_get_stats64=loopback_get_stats64, ndo_set_mac_address=eth_mac_addr
+    ndo_init=loopback_dev_init,
+    ndo_start_xmit=loopback_xmit,
+    ndo_get_stats64=loopback_get_stats64,
+    ndo_set_mac_address=eth_mac_addr,
 )
 """Kernel: drivers/net/loopback.c, loopback_ops."""
 

@@ -4,6 +4,7 @@ No behaviour lives here.  Packed addresses are bytes (16 for IPv6, 4 for IPv4); 
 is behaviour are lists or dicts.  Fields carry the kernel's spelling.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -626,6 +627,68 @@ class PernetOperations:
     exit: Callable[[Net], None] | None = None
 
 
+@dataclass(slots=True, eq=False)
+class PacketType:
+    """struct packet_type: who takes packets of a protocol, or with ETH_P_ALL a look at all of them.
+
+    Attributes:
+        type: ETH_P_*.
+        func: takes the packet, which is a copy where others get it too.
+        dev: only packets of this device.
+        ignore_outgoing: not those that are being sent.
+    """
+
+    type: int
+    func: "Callable[[SkBuff, NetDevice], None]"
+    dev: "NetDevice | None" = None
+    net: "Net | None" = None
+    owner: object = None
+    """The socket behind it: it does not see what it sends itself."""
+    ignore_outgoing: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class SoftnetData:
+    """struct softnet_data: one CPU's packets on their way from sending to receiving.
+
+    Attributes:
+        backlog_scheduled: the backlog's NAPI is on the poll list (NAPI_STATE_SCHED).
+        recursion: transmissions nested within one another (xmit.recursion).
+        processed, dropped, time_squeeze: columns of /proc/net/softnet_stat.
+    """
+
+    input_pkt_queue: deque[SkBuff] = field(default_factory=deque)
+    process_queue: deque[SkBuff] = field(default_factory=deque)
+    backlog_scheduled: bool = False
+    recursion: int = 0
+    processed: int = 0
+    dropped: int = 0
+    time_squeeze: int = 0
+    received_rps: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Softnet:
+    """What net/core/dev.c remembers of packets for the whole machine, and its settings (net.core.*).
+
+    Attributes:
+        bh_disabled: how often bottom halves are turned off; at 0 they run.
+        held: bottom halves run only when somebody asks for it, so that packets can be looked at in flight.
+        pending: NET_RX_SOFTIRQ is raised.
+    """
+
+    data: dict[int, SoftnetData] = field(default_factory=dict)
+    ptype_all: list[PacketType] = field(default_factory=list)
+    ptype_base: dict[int, list[PacketType]] = field(default_factory=dict)
+    bh_disabled: int = 0
+    held: bool = False
+    pending: bool = False
+    running: bool = False
+    netdev_max_backlog: int = 1000
+    dev_weight: int = 64
+    netdev_budget: int = 300
+
+
 AutoAddrs: TypeAlias = Callable[[NetDevice], None]
 
 
@@ -656,6 +719,7 @@ class Machine:
     cpu: int = 0
     """The CPU that the caller runs on."""
     percpu_allocator: Allocator = field(default_factory=Allocator)
+    softnet: Softnet = field(default_factory=Softnet)
     rtnl_held: bool = False
     asker: Asker | None = None
     """Whose request is being served, if it came through a socket."""

@@ -1,0 +1,252 @@
+"""net/core/dev.c, packet half, on the way in: from netif_rx() through the backlog to taps and protocol handlers.
+
+What arrives waits in the backlog of a CPU until bottom halves run there.  They run when the last local_bh_enable() is
+reached, as in the kernel, or when somebody calls do_softirq(): time and CPUs are the caller's.
+"""
+
+from dataclasses import replace
+
+from addrsvc.model.skbuff import SkBuff, skb_clone
+from addrsvc.model.structs import Machine, NetDevice, PacketType, RtnlLinkStats64, SoftnetData
+from addrsvc.model.trace_net import (
+    trace_netif_receive_skb,
+    trace_netif_receive_skb_entry,
+    trace_netif_receive_skb_exit,
+    trace_netif_rx,
+    trace_netif_rx_entry,
+    trace_netif_rx_exit,
+)
+from addrsvc.uapi import ETH_P_ALL, NET_RX_DROP, NET_RX_SUCCESS
+
+__all__ = [
+    "dev_add_pack", "dev_get_stats", "dev_remove_pack", "do_softirq", "local_bh_disable", "local_bh_enable",
+    "netif_receive_skb", "netif_rx", "process_backlog", "softnet_data",
+]  # fmt: skip
+
+
+# --- bottom halves --------------------------------------------------------------------------------------------------
+
+
+def softnet_data(machine: Machine) -> SoftnetData:
+    """What the CPU that runs keeps of packets.
+
+    Kernel: net/core/dev.c, softnet_data.
+    """
+    return machine.softnet.data.setdefault(machine.cpu, SoftnetData())
+
+
+def local_bh_disable(machine: Machine) -> None:
+    """Hold bottom halves back.
+
+    Kernel: include/linux/bottom_half.h, local_bh_disable().
+    """
+    machine.softnet.bh_disabled += 1
+
+
+def local_bh_enable(machine: Machine) -> None:
+    """Let bottom halves run, if nobody else holds them back.
+
+    Kernel: kernel/softirq.c, local_bh_enable().
+    Differs: a caller who set `held` runs them himself.
+    """
+    machine.softnet.bh_disabled -= 1
+    if not machine.softnet.bh_disabled and machine.softnet.pending and not machine.softnet.held:
+        do_softirq(machine)
+
+
+def do_softirq(machine: Machine) -> None:
+    """Run what waits, round after round, until nothing is left.
+
+    Kernel: kernel/softirq.c, do_softirq(), __do_softirq().
+    Differs: it does not hand over to ksoftirqd after some rounds; within a bottom half it does nothing.
+    """
+    softnet = machine.softnet
+    if softnet.running or softnet.bh_disabled:
+        return
+    softnet.running = True
+    softnet.bh_disabled += 1
+    try:
+        while softnet.pending:
+            softnet.pending = False
+            _net_rx_action(machine)
+    finally:
+        softnet.bh_disabled -= 1
+        softnet.running = False
+
+
+def _net_rx_action(machine: Machine) -> None:
+    """Poll the backlog of every CPU within one budget.
+
+    Kernel: net/core/dev.c, net_rx_action().
+    """
+    softnet, budget, home = machine.softnet, machine.softnet.netdev_budget, machine.cpu
+    for cpu in sorted(softnet.data):
+        machine.cpu = cpu
+        sd = softnet.data[cpu]
+        while sd.backlog_scheduled:
+            if budget <= 0:
+                sd.time_squeeze += 1
+                softnet.pending = True
+                break
+            budget -= process_backlog(machine, sd, softnet.dev_weight)
+    machine.cpu = home
+
+
+def process_backlog(machine: Machine, sd: SoftnetData, quota: int) -> int:
+    """Receive up to `quota` packets of one CPU's backlog; how many it was.
+
+    Kernel: net/core/dev.c, process_backlog().
+    """
+    work = 0
+    while True:
+        while sd.process_queue:
+            skb = sd.process_queue.popleft()
+            sd.processed += 1
+            _receive_skb_core(skb)
+            work += 1
+            if work >= quota:
+                return work
+        if not sd.input_pkt_queue:
+            sd.backlog_scheduled = False
+            return work
+        sd.process_queue, sd.input_pkt_queue = sd.input_pkt_queue, sd.process_queue
+
+
+# --- arriving -------------------------------------------------------------------------------------------------------
+
+
+def netif_rx(skb: SkBuff) -> int:
+    """Queue a packet that a driver has received: NET_RX_SUCCESS, or NET_RX_DROP where there was no room.
+
+    Kernel: net/core/dev.c, netif_rx(), __netif_rx().
+    """
+    dev = _dev(skb)
+    local_bh_disable(dev.machine)
+    try:
+        trace_netif_rx_entry(skb, dev)
+        ret = netif_rx_internal(skb)
+        trace_netif_rx_exit(dev, ret)
+    finally:
+        local_bh_enable(dev.machine)
+    return ret
+
+
+def netif_rx_internal(skb: SkBuff) -> int:
+    """Queue a packet on the CPU that runs.
+
+    Kernel: net/core/dev.c, netif_rx_internal().
+    Differs: packets are not spread over CPUs (RPS is off, as is the default).
+    """
+    trace_netif_rx(skb, _dev(skb))
+    return _enqueue_to_backlog(skb)
+
+
+def _enqueue_to_backlog(skb: SkBuff) -> int:
+    """Kernel: net/core/dev.c, enqueue_to_backlog(); flow limits are off."""
+    dev = _dev(skb)
+    sd = softnet_data(dev.machine)
+    if not dev.running:
+        dev.core_stats.rx_dropped += 1
+        return NET_RX_DROP
+    if len(sd.input_pkt_queue) > dev.machine.softnet.netdev_max_backlog:
+        sd.dropped += 1
+        dev.core_stats.rx_dropped += 1
+        return NET_RX_DROP
+    if not sd.input_pkt_queue and not sd.backlog_scheduled:
+        sd.backlog_scheduled = True
+        dev.machine.softnet.pending = True
+    sd.input_pkt_queue.append(skb)
+    return NET_RX_SUCCESS
+
+
+def netif_receive_skb(skb: SkBuff) -> int:
+    """Receive a packet at once, without a queue.
+
+    Kernel: net/core/dev.c, netif_receive_skb().
+    """
+    dev = _dev(skb)
+    trace_netif_receive_skb_entry(skb, dev)
+    ret = _receive_skb_core(skb)
+    trace_netif_receive_skb_exit(dev, ret)
+    return ret
+
+
+def _receive_skb_core(skb: SkBuff) -> int:
+    """Show a packet to the taps, then give it to its protocol; nobody's packet is dropped.
+
+    Kernel: net/core/dev.c, __netif_receive_skb_core().
+    Differs: no VLAN devices, no bridges, no ingress classification: there are no such devices here.
+    """
+    dev = _dev(skb)
+    machine = dev.machine
+    trace_netif_receive_skb(skb, dev)
+    skb.reset_network_header()
+    if skb.transport_header is None:
+        skb.reset_transport_header()
+    skb.reset_mac_len()
+    skb.skb_iif = dev.ifindex
+    takers = [pt for pt in machine.softnet.ptype_all if pt.dev in (None, dev) and _same_net(pt, dev)]
+    takers += [pt for pt in machine.softnet.ptype_base.get(skb.protocol, ()) if pt.dev in (None, dev)]
+    handlers = [pt for pt in takers if pt.type != ETH_P_ALL]
+    for pt in takers[:-1]:
+        pt.func(skb_clone(skb), dev)
+    if not handlers:
+        for pt in takers[-1:]:
+            pt.func(skb_clone(skb), dev)
+        dev.core_stats.rx_dropped += 1
+        return NET_RX_DROP
+    takers[-1].func(skb, dev)
+    return NET_RX_SUCCESS
+
+
+def _same_net(pt: PacketType, dev: NetDevice) -> bool:
+    return pt.net is None or pt.net is dev.net
+
+
+def _dev(skb: SkBuff) -> NetDevice:
+    assert skb.dev is not None, "a packet that arrives has a device"
+    return skb.dev
+
+
+# --- who wants packets ----------------------------------------------------------------------------------------------
+
+
+def dev_add_pack(machine: Machine, pt: PacketType) -> None:
+    """Give somebody the packets of a protocol, or a look at all.
+
+    Kernel: net/core/dev.c, dev_add_pack().
+    """
+    softnet = machine.softnet
+    (softnet.ptype_all if pt.type == ETH_P_ALL else softnet.ptype_base.setdefault(pt.type, [])).append(pt)
+
+
+def dev_remove_pack(machine: Machine, pt: PacketType) -> None:
+    """Give them no longer; not to have had them is no error.
+
+    Kernel: net/core/dev.c, dev_remove_pack().
+    """
+    softnet = machine.softnet
+    chain = softnet.ptype_all if pt.type == ETH_P_ALL else softnet.ptype_base.get(pt.type, [])
+    if pt in chain:
+        chain.remove(pt)
+
+
+# --- counters -------------------------------------------------------------------------------------------------------
+
+
+def dev_get_stats(dev: NetDevice) -> RtnlLinkStats64:
+    """What the driver has counted, and what the core dropped on its behalf.
+
+    Kernel: net/core/dev.c, dev_get_stats().
+    """
+    stats = RtnlLinkStats64()
+    if dev.netdev_ops.ndo_get_stats64 is not None:
+        dev.netdev_ops.ndo_get_stats64(dev, stats)
+    else:
+        stats = replace(dev.stats)
+    core = dev.core_stats
+    stats.rx_dropped += core.rx_dropped
+    stats.tx_dropped += core.tx_dropped
+    stats.rx_nohandler += core.rx_nohandler
+    stats.rx_otherhost_dropped += core.rx_otherhost_dropped
+    return stats
