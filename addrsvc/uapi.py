@@ -302,6 +302,12 @@ NET_XMIT_CN: Final = 2
 INT_MAX: Final = 0x7FFFFFFF
 
 # --- addresses (include/uapi/linux/if_addr.h) ------------------------------------------------------------------
+(
+    IFA_UNSPEC, IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_ANYCAST, IFA_CACHEINFO, IFA_MULTICAST, IFA_FLAGS,
+    IFA_RT_PRIORITY, IFA_TARGET_NETNSID, IFA_PROTO,
+) = range(12)  # fmt: skip
+IFA_MAX: Final = IFA_PROTO
+
 IFA_F_SECONDARY: Final = 0x01
 IFA_F_TEMPORARY: Final = IFA_F_SECONDARY
 IFA_F_NODAD: Final = 0x02

@@ -6,7 +6,7 @@ from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import ipv6_addr_scope
 from addrsvc.model.ip6_route import addrconf_f6i_alloc, ip6_del_rt, ip6_ins_rt
 from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
-from addrsvc.model.structs import Ifacaddr6, Inet6Dev
+from addrsvc.model.structs import Ifacaddr6, Inet6Dev, NetDevice
 from addrsvc.model.timer import cstamp_delta
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
 from addrsvc.uapi import (
@@ -16,24 +16,37 @@ from addrsvc.uapi import (
     RT_SCOPE_SITE,
     RT_SCOPE_UNIVERSE,
     RTM_DELANYCAST,
+    RTM_GETANYCAST,
     RTM_NEWANYCAST,
 )
 
-__all__ = ["ipv6_ac_destroy_dev", "ipv6_dev_ac_dec", "ipv6_dev_ac_inc"]
+__all__ = ["inet6_dump_ifacaddr", "ipv6_ac_destroy_dev", "ipv6_dev_ac_dec", "ipv6_dev_ac_inc"]
+
+
+def _fill(aca: Ifacaddr6, dev: NetDevice, nlmsg_type: int) -> AddrMsg:
+    """Kernel: net/ipv6/addrconf.c, inet6_fill_ifacaddr()."""
+    return AddrMsg(
+        nlmsg_type,
+        ifa_flags=IFA_F_PERMANENT,
+        ifa_scope=RT_SCOPE_SITE if ipv6_addr_scope(aca.aca_addr) & IFA_SITE else RT_SCOPE_UNIVERSE,
+        ifa_index=dev.ifindex,
+        anycast=aca.aca_addr,
+        cacheinfo=IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME, aca.aca_cstamp, aca.aca_cstamp),
+    )
 
 
 def _ifacaddr_notify(nlmsg_type: int, aca: Ifacaddr6, idev: Inet6Dev) -> None:
     """Kernel: net/ipv6/anycast.c, inet6_ifacaddr_notify()."""
-    cacheinfo = IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME, aca.aca_cstamp, aca.aca_cstamp)
-    msg = AddrMsg(
-        nlmsg_type,
-        ifa_flags=IFA_F_PERMANENT,
-        ifa_scope=RT_SCOPE_SITE if ipv6_addr_scope(aca.aca_addr) & IFA_SITE else RT_SCOPE_UNIVERSE,
-        ifa_index=idev.dev.ifindex,
-        anycast=aca.aca_addr,
-        cacheinfo=cacheinfo,
-    )
-    rtnl_notify(idev.dev.net, msg)
+    rtnl_notify(idev.dev.net, _fill(aca, idev.dev, nlmsg_type))
+
+
+def inet6_dump_ifacaddr(dev: NetDevice) -> list[AddrMsg]:
+    """The anycast addresses of a device, newest first; the messages have the type of the request, as the kernel's do.
+
+    Kernel: net/ipv6/addrconf.c, inet6_dump_ifacaddr(), in6_dump_addrs().
+    """
+    addresses = reversed(dev.ip6_ptr.ac_list.values()) if dev.ip6_ptr else ()
+    return [_fill(aca, dev, RTM_GETANYCAST) for aca in addresses]
 
 
 def ipv6_dev_ac_inc(idev: Inet6Dev, addr: bytes) -> None:

@@ -150,11 +150,13 @@ def _index_reserve(net: Net, ifindex: int) -> int:
 def _list_netdevice(dev: NetDevice) -> None:
     dev.net.dev_base_head[dev.ifindex] = dev
     dev.net.dev_name_head[dev.name] = dev
+    dev.net.dev_base_seq += 1
 
 
 def _unlist_netdevice(dev: NetDevice) -> None:
     del dev.net.dev_base_head[dev.ifindex]
     del dev.net.dev_name_head[dev.name]
+    dev.net.dev_base_seq += 1
 
 
 # --- making and registering -----------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """net/ipv4/devinet.c: a device's IPv4 half, 127.0.0.1/8 on loopback devices, and requests for IPv4 addresses.
 
 It is here because its messages interleave with those of IPv6, and because it is a second subscriber of the chain.
-Finite IPv4 lifetimes are kept and told, but nothing is done when they run out.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Final
 from addrsvc.errors import KernelError
 from addrsvc.model.dev import dev_get_by_index
 from addrsvc.model.fib_frontend import fib_modify_prefix_metric, inet_ifa_match
-from addrsvc.model.igmp import ip_mc_down, ip_mc_up
+from addrsvc.model.igmp import ip_mc_autojoin, ip_mc_autoleave, ip_mc_down, ip_mc_up, ipv4_is_multicast
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import (
     NOTIFY_DONE,
@@ -20,7 +19,7 @@ from addrsvc.model.notifier import (
     notifier_from_errno,
     notifier_to_errno,
 )
-from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
+from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_lock, rtnl_notify
 from addrsvc.model.structs import (
     InDevice,
     InIfaddr,
@@ -31,7 +30,7 @@ from addrsvc.model.structs import (
     NetDevice,
     NetdevNotifierInfo,
 )
-from addrsvc.model.timer import cstamp_delta
+from addrsvc.model.timer import HZ, Timer, cstamp_delta, mod_timer, round_jiffies_up
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, NetconfMsg
 from addrsvc.uapi import (
     AF_INET,
@@ -39,6 +38,7 @@ from addrsvc.uapi import (
     IFA_F_DEPRECATED,
     IFA_F_HOMEADDRESS,
     IFA_F_MANAGETEMPADDR,
+    IFA_F_MCAUTOJOIN,
     IFA_F_NODAD,
     IFA_F_OPTIMISTIC,
     IFA_F_PERMANENT,
@@ -68,8 +68,8 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "INADDR_LOOPBACK", "NETCONF", "devinet_init", "inet_dump_ifaddr", "inet_netconf_fill_devconf",
-    "inet_netconf_get_devconf", "inet_netconf_notify_devconf",
+    "INADDR_LOOPBACK", "NETCONF", "devinet_init", "inet_base_seq", "inet_fill_ifaddr", "inet_ifa_list",
+    "inet_netconf_fill_devconf", "inet_netconf_get_devconf", "inet_netconf_notify_devconf",
     "inet_rtm_deladdr", "inet_rtm_newaddr", "inetdev_event", "ipv4_devconf_setall",
 ]  # fmt: skip
 
@@ -110,9 +110,11 @@ def inet_fill_ifaddr(ifa: InIfaddr, nlmsg_type: int = RTM_NEWADDR, nlmsg_flags: 
 
 def _cacheinfo(ifa: InIfaddr) -> IfaCacheinfo:
     stamps = cstamp_delta(ifa.ifa_cstamp), cstamp_delta(ifa.ifa_tstamp)
+    preferred, valid = ifa.ifa_preferred_lft, ifa.ifa_valid_lft
     if ifa.ifa_flags & IFA_F_PERMANENT:
         return IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME, *stamps)
-    return IfaCacheinfo(ifa.ifa_preferred_lft, ifa.ifa_valid_lft, *stamps)
+    age = (ifa.ifa_dev.dev.machine.timers.jiffies - ifa.ifa_tstamp) // HZ
+    return IfaCacheinfo(max(preferred - age, 0), max(valid - age, 0), *stamps)
 
 
 def _rtmsg_ifa(nlmsg_type: int, ifa: InIfaddr, *, asked: bool = False) -> None:
@@ -221,15 +223,13 @@ def _insert_ifa(ifa: InIfaddr, *, asked: bool = False) -> None:
     """Kernel: net/ipv4/devinet.c, __inet_insert_ifa()."""
     in_dev = ifa.ifa_dev
     ASSERT_RTNL(in_dev.dev)
-    if not any(ifa.ifa_local):
-        return
-    ipv4_devconf_setall(in_dev)
     ifa.ifa_flags &= ~(IFA_F_SECONDARY | _IPV6ONLY_FLAGS)
     for other in in_dev.ifa_list:
         if other.ifa_prefixlen == ifa.ifa_prefixlen and inet_ifa_match(other.ifa_address, ifa):
             _join_subnet(ifa, other)
     _ask_validators(ifa)
     in_dev.ifa_list.insert(_place(ifa), ifa)
+    _lifetime_changed(ifa)
     _rtmsg_ifa(RTM_NEWADDR, ifa, asked=asked)
     blocking_notifier_call_chain(in_dev.dev.machine.inetaddr_chain, NETDEV_UP, ifa)
 
@@ -268,6 +268,7 @@ def _del_ifa(ifa: InIfaddr, *, asked: bool = False) -> None:
         gone = [*_secondaries(ifa), ifa]
     for each in gone:
         in_dev.ifa_list.remove(each)
+        in_dev.dev.net.ipv4.finite.pop(each, None)
         _rtmsg_ifa(RTM_DELADDR, each, asked=asked)
         blocking_notifier_call_chain(in_dev.dev.machine.inetaddr_chain, NETDEV_DOWN, each)
 
@@ -281,6 +282,59 @@ def _secondaries(ifa: InIfaddr) -> list[InIfaddr]:
         and other.ifa_prefixlen == ifa.ifa_prefixlen
         and inet_ifa_match(ifa.ifa_address, other)
     ]
+
+
+# --- lifetimes ------------------------------------------------------------------------------------------------------
+
+ADDR_CHECK_FREQUENCY: Final = 120 * HZ
+ADDRCONF_TIMER_FUZZ_MINUS: Final = HZ // 50
+ADDRCONF_TIMER_FUZZ: Final = HZ // 4
+ADDRCONF_TIMER_FUZZ_MAX: Final = HZ
+
+
+def _lifetime_changed(ifa: InIfaddr) -> None:
+    """See to it that an address that does not live for ever is looked at: at once, as a work item."""
+    net = ifa.ifa_dev.dev.net
+    if ifa.ifa_flags & IFA_F_PERMANENT:
+        net.ipv4.finite.pop(ifa, None)
+        return
+    net.ipv4.finite[ifa] = None
+    if net.ipv4.addr_chk_work is None:
+        net.ipv4.addr_chk_work = Timer(lambda: _check_lifetime(net))
+    mod_timer(net.machine.timers, net.ipv4.addr_chk_work, net.machine.timers.jiffies)
+
+
+def _check_lifetime(net: Net) -> None:
+    """Deprecate and remove what is due, and come back for the next.
+
+    Kernel: net/ipv4/devinet.c, check_lifetime().
+    Differs: addresses are looked at in the order of their coming, where the kernel follows its hash table; with
+        nothing to wait for it does not come back every two minutes.
+    """
+    with rtnl_lock(net.machine):
+        now = net.machine.timers.jiffies
+        for ifa in list(net.ipv4.finite):
+            _age(ifa, (now - ifa.ifa_tstamp + ADDRCONF_TIMER_FUZZ_MINUS) // HZ)
+        limits = [_limit(ifa) for ifa in net.ipv4.finite]
+        if limits and net.ipv4.addr_chk_work is not None:
+            upcoming = min(*limits, round_jiffies_up(now + ADDR_CHECK_FREQUENCY))
+            rounded = round_jiffies_up(upcoming)
+            at = rounded if rounded < upcoming + ADDRCONF_TIMER_FUZZ else upcoming
+            mod_timer(net.machine.timers, net.ipv4.addr_chk_work, max(at, now + ADDRCONF_TIMER_FUZZ_MAX))
+
+
+def _age(ifa: InIfaddr, age: int) -> None:
+    if age >= ifa.ifa_valid_lft:
+        _del_ifa(ifa)
+    elif age >= ifa.ifa_preferred_lft and not ifa.ifa_flags & IFA_F_DEPRECATED:
+        ifa.ifa_flags |= IFA_F_DEPRECATED
+        _rtmsg_ifa(RTM_NEWADDR, ifa)
+
+
+def _limit(ifa: InIfaddr) -> int:
+    """The jiffies at which something happens to this address next."""
+    deprecated = ifa.ifa_flags & IFA_F_DEPRECATED
+    return ifa.ifa_tstamp + (ifa.ifa_valid_lft if deprecated else ifa.ifa_preferred_lft) * HZ
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -322,6 +376,7 @@ def _add_loopback_address(in_dev: InDevice) -> None:
         ifa_cstamp=now,
         ifa_tstamp=now,
     )
+    ipv4_devconf_setall(in_dev)
     try:
         _insert_ifa(ifa)
     except KernelError:
@@ -405,9 +460,15 @@ def inet_rtm_newaddr(net: Net, msg: AddrMsg) -> None:
         KernelError: the kernel's errno and text, for the first thing that is wrong.
     """
     ASSERT_RTNL(net)
-    ifa = _from_message(net, msg)
+    valid, preferred = _validate_rtm(msg)
+    if msg.local is not None and not any(msg.local[:4]):
+        return
+    ifa = _rtm_to_ifa(net, msg)
     present = next((o for o in ifa.ifa_dev.ifa_list if _matches(o, ifa)), None)
     if present is None:
+        _set_lifetime(ifa, valid, preferred)
+        if ifa.ifa_flags & IFA_F_MCAUTOJOIN:
+            ip_mc_autojoin(ifa.ifa_dev, ifa.ifa_address)
         _insert_ifa(ifa, asked=True)
         return
     if msg.nlmsg_flags & NLM_F_EXCL or not msg.nlmsg_flags & NLM_F_REPLACE:
@@ -416,7 +477,8 @@ def inet_rtm_newaddr(net: Net, msg: AddrMsg) -> None:
         fib_modify_prefix_metric(present, ifa.ifa_rt_priority)
         present.ifa_rt_priority = ifa.ifa_rt_priority
     present.ifa_proto = ifa.ifa_proto
-    _set_lifetime(present, ifa.ifa_preferred_lft, ifa.ifa_valid_lft)
+    _set_lifetime(present, valid, preferred)
+    _lifetime_changed(present)
     _rtmsg_ifa(RTM_NEWADDR, present, asked=True)
 
 
@@ -426,37 +488,51 @@ def _matches(present: InIfaddr, ifa: InIfaddr) -> bool:
     return same_prefix and present.ifa_local == ifa.ifa_local
 
 
-def _from_message(net: Net, msg: AddrMsg) -> InIfaddr:
+def _validate_rtm(msg: AddrMsg) -> tuple[int, int]:
+    """The valid and the preferred lifetime of a request that may be served, in seconds.
+
+    Kernel: net/ipv4/devinet.c, inet_validate_rtm().
+    """
     if msg.ifa_prefixlen > 32:
         raise KernelError(EINVAL, "ipv4: Invalid prefix length")
     if msg.local is None:
         raise KernelError(EINVAL, "ipv4: Local address is not supplied")
+    lifetimes = msg.cacheinfo or IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
+    if not lifetimes.ifa_valid or lifetimes.ifa_prefered > lifetimes.ifa_valid:
+        raise KernelError(EINVAL, "ipv4: address lifetime invalid")
+    return lifetimes.ifa_valid, lifetimes.ifa_prefered
+
+
+def _rtm_to_ifa(net: Net, msg: AddrMsg) -> InIfaddr:
+    """Kernel: net/ipv4/devinet.c, inet_rtm_to_ifa()."""
     dev = dev_get_by_index(net, msg.ifa_index)
     if dev is None:
         raise KernelError(ENODEV, "ipv4: Device not found")
     if dev.ip_ptr is None:
         raise KernelError(ENOBUFS)
-    lifetimes = msg.cacheinfo or IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
-    if not lifetimes.ifa_valid or lifetimes.ifa_prefered > lifetimes.ifa_valid:
-        raise KernelError(EINVAL, "ipv4: address lifetime invalid")
-    ifa = InIfaddr(
-        ifa_local=msg.local[:4],
-        ifa_address=(msg.address or msg.local)[:4],
+    ipv4_devconf_setall(dev.ip_ptr)
+    local = msg.local or b""
+    return InIfaddr(
+        ifa_local=local[:4],
+        ifa_address=(local if msg.address is None else msg.address)[:4],
         ifa_prefixlen=msg.ifa_prefixlen,
         ifa_scope=msg.ifa_scope,
-        ifa_label=msg.label or dev.name,
+        ifa_label=dev.name if msg.label is None else msg.label.partition("\0")[0],
         ifa_dev=dev.ip_ptr,
-        ifa_broadcast=msg.broadcast,
+        ifa_broadcast=_some(msg.broadcast),
         ifa_flags=msg.ifa_flags if msg.flags is None else msg.flags,
         ifa_proto=msg.proto or 0,
         ifa_rt_priority=msg.rt_priority or 0,
         ifa_cstamp=dev.machine.timers.jiffies,
     )
-    _set_lifetime(ifa, lifetimes.ifa_prefered, lifetimes.ifa_valid)
-    return ifa
 
 
-def _set_lifetime(ifa: InIfaddr, preferred: int, valid: int) -> None:
+def _some(addr: bytes | None) -> bytes | None:
+    """An address, unless it is 0.0.0.0."""
+    return addr[:4] if addr is not None and any(addr[:4]) else None
+
+
+def _set_lifetime(ifa: InIfaddr, valid: int, preferred: int) -> None:
     """Kernel: net/ipv4/devinet.c, set_ifa_lifetime()."""
     ifa.ifa_flags &= ~(IFA_F_PERMANENT | IFA_F_DEPRECATED)
     ifa.ifa_flags |= IFA_F_PERMANENT * (valid == INFINITY_LIFE_TIME) | IFA_F_DEPRECATED * (preferred == 0)
@@ -478,6 +554,8 @@ def inet_rtm_deladdr(net: Net, msg: AddrMsg) -> None:
         raise KernelError(ENODEV, "ipv4: Device not found")
     for ifa in dev.ip_ptr.ifa_list:
         if _described(ifa, msg):
+            if ipv4_is_multicast(ifa.ifa_address):
+                ip_mc_autoleave(dev.ip_ptr, ifa.ifa_address)
             _del_ifa(ifa, asked=True)
             return
     raise KernelError(EADDRNOTAVAIL, "ipv4: Address not found")
@@ -487,18 +565,23 @@ def _described(ifa: InIfaddr, msg: AddrMsg) -> bool:
     if msg.local is not None and ifa.ifa_local != msg.local[:4]:
         return False
     if msg.label is not None and ifa.ifa_label != msg.label:
-        return False
+        return False  # a label with a NUL inside is nobody's, though it can be given
     if msg.address is None:
         return True
     return msg.ifa_prefixlen == ifa.ifa_prefixlen and inet_ifa_match(msg.address[:4], ifa)
 
 
-def inet_dump_ifaddr(dev: NetDevice) -> list[AddrMsg]:
-    """The IPv4 addresses of a device in the kernel's order.
+def inet_ifa_list(dev: NetDevice) -> list[InIfaddr]:
+    """The IPv4 addresses of a device, in the kernel's order.  Ours."""
+    return dev.ip_ptr.ifa_list if dev.ip_ptr else []
 
-    Kernel: net/ipv4/devinet.c, inet_dump_ifaddr().
+
+def inet_base_seq(net: Net) -> int:
+    """What changes whenever a dump of addresses would.
+
+    Kernel: net/ipv4/devinet.c, inet_base_seq().
     """
-    return [inet_fill_ifaddr(ifa) for ifa in dev.ip_ptr.ifa_list] if dev.ip_ptr else []
+    return net.ipv4.dev_addr_genid + net.dev_base_seq
 
 
 def devinet_init(machine: Machine) -> None:

@@ -305,6 +305,7 @@ def fib_inetaddr_event(event: int, ifa: InIfaddr) -> int:
 
     Kernel: net/ipv4/fib_frontend.c, fib_inetaddr_event().
     """
+    ifa.ifa_dev.dev.net.ipv4.dev_addr_genid += 1
     if event == NETDEV_UP:
         fib_add_ifaddr(ifa)
     elif event == NETDEV_DOWN:

@@ -40,6 +40,8 @@ from addrsvc.model.structs import (
     Inet6Dev,
     Inet6Ifaddr,
     InetIfaddrState,
+    Net,
+    NetDevice,
     PrefixUsers,
 )
 from addrsvc.model.timer import HZ, cstamp_delta, del_timer
@@ -63,8 +65,8 @@ from addrsvc.uapi import (
 
 __all__ = [
     "Ifa6Config", "addrconf_join_anycast", "addrconf_join_solict", "addrconf_leave_anycast",
-    "addrconf_leave_solict", "cleanup_prefix_route", "inet6_fill_ifaddr",
-    "ipv6_add_addr", "ipv6_del_addr", "ipv6_ifa_notify", "ipv6_unlink_addr",
+    "addrconf_leave_solict", "cleanup_prefix_route", "inet6_addr_list", "inet6_base_seq", "inet6_fill_ifaddr",
+    "ipv6_add_addr", "ipv6_del_addr", "ipv6_get_ifaddr", "ipv6_ifa_notify", "ipv6_unlink_addr",
 ]  # fmt: skip
 
 
@@ -118,6 +120,39 @@ def _cacheinfo(ifp: Inet6Ifaddr) -> IfaCacheinfo:
     age = (ifp.idev.dev.machine.timers.jiffies - ifp.tstamp) // HZ
     left = valid if valid == INFINITY_LIFE_TIME else max(valid - age, 0)
     return IfaCacheinfo(max(preferred - age, 0), left, *stamps)
+
+
+# --- finding --------------------------------------------------------------------------------------------------------
+
+
+def inet6_addr_list(dev: NetDevice) -> list[Inet6Ifaddr]:
+    """The addresses of a device, in the kernel's order.  Ours."""
+    return list(dev.ip6_ptr.addr_list) if dev.ip6_ptr else []
+
+
+def ipv6_get_ifaddr(net: Net, addr: bytes, dev: NetDevice | None) -> Inet6Ifaddr | None:
+    """An address of a device or, without one, the latest of any.
+
+    Kernel: net/ipv6/addrconf.c, ipv6_get_ifaddr(), strictly by device.
+    """
+    halves = [each.ip6_ptr for each in ((dev,) if dev else net.dev_base_head.values()) if each.ip6_ptr]
+    found = [idev.addr_hash[addr] for idev in halves if addr in idev.addr_hash]
+    return max(found, key=_serial, default=None)
+
+
+def _serial(ifp: Inet6Ifaddr) -> int:
+    return -ifp.place[1]
+
+
+def inet6_base_seq(net: Net) -> int:
+    """What changes whenever a dump of addresses would.
+
+    Kernel: net/ipv6/addrconf.c, inet6_base_seq().
+    """
+    return net.ipv6.dev_addr_genid + net.dev_base_seq
+
+
+# --- keeping count --------------------------------------------------------------------------------------------------
 
 
 def set_state(ifp: Inet6Ifaddr, state: InetIfaddrState) -> None:
@@ -292,6 +327,7 @@ def ipv6_ifa_notify(event: int, ifp: Inet6Ifaddr) -> None:
     if event:
         ASSERT_RTNL(dev)
         _ROUTES_ON[event](ifp)
+    dev.net.ipv6.dev_addr_genid += 1
 
 
 def _give_routes(ifp: Inet6Ifaddr) -> None:

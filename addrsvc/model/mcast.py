@@ -89,13 +89,13 @@ def ipv6_mc_destroy_dev(idev: Inet6Dev) -> None:
     idev.mc_list.clear()
 
 
-def inet6_dump_ifmcaddr(idev: Inet6Dev) -> list[AddrMsg]:
+def inet6_dump_ifmcaddr(dev: NetDevice) -> list[AddrMsg]:
     """The groups of a device, newest first; the messages have the type of the request, as the kernel's do.
 
     Kernel: net/ipv6/addrconf.c, inet6_dump_ifmcaddr().
     """
-    members = reversed(idev.mc_list.values())
-    return [_fill(mc, idev.dev, RTM_GETMULTICAST, _told_scope(mc.mca_addr)) for mc in members]
+    members = reversed(dev.ip6_ptr.mc_list.values()) if dev.ip6_ptr else ()
+    return [_fill(mc, dev, RTM_GETMULTICAST, _told_scope(mc.mca_addr)) for mc in members]
 
 
 def _told_scope(group: bytes) -> int:

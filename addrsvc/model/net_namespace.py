@@ -8,7 +8,10 @@ from addrsvc.model.addrconf_sysctl import DEVCONF, DEVCONF_DFLT
 from addrsvc.model.ip6_route import new_tables
 from addrsvc.model.structs import Ipv6Devconf, Machine, Net, NetnsIpv6, PernetOperations
 
-__all__ = ["addrconf_ops", "cleanup_net", "copy_net_ns", "register_pernet_device", "register_pernet_subsys"]
+__all__ = [
+    "addrconf_ops", "cleanup_net", "copy_net_ns", "get_net_ns_by_id", "register_pernet_device",
+    "register_pernet_subsys",
+]  # fmt: skip
 
 
 def _all_ops(machine: Machine) -> list[PernetOperations]:
@@ -92,6 +95,14 @@ def cleanup_net(net: Net) -> None:
     machine.net_namespace_list.remove(net)
     for ops in reversed(_all_ops(machine)):
         _exit(ops, net)
+
+
+def get_net_ns_by_id(net: Net, nsid: int) -> Net | None:
+    """The namespace that `net` knows by this id, if any.
+
+    Kernel: net/core/net_namespace.c, get_net_ns_by_id().
+    """
+    return net.netns_ids.get(nsid)
 
 
 def _addrconf_init_net(net: Net) -> None:

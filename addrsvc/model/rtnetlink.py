@@ -18,7 +18,7 @@ from addrsvc.model.dev_api import (
     dev_set_mtu,
     set_operstate,
 )
-from addrsvc.model.devinet import inet_dump_ifaddr, inet_rtm_deladdr, inet_rtm_newaddr
+from addrsvc.model.devinet import inet_fill_ifaddr, inet_ifa_list, inet_rtm_deladdr, inet_rtm_newaddr
 from addrsvc.model.ifaddr import (
     inet6_fill_ifaddr,
 )
@@ -439,10 +439,10 @@ def _all_of(net: Net) -> tuple[Message, ...]:
     halves = [dev.ip6_ptr for dev in devs if dev.ip6_ptr is not None]
     return (
         *(rtmsg_ifinfo_build(RTM_NEWLINK, dev, 0) for dev in devs),
-        *(msg for dev in devs for msg in inet_dump_ifaddr(dev)),
+        *(msg for dev in devs for msg in map(inet_fill_ifaddr, inet_ifa_list(dev))),
         *(inet6_fill_ifaddr(ifp) for idev in halves for ifp in idev.addr_list),
         *fib6_dump(net),
-        *(msg for idev in halves for msg in inet6_dump_ifmcaddr(idev)),
+        *(msg for dev in devs for msg in inet6_dump_ifmcaddr(dev)),
     )
 
 

@@ -330,14 +330,23 @@ class Ipv4Devconf(dict[str, int]):
 
 
 @dataclass(slots=True, eq=False, repr=False)
+class IpMcList:
+    """struct ip_mc_list: a group that the device has joined."""
+
+    multiaddr: bytes
+    users: int = 1
+    mca_cstamp: int = 0
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class InDevice:
     """struct in_device: a device's IPv4 half."""
 
     dev: NetDevice
     cnf: Ipv4Devconf
     ifa_list: list[InIfaddr] = field(default_factory=list)
-    mc_list: dict[bytes, int] = field(default_factory=dict)
-    """Joined groups and their users."""
+    mc_list: dict[bytes, IpMcList] = field(default_factory=dict)
+    """Newest last; the kernel's list is read from the end."""
     dead: bool = False
 
 
@@ -441,12 +450,11 @@ class AddrList:
     finding and removing cost the same whatever the number of addresses.
     """
 
-    __slots__ = ("_classes", "_serial")
+    __slots__ = ("_classes",)
 
     def __init__(self) -> None:
         """An empty list."""
         self._classes: dict[int, dict[bytes, Inet6Ifaddr]] = {}
-        self._serial = 0
 
     def link(self, ifp: Inet6Ifaddr, src_scope: int) -> None:
         """Put an address in front of its scope class."""
@@ -454,8 +462,9 @@ class AddrList:
             self._classes[src_scope] = {}
             self._classes = dict(sorted(self._classes.items(), reverse=True))
         self._classes[src_scope][ifp.addr] = ifp
-        self._serial += 1
-        ifp.place = (-src_scope, -self._serial)
+        ipv6 = ifp.idev.dev.net.ipv6
+        ipv6.addr_serial += 1
+        ifp.place = (-src_scope, -ipv6.addr_serial)
 
     def unlink(self, ifp: Inet6Ifaddr, src_scope: int) -> None:
         """Take an address out."""
@@ -571,6 +580,9 @@ class NetnsIpv6:
     devconf_dflt: Ipv6Devconf
     fib6_tables: dict[int, Fib6Table]
     skip_notify_on_dev_down: int = 0
+    dev_addr_genid: int = 0
+    addr_serial: int = 0
+    """Ours: counts the addresses that came."""
     addr_chk_work: Timer | None = None
     lifetime_serial: int = 0
     lifetimes: list[tuple[int, int, Inet6Ifaddr]] = field(default_factory=list)
@@ -592,6 +604,12 @@ class NetnsIpv4:
     devconf_dflt: Ipv4Devconf
     fib: dict[tuple[int, bytes, int], list[FibAlias]] = field(default_factory=dict)
     """By (table, prefix, length)."""
+    dev_addr_genid: int = 0
+    addr_chk_work: Timer | None = None
+    finite: dict[InIfaddr, None] = field(default_factory=dict)
+    """Ours: the addresses of inet_addr_lst that do not live for ever."""
+    mc_autojoin: dict[tuple[NetDevice, bytes], None] = field(default_factory=dict)
+    """What mc_autojoin_sk is a member of: groups joined for the sake of an address with IFA_F_MCAUTOJOIN."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -604,6 +622,9 @@ class Net:
     dev_base_head: dict[int, NetDevice] = field(default_factory=dict)
     """Devices in registration order, by ifindex."""
     dev_name_head: dict[str, NetDevice] = field(default_factory=dict)
+    dev_base_seq: int = 0
+    netns_ids: "dict[int, Net]" = field(default_factory=dict)
+    """Other namespaces by the ids that this one knows them by."""
     ifindex_cursor: int = 1
     loopback_dev: NetDevice | None = None
     ipv4: NetnsIpv4 = field(init=False)

@@ -6,6 +6,7 @@ from struct import Struct
 from typing import Any, Final, TypeAlias
 
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, LinkMsg, Message, NetconfMsg, RouteMsg
+from addrsvc.uapi import AF_INET
 
 __all__ = ["encode"]
 
@@ -62,9 +63,9 @@ _LAYOUTS: Final[Mapping[type, _Layout]] = {
         Struct("=BBBBi"),
         ("ifa_family", "ifa_prefixlen", "ifa_flags", "ifa_scope", "ifa_index"),
         (
-            (2, "local", bytes), (1, "address", bytes), (7, "multicast", bytes), (5, "anycast", bytes),
-            (4, "broadcast", bytes), (3, "label", _name), (9, "rt_priority", _u32), (6, "cacheinfo", _cacheinfo),
-            (8, "flags", _u32), (11, "proto", _u8),
+            (10, "target_netnsid", _s32), (2, "local", bytes), (1, "address", bytes), (7, "multicast", bytes),
+            (5, "anycast", bytes), (4, "broadcast", bytes), (3, "label", _name), (9, "rt_priority", _u32),
+            (6, "cacheinfo", _cacheinfo), (8, "flags", _u32), (11, "proto", _u8),
         ),
     ),
     RouteMsg: _Layout(
@@ -89,9 +90,20 @@ _LAYOUTS: Final[Mapping[type, _Layout]] = {
 }  # fmt: skip
 
 
+_INET_ADDR: Final = _Layout(
+    _LAYOUTS[AddrMsg].header,
+    _LAYOUTS[AddrMsg].fields,
+    (
+        (10, "target_netnsid", _s32), (7, "multicast", bytes), (1, "address", bytes), (2, "local", bytes),
+        (4, "broadcast", bytes), (3, "label", _name), (11, "proto", _u8), (8, "flags", _u32),
+        (9, "rt_priority", _u32), (6, "cacheinfo", _cacheinfo),
+    ),
+)  # fmt: skip
+
+
 def encode(msg: Message, seq: int = 0, pid: int = 0) -> bytes:
     """A value as one netlink message, padded to a multiple of four bytes."""
-    layout = _LAYOUTS[type(msg)]
+    layout = _INET_ADDR if isinstance(msg, AddrMsg) and msg.ifa_family == AF_INET else _LAYOUTS[type(msg)]
     body = layout.header.pack(*(getattr(msg, name) for name in layout.fields))
     for number, name, pack in layout.attributes:
         value = getattr(msg, name)

@@ -110,6 +110,8 @@ class AddrMsg:
     flags: int | None = None
     rt_priority: int | None = None
     proto: int | None = None
+    target_netnsid: int | None = None
+    """The id by which the asker knows the namespace that it asked about."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,8 @@ CALLS: dict[Callable[..., Any], Callable[[NetDevice], object]] = {
     igmp.ip_mc_down: lambda lo: igmp.ip_mc_down(half4(lo)),
     igmp.ip_mc_inc_group: lambda lo: igmp.ip_mc_inc_group(half4(lo), bytes(4)),
     igmp.ip_mc_dec_group: lambda lo: igmp.ip_mc_dec_group(half4(lo), bytes(4)),
+    igmp.ip_mc_autojoin: lambda lo: igmp.ip_mc_autojoin(half4(lo), bytes((239, 1, 2, 3))),
+    igmp.ip_mc_autoleave: lambda lo: igmp.ip_mc_autoleave(half4(lo), bytes((239, 1, 2, 3))),
     rtmsg_ifinfo_build: lambda lo: rtmsg_ifinfo_build(RTM_NEWLINK, lo, 0),
 }  # fmt: skip
 
