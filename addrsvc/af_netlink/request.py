@@ -90,6 +90,7 @@ class Dump(Request):
         answer_flags: flags of every message of the dump, NLM_F_DUMP_FILTERED among them.
         min_dump_alloc: bytes that one datagram has to hold, where that is more than the usual.
         full: the datagram had no room for the last message: it is asked for again.
+        done_errno: what the dump ended with, negative if it was refused.
         base_seq: counts changes to what is dumped; a dump during which it changes is marked NLM_F_DUMP_INTR.
     """
 
@@ -98,6 +99,7 @@ class Dump(Request):
     full: bool = False
     base_seq: Callable[[], int] | None = None
     prev_seq: int = 0
+    done_errno: int = 0
     steps: Iterator[bytes] = field(default_factory=lambda: iter(()))
 
     def nlmsg_flags(self) -> int:

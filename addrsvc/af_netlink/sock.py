@@ -30,7 +30,7 @@ from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import Asker, Effect, Machine, Net, RtnlNotify
 from addrsvc.netlink.codec import encode
-from addrsvc.netlink.nlattr import ExtAck, policy_tlv
+from addrsvc.netlink.nlattr import NLA_F_NESTED, ExtAck, policy_tlv
 from addrsvc.uapi import (
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_BROADCAST_ERROR,
@@ -430,7 +430,7 @@ class NetlinkSock:
         least = max(dump.min_dump_alloc, NLMSG_GOODSIZE)
         room = self.max_recvmsg_len if least < self.max_recvmsg_len else least
         parts: list[bytes] = []
-        used, done, more = 0, 0, False
+        used, done, more = 0, dump.done_errno, False
         try:
             with rtnl_lock(self.net.machine):
                 for message in dump.steps:
@@ -446,21 +446,21 @@ class NetlinkSock:
             _explain(dump, refusal)
             done = -(refusal.errno or EINVAL)
         if not dump.full and not more:
-            final = self._done(dump, done)
             if used + _HDRLEN + _S32.size <= room:
-                parts.append(final)
+                parts.append(self._done(dump, done, room - used))
                 self.dump = None
             else:
-                dump.steps = iter((final,))
+                dump.steps, dump.done_errno = iter(()), done
         self._enqueue(Datagram(b"".join(parts)), room)
 
-    def _done(self, dump: Dump, errno: int) -> bytes:
+    def _done(self, dump: Dump, errno: int, room: int) -> bytes:
         """Kernel: net/netlink/af_netlink.c, netlink_dump_done()."""
         body = _S32.pack(errno)
         flags = dump.nlmsg_flags()
-        if self.ext_ack and dump.extack.msg is not None:
+        tlvs = _ack_tlvs(dump.extack, errno) if self.ext_ack else b""
+        if tlvs:
             flags |= NLM_F_ACK_TLVS
-            body += _text_tlv(dump.extack.msg)
+            body += tlvs if len(tlvs) <= room - _HDRLEN - len(body) else b""
         return NLMSGHDR.pack(_HDRLEN + len(body), NLMSG_DONE, flags, dump.seq, self.portid) + body
 
     # --- receiving ---
@@ -597,7 +597,7 @@ def _ack_tlvs(extack: ExtAck, errno: int) -> bytes:
     if extack.bad_attr is not None:
         tlvs += _tlv(NLMSGERR_ATTR_OFFS, _U32.pack(extack.bad_attr))
     if extack.policy is not None and (policy := policy_tlv(extack.policy)):
-        tlvs += _tlv(NLMSGERR_ATTR_POLICY, policy)
+        tlvs += _tlv(NLMSGERR_ATTR_POLICY | NLA_F_NESTED, policy)
     if extack.miss_type is not None:
         tlvs += _tlv(NLMSGERR_ATTR_MISS_TYPE, _U32.pack(extack.miss_type))
     if extack.miss_nest is not None:
