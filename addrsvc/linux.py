@@ -268,6 +268,10 @@ class ModelWatch:
             self._linux.run_timers(end if due is None else min(due, end))
         return bool(self._heard)
 
+    def now(self) -> float:
+        """Seconds on the clock that `wait` turns: the model's own."""
+        return self._linux.jiffies / HZ
+
     def close(self) -> None:
         """End the subscription; a second time does nothing."""
         if self._open:

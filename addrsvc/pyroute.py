@@ -12,6 +12,7 @@ from errno import ENOTCONN
 from typing import TYPE_CHECKING, Any, Final
 
 from addrsvc.linux import Namespace
+from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.uapi import (
     AF_NETLINK,
     NETLINK_EXT_ACK,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pyroute2 import NDB
     from pyroute2.iproute.linux import AsyncIPRoute, IPRoute
 
-__all__ = ["ModelSocket", "async_iproute", "iproute", "ndb"]
+__all__ = ["ModelSocket", "async_iproute", "iproute", "iproute_in", "ndb"]
 
 _BUFFER: Final = 1 << 20
 # What pyroute2 sets on a socket that it makes itself, by its own keywords, and what each is if it is not given.
@@ -51,6 +52,21 @@ def iproute(namespace: Namespace, *, admin: bool = True, **keywords: Any) -> "IP
     from pyroute2.iproute.linux import IPRoute
 
     return _opened(IPRoute, namespace, admin, keywords)
+
+
+def iproute_in(netns: NetNs, **keywords: Any) -> "IPRoute":
+    """An `IPRoute` in a namespace of the running kernel, one that a user namespace holds included.
+
+    It belongs to the calling thread.  pyroute2's own `netns` keyword needs a name, and the privilege to enter.
+
+    Args:
+        netns: where it is opened; it need not stay open.
+        keywords: as `pyroute2.IPRoute` takes them, but for `netns`, `fileno` and `use_socket`.
+    """
+    from pyroute2.iproute.linux import IPRoute
+
+    sock = run_in(netns, lambda: socket.socket(AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE))
+    return IPRoute(fileno=sock.detach(), **keywords)
 
 
 def async_iproute(namespace: Namespace, *, admin: bool = True, **keywords: Any) -> "AsyncIPRoute":

@@ -1,56 +1,17 @@
-"""What every test may ask for: a namespace of the running kernel, and a kernel that is either side of the port."""
+"""What every test may ask for beside the test kit: the port of the running kernel."""
 
-import functools
 import platform
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from addrsvc.errors import KernelError
-from addrsvc.mirror.kernel import Kernel
-from addrsvc.mirror.netns import NetNs, create_anonymous
+from addrsvc.mirror.netns import NetNs
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.uapi import REFERENCE_RELEASE
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--netns",
-        choices=("auto", "require", "off"),
-        default="auto",
-        help="tests on namespaces of the running kernel: skip them where none can be made (auto), "
-        "fail there (require), or leave them out (off)",
-    )
-
-
-@functools.cache
-def why_no_namespace() -> str | None:
-    """What keeps us from making a namespace and from changing something in it, or None."""
-    try:
-        with create_anonymous() as netns, RtnlKernel(netns) as kernel:
-            kernel.dump()
-    except KernelError as error:
-        return f"no namespace of the running kernel: {error}"
-    return None
-
-
-def need_namespace(config: pytest.Config) -> None:
-    """Skip the test that cannot have a namespace; with --netns=require, fail it."""
-    if config.getoption("--netns") == "off":
-        pytest.skip("namespaces of the running kernel are left out (--netns=off)")
-    if (reason := why_no_namespace()) is None:
-        return
-    if config.getoption("--netns") == "require":
-        pytest.fail(f"{reason} (--netns=require)")
-    pytest.skip(reason)
-
-
-@pytest.fixture
-def netns(request: pytest.FixtureRequest) -> Iterator[NetNs]:
-    """A fresh namespace of the running kernel, without a name, gone after the test."""
-    need_namespace(request.config)
-    with create_anonymous(request.node.name) as netns:
-        yield netns
+# Where addrsvc is installed its entry point has loaded the plugin by now; in a bare checkout nobody has.
+pytest_plugins = ["pytester", *(["addrsvc.pytest_plugin"] if "addrsvc.pytest_plugin" not in sys.modules else [])]
 
 
 @pytest.fixture
@@ -60,17 +21,8 @@ def rtnl(netns: NetNs) -> Iterator[RtnlKernel]:
         yield kernel
 
 
-@pytest.fixture(params=["model", "namespace"])
-def kernel(request: pytest.FixtureRequest) -> Kernel:
-    """A kernel with one fresh namespace: the model, then the running one."""
-    if request.param == "model":
-        from addrsvc import Linux
-
-        return Linux().init_net
-    rtnl: RtnlKernel = request.getfixturevalue("rtnl")
-    return rtnl
-
-
 def pytest_report_header(config: pytest.Config) -> str:
-    namespaces = "off" if config.getoption("--netns") == "off" else why_no_namespace() or "yes"
+    from addrsvc.pytest_plugin.namespaces import why_no_netns
+
+    namespaces = "off" if config.getoption("--netns") == "off" else why_no_netns() or "yes"
     return f"kernel: {platform.release()} (reference {REFERENCE_RELEASE}); namespaces: {namespaces}"

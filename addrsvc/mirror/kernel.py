@@ -17,6 +17,9 @@ class Watch(Protocol):
     def wait(self, seconds: float) -> bool:
         """Let time pass until there is something to hear, at most so much; whether there is."""
 
+    def now(self) -> float:
+        """Seconds on the clock that `wait` goes by."""
+
     def close(self) -> None:
         """End the subscription."""
 

@@ -14,10 +14,24 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias, TypeVar
 
 from addrsvc.errors import ControlError, KernelError
+from addrsvc.mirror.child import Descriptor, in_a_child
+from addrsvc.mirror.libc import (
+    CLONE_NEWNET,
+    CLONE_NEWUSER,
+    MS_BIND,
+    MS_REC,
+    MS_SHARED,
+    NotMounted,
+    die_with_parent,
+    mount,
+    setns,
+    umount,
+    unshare,
+)
 
 __all__ = [
-    "HOST", "NETNS_RUN_DIR", "Identity", "NetNs", "NoNetns", "claim", "create_anonymous", "create_named", "leads_to",
-    "open_netns", "remove_named", "run_in",
+    "HOST", "NETNS_RUN_DIR", "Identity", "NetNs", "NoNetns", "claim", "create_anonymous", "create_named",
+    "create_rootless", "leads_to", "open_netns", "remove_named", "run_in",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -30,12 +44,9 @@ HOST: Final = "host"
 """The word for the namespace that the calling thread is in: "this one", not that of process 1."""
 
 _THIS_ONE: Final = "/proc/thread-self/ns/net"
-_CLONE_NEWNET: Final = 0x40000000
+_NS_GET_USERNS: Final = 0xB701
 _NS_GET_NSTYPE: Final = 0xB703
-_MS_BIND: Final = 1 << 12
-_MS_REC: Final = 1 << 14
-_MS_SHARED: Final = 1 << 20
-_MNT_DETACH: Final = 2
+_CAP_SYS_ADMIN: Final = 1 << 21
 
 
 class NoNetns(ControlError):
@@ -178,7 +189,7 @@ def _is_netns(fd: int) -> bool:
     from fcntl import ioctl
 
     try:
-        return ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET
+        return ioctl(fd, _NS_GET_NSTYPE) == CLONE_NEWNET
     except OSError as error:
         if error.errno in (ENOTTY, EINVAL):
             return False
@@ -208,7 +219,9 @@ def _refusals(label: str, doing: str, capability: str) -> Iterator[None]:
 def run_in(netns: NetNs, function: Callable[[], T]) -> T:
     """Call `function` in a thread that is inside `netns` and ends there; its result or its exception comes back.
 
-    Nothing is entered, and no privilege needed, where the caller is inside already.
+    Nothing is entered, and no privilege needed, where the caller is inside already.  A namespace that belongs to a
+    user namespace of the caller's (see `create_rootless`) is entered by a child process instead, if the caller has no
+    privilege: what comes back is a copy then, sockets in it are sockets, and what else `function` changes is lost.
 
     Raises:
         KernelError: the namespace cannot be entered (CAP_SYS_ADMIN).
@@ -217,14 +230,49 @@ def run_in(netns: NetNs, function: Callable[[], T]) -> T:
     def inside() -> T:
         if not _is_here(netns):
             with _refusals(netns.label, "entering", "CAP_SYS_ADMIN"):
-                _setns(netns.fileno())
+                setns(netns.fileno(), CLONE_NEWNET)
         return function()
 
-    return _in_a_thread(inside)
+    def inside_its_user_namespace() -> T:
+        with _refusals(netns.label, "entering", "CAP_SYS_ADMIN"):
+            _enter_user_namespace(netns)
+        return inside()
+
+    if _is_here(netns) or _is_capable() or not _has_a_user_namespace_of_its_own(netns):
+        return _in_a_thread(inside)
+    return in_a_child(inside_its_user_namespace)
 
 
 def _is_here(netns: NetNs) -> bool:
     return os.path.samestat(os.stat(_THIS_ONE), os.fstat(netns.fileno()))
+
+
+def _is_capable() -> bool:
+    """Whether the calling thread has CAP_SYS_ADMIN where it is, and so in every user namespace below."""
+    (line,) = (line for line in Path("/proc/thread-self/status").read_text().splitlines() if line.startswith("CapEff"))
+    return bool(int(line.split()[1], 16) & _CAP_SYS_ADMIN)
+
+
+def _has_a_user_namespace_of_its_own(netns: NetNs) -> bool:
+    """Whether it belongs to another user namespace than ours, and one that we may ask for."""
+    try:
+        with open(_user_namespace(netns)) as user:
+            return not os.path.samestat(os.stat("/proc/thread-self/ns/user"), os.fstat(user.fileno()))
+    except OSError:
+        return False
+
+
+def _user_namespace(netns: NetNs) -> int:
+    """A new descriptor of the user namespace that a network namespace belongs to."""
+    from fcntl import ioctl
+
+    return ioctl(netns.fileno(), _NS_GET_USERNS)
+
+
+def _enter_user_namespace(netns: NetNs) -> None:
+    """Enter the user namespace of a network namespace, and be root there: for a process of one thread."""
+    setns(_user_namespace(netns), CLONE_NEWUSER)
+    die_with_parent()
 
 
 def _in_a_thread(function: Callable[[], T]) -> T:
@@ -258,6 +306,35 @@ def create_anonymous(label: str = "anonymous") -> NetNs:
     return _in_a_thread(lambda: _unshared(_called(label)))
 
 
+def create_rootless(label: str = "anonymous") -> NetNs:
+    """Make a namespace without a name that belongs to a user namespace of its own, where the caller is root.
+
+    That needs no privilege where everybody may have user namespaces.  Nothing is left running: both namespaces last as
+    long as the descriptor.
+
+    Raises:
+        KernelError: this system keeps user namespaces to the privileged, or has no more of them.
+    """
+    with _refusals(_called(label), "creating", _NO_USER_NAMESPACE):
+        return NetNs(in_a_child(_unshared_with_user).fd, _called(label))
+
+
+_NO_USER_NAMESPACE: Final = (
+    "CAP_SYS_ADMIN, or a user namespace: see user.max_user_namespaces, kernel.unprivileged_userns_clone and "
+    "kernel.apparmor_restrict_unprivileged_userns"
+)
+
+
+def _unshared_with_user() -> Descriptor:
+    """Give the calling process, which must be of one thread, a new user and a new network namespace."""
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(CLONE_NEWUSER | CLONE_NEWNET)
+    die_with_parent()
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        Path("/proc/thread-self", name).write_text(text)
+    return Descriptor(os.open(_THIS_ONE, os.O_RDONLY | os.O_CLOEXEC))
+
+
 def create_named(name: str) -> NetNs:
     """Make a namespace below /run/netns, as ``ip netns add`` does, and hold it.
 
@@ -286,17 +363,17 @@ def remove_named(name: str) -> None:
     """
     path = _named(name)
     with _refusals(_called(name), "removing", "CAP_SYS_ADMIN"):
-        with suppress(_NotMounted):
-            _umount(path)
+        with suppress(NotMounted):
+            umount(path)
         path.unlink()
 
 
 def _unshared(label: str, mounted_on: Path | None = None) -> NetNs:
     """Give the calling thread, which must end soon, a new namespace."""
     with _refusals(label, "creating", "CAP_SYS_ADMIN"):
-        _unshare()
+        unshare(CLONE_NEWNET)
         if mounted_on is not None:
-            _mount(_THIS_ONE, mounted_on, _MS_BIND)
+            mount(_THIS_ONE, mounted_on, MS_BIND)
         return NetNs(os.open(_THIS_ONE, os.O_RDONLY | os.O_CLOEXEC), label)
 
 
@@ -304,50 +381,7 @@ def _share_run_dir() -> None:
     """Make /run/netns a shared mount, so that names come and go in every mount namespace alike."""
     NETNS_RUN_DIR.mkdir(mode=0o755, exist_ok=True)
     try:
-        _mount("", NETNS_RUN_DIR, _MS_SHARED | _MS_REC)
-    except _NotMounted:
-        _mount(str(NETNS_RUN_DIR), NETNS_RUN_DIR, _MS_BIND | _MS_REC)
-        _mount("", NETNS_RUN_DIR, _MS_SHARED | _MS_REC)
-
-
-# --- the system calls, Python 3.11 having none of them ---------------------------------------------------------------
-
-
-class _NotMounted(OSError):
-    """EINVAL of mount(2) and umount2(2): the path is no mount point."""
-
-
-def _setns(fd: int) -> None:
-    if hasattr(os, "setns"):
-        os.setns(fd, _CLONE_NEWNET)
-    else:
-        _libc("setns", fd, _CLONE_NEWNET)
-
-
-def _unshare() -> None:
-    if hasattr(os, "unshare"):
-        os.unshare(_CLONE_NEWNET)
-    else:
-        _libc("unshare", _CLONE_NEWNET)
-
-
-def _mount(source: str, target: Path, flags: int) -> None:
-    from ctypes import c_ulong
-
-    _libc("mount", source.encode(), os.fsencode(target), b"none", c_ulong(flags), None)
-
-
-def _umount(target: Path) -> None:
-    _libc("umount2", os.fsencode(target), _MNT_DETACH)
-
-
-def _libc(name: str, *args: object) -> None:
-    import ctypes
-
-    call = getattr(ctypes.CDLL(None, use_errno=True), name)
-    if call(*args) == 0:
-        return
-    errno = ctypes.get_errno()
-    if errno == EINVAL and name in ("mount", "umount2"):
-        raise _NotMounted(errno, os.strerror(errno))
-    raise OSError(errno, os.strerror(errno))
+        mount("", NETNS_RUN_DIR, MS_SHARED | MS_REC)
+    except NotMounted:
+        mount(str(NETNS_RUN_DIR), NETNS_RUN_DIR, MS_BIND | MS_REC)
+        mount("", NETNS_RUN_DIR, MS_SHARED | MS_REC)

@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -556,6 +557,10 @@ class RtnlWatch:
     def wait(self, seconds: float) -> bool:
         """Wait until there is something to hear, at most so long; whether there is."""
         return bool(self._pending or self._poll.poll(seconds * 1000))
+
+    def now(self) -> float:
+        """Seconds on the clock that `wait` goes by: the monotonic one."""
+        return time.monotonic()
 
     def _receive(self) -> Iterator[Message]:
         try:

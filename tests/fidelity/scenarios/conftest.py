@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import need_namespace
+from addrsvc.pytest_plugin import need_netns
 from tests.fidelity.scenarios.subject import Compared, Model, Running, Subject
 
 SUBJECTS = {"model": Model, "running": Running, "compared": Compared}
@@ -14,7 +14,7 @@ SUBJECTS = {"model": Model, "running": Running, "compared": Compared}
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """A fresh namespace: of the model, of the running kernel, and of both at once."""
     if request.param != "model":
-        need_namespace(request.config)
+        need_netns(request.config)
     with SUBJECTS[request.param]() as subject:
         yield subject
 
@@ -23,6 +23,6 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
 def alone(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """The same, for what is no matter of values: bytes, and the time at which something is said."""
     if request.param != "model":
-        need_namespace(request.config)
+        need_netns(request.config)
     with SUBJECTS[request.param]() as subject:
         yield subject

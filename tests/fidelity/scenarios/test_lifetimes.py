@@ -12,8 +12,8 @@ from itertools import pairwise
 import pytest
 
 from addrsvc.netlink.messages import Message
+from addrsvc.pytest_plugin import need_netns
 from addrsvc.uapi import NLM_F_CREATE, NLM_F_REPLACE
-from tests.conftest import need_namespace
 from tests.fidelity.asks import add, alias, up
 from tests.fidelity.notation import brief
 from tests.fidelity.scenarios import scenario
@@ -131,7 +131,7 @@ LIVES = {"model": lives_of_the_model, "running": lives_of_the_running_kernel}
 def lives(request: pytest.FixtureRequest) -> dict[object, Life]:
     """All the lives, lived on the model with its own clock, and on the running kernel with ours."""
     if request.param == "running":
-        need_namespace(request.config)
+        need_netns(request.config)
     return LIVES[request.param]()
 
 
