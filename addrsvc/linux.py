@@ -12,6 +12,7 @@ from random import Random
 from threading import RLock
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from addrsvc.af_netlink.faults import Faults
 from addrsvc.af_netlink.sock import NetlinkSock, NetlinkTable
 from addrsvc.errors import ControlError
 from addrsvc.injection import make_info, parse_event
@@ -147,6 +148,19 @@ class Linux:
         self.settle()
         for watch in [watch for watch in self._watches if watch.net == name]:
             watch.close()
+
+    # --- what goes wrong ---
+
+    @property
+    def faults(self) -> Faults:
+        """What its netlink sockets do wrong when asked to: ``linux.faults.fail(RTM_NEWADDR, errno=ENOMEM, nth=3)``."""
+        if self.netlink.faults is None:
+            self.netlink.faults = Faults()
+        return self.netlink.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self.netlink.faults = faults
 
     # --- listening in ---
 

@@ -91,6 +91,7 @@ class Dump(Request):
         min_dump_alloc: bytes that one datagram has to hold, where that is more than the usual.
         full: the datagram had no room for the last message: it is asked for again.
         done_errno: what the dump ended with, negative if it was refused.
+        interrupted: it is marked NLM_F_DUMP_INTR throughout, whatever changes.
         base_seq: counts changes to what is dumped; a dump during which it changes is marked NLM_F_DUMP_INTR.
     """
 
@@ -100,6 +101,7 @@ class Dump(Request):
     base_seq: Callable[[], int] | None = None
     prev_seq: int = 0
     done_errno: int = 0
+    interrupted: bool = False
     steps: Iterator[bytes] = field(default_factory=lambda: iter(()))
 
     def nlmsg_flags(self) -> int:
@@ -107,7 +109,7 @@ class Dump(Request):
 
         Kernel: include/net/netlink.h, nl_dump_check_consistent().
         """
-        flags = NLM_F_MULTI | self.answer_flags
+        flags = NLM_F_MULTI | self.answer_flags | NLM_F_DUMP_INTR * self.interrupted
         if self.base_seq is not None:
             seq = self.base_seq() or 1
             if self.prev_seq and seq != self.prev_seq:

@@ -23,6 +23,7 @@ from itertools import chain
 from struct import Struct
 from typing import Final, TypeAlias
 
+from addrsvc.af_netlink.faults import Faults, Telling
 from addrsvc.af_netlink.groups import group_of
 from addrsvc.af_netlink.rcv import rtnetlink_rcv_msg
 from addrsvc.af_netlink.request import NEXT_DATAGRAM, NLMSGHDR, Dump, Handler, Request
@@ -129,6 +130,7 @@ class NetlinkTable:
     Attributes:
         pump: hands on what the model has said; called after a request, before its acknowledgement.
         settle: runs the work that is due now; called after the acknowledgement.
+        faults: what goes wrong on demand, if anything.
     """
 
     machine: Machine
@@ -137,6 +139,7 @@ class NetlinkTable:
     socks: dict[tuple[Net, int], "NetlinkSock"] = field(default_factory=dict)
     listeners: list["NetlinkSock"] = field(default_factory=list)
     rover: int = _FIRST_NEGATIVE_PORTID
+    faults: Faults | None = None
 
     def hear(self, effects: list[Effect]) -> None:
         """Send what the model said to the sockets that listen, in order."""
@@ -151,10 +154,16 @@ class NetlinkTable:
         asker = said.asker
         group = group_of(said.msg)
         data = encode(said.msg, asker.seq if asker else 0, asker.portid if asker else 0)
+        hearers = []
         for sock in self.listeners:
             echoed = asker is not None and asker.echo and sock.portid == asker.portid
             if sock.net.name == said.net and group in sock.groups and not echoed:
+                hearers.append(sock)
+        if self.faults is None:
+            for sock in hearers:
                 sock.broadcast(Datagram(data, group=group))
+        elif hearers:
+            self.faults.tell(Telling(self, Datagram(data, group=group), hearers), said.net)
         if asker is not None and asker.echo:
             for sock in self.socks.values():
                 if sock.portid == asker.portid and sock.net.name == said.net:
@@ -335,7 +344,7 @@ class NetlinkSock:
 
         Kernel: net/netlink/af_netlink.c, netlink_net_capable() for CAP_NET_ADMIN.
         """
-        return self.admin
+        return self.admin and not (self.table.faults is not None and self.table.faults.denies(self))
 
     def close(self) -> None:
         """End the socket; a second time does nothing."""
@@ -375,6 +384,8 @@ class NetlinkSock:
         if flags & NLM_F_REQUEST and nlmsg_type >= NLMSG_MIN_TYPE:
             self.table.machine.asker = Asker(self.portid, seq, bool(flags & NLM_F_ECHO))
             try:
+                if self.table.faults is not None:
+                    self.table.faults.strike(request)
                 acknowledge = rtnetlink_rcv_msg(request)
             except KernelError as refusal:
                 acknowledge, errno = True, refusal.errno or EINVAL
@@ -385,8 +396,14 @@ class NetlinkSock:
             if not acknowledge:
                 return
         if errno or flags & NLM_F_ACK:
-            self.deliver(self._ack(request, errno))
+            self._acknowledge(request, self._ack(request, errno))
         self.table.settle()
+
+    def _acknowledge(self, request: Request, ack: bytes) -> None:
+        if self.table.faults is None:
+            self.deliver(ack)
+        else:
+            self.table.faults.acknowledge(request, ack)
 
     def _ack(self, request: Request, errno: int) -> bytes:
         """Kernel: net/netlink/af_netlink.c, netlink_ack()."""
@@ -413,6 +430,7 @@ class NetlinkSock:
             raise KernelError(EBUSY)
         dump = Dump(self, self.net, request.data, request.nlmsg_type, request.flags, request.seq)
         assert handler.dumpit is not None
+        dump.interrupted = self.table.faults is not None and self.table.faults.interrupts(self)
         dump.steps = handler.dumpit(dump)
         if handler.split_done:
             dump.steps = chain(dump.steps, (NEXT_DATAGRAM,))
@@ -471,7 +489,7 @@ class NetlinkSock:
         Kernel: net/netlink/af_netlink.c, netlink_attachskb().
         """
         if self.rmem_alloc > self.rcvbuf or self.congested:
-            self._overrun()
+            self.overrun()
         else:
             self._enqueue(Datagram(data), len(data))
 
@@ -481,7 +499,7 @@ class NetlinkSock:
         Kernel: net/netlink/af_netlink.c, netlink_broadcast_deliver(), do_one_broadcast().
         """
         if self.rmem_alloc > self.rcvbuf or self.congested:
-            self._overrun()
+            self.overrun()
         else:
             self._enqueue(datagram, len(datagram.data))
 
@@ -492,8 +510,11 @@ class NetlinkSock:
         if self.on_ready is not None:
             self.on_ready()
 
-    def _overrun(self) -> None:
-        """Kernel: net/netlink/af_netlink.c, netlink_overrun()."""
+    def overrun(self) -> None:
+        """Lose a datagram, and have the reader told so once.
+
+        Kernel: net/netlink/af_netlink.c, netlink_overrun().
+        """
         if not self.no_enobufs and not self.congested:
             self.congested = True
             self._report(ENOBUFS)
