@@ -131,7 +131,8 @@ class ModelSocket:
         if end is None:
             end = self._local.end = _End(self._namespace, admin=self._admin)
             for name, (level, option, default) in _SETTINGS.items():
-                end.setsockopt(level, option, self._settings.get(name, default))
+                if value := self._settings.get(name, default):  # what is off is so from the start
+                    end.setsockopt(level, option, value)
         return end
 
     def fileno(self) -> int:

@@ -33,6 +33,8 @@ from addrsvc.model.structs import Asker, Effect, Machine, Net, RtnlNotify
 from addrsvc.netlink.codec import encode
 from addrsvc.netlink.nlattr import NLA_F_NESTED, ExtAck, policy_tlv
 from addrsvc.uapi import (
+    AF_INET6,
+    AF_UNSPEC,
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_BROADCAST_ERROR,
     NETLINK_CAP_ACK,
@@ -57,6 +59,11 @@ from addrsvc.uapi import (
     NLMSGERR_ATTR_MSG,
     NLMSGERR_ATTR_OFFS,
     NLMSGERR_ATTR_POLICY,
+    RTM_DELLINK,
+    RTM_DELROUTE,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    SO_MEMINFO,
     SO_RCVBUF,
     SO_RCVBUFFORCE,
     SO_SNDBUF,
@@ -73,6 +80,7 @@ NGROUPS: Final = max(Rtnlgrp)
 
 _HDRLEN: Final = NLMSGHDR.size
 _S32: Final = Struct("=i")
+_MEMINFO: Final = Struct("=9I")
 _U32: Final = Struct("=I")
 _NLATTR: Final = Struct("=HH")
 _NLA_TYPE_MASK: Final = 0x3FFF
@@ -80,7 +88,7 @@ _U32_MAX: Final = 0xFFFFFFFF
 _FIRST_NEGATIVE_PORTID: Final = -4097
 
 _BUFFER_DEFAULT: Final = 212992
-_RMEM_MAX: Final = 212992
+_BUFFER_MAX: Final = 4194304
 _RCVBUF_MIN: Final = 2304
 _SNDBUF_MIN: Final = 4608
 
@@ -95,11 +103,53 @@ def _align(length: int) -> int:
     return length + 3 & ~3
 
 
+def _lowest(groups: int) -> int:
+    """The lowest group of a mask, 0 if there is none."""
+    return (groups & -groups).bit_length()
+
+
+def _head(length: int) -> int:
+    """What is allocated for a buffer of this many bytes, struct skb_shared_info included.
+
+    Kernel: net/core/skbuff.c, kmalloc_reserve().
+    """
+    wanted = length + _SHARED_INFO
+    return _SMALL_HEAD if wanted <= _SMALL_HEAD else 1 << (wanted - 1).bit_length()
+
+
 def _truesize(length: int) -> int:
     """What a buffer of this many bytes counts against a receive buffer: struct sk_buff and its head."""
-    if length + _SHARED_INFO <= _SMALL_HEAD:
-        return _SKB_OVERHEAD + _SMALL_HEAD
-    return _SKB_OVERHEAD + (1 << (length + _SHARED_INFO - 1).bit_length())
+    return _SKB_OVERHEAD + _head(length)
+
+
+# Bytes that are allocated for a message where that is more than what it comes to be, by type and family.
+_ALLOCATED: Final[Mapping[tuple[int, int], int]] = {
+    (RTM_NEWLINK, AF_UNSPEC): NLMSG_GOODSIZE,
+    (RTM_DELLINK, AF_UNSPEC): NLMSG_GOODSIZE,
+    (RTM_NEWROUTE, AF_INET6): 512,
+    (RTM_DELROUTE, AF_INET6): 512,
+}
+
+
+def _truesize_of(message: bytes) -> int:
+    """What a message of the kernel's counts against a receive buffer, once what it does not need is given back.
+
+    Kernel: net/netlink/af_netlink.c, netlink_trim().
+    """
+    (_, nlmsg_type, *_), family = NLMSGHDR.unpack_from(message), message[_HDRLEN]
+    allocated = max(len(message), _ALLOCATED.get((nlmsg_type, family), 0))
+    unused = _head(allocated) - _SHARED_INFO - len(message)
+    return _truesize(len(message) if 2 * unused >= _truesize(allocated) else allocated)
+
+
+def _truesize_of_users(data: bytes, *, broadcast: bool) -> int:
+    """What a datagram from one socket to another counts.
+
+    Kernel: net/core/skbuff.c, alloc_large_skb() of netlink: pages of its own for a large one.
+    """
+    if broadcast or len(data) <= NLMSG_GOODSIZE:
+        return _truesize(len(data))
+    return _SKB_OVERHEAD + (len(data) + 63 & ~63) + _SHARED_INFO
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +210,40 @@ class NetlinkTable:
             if sock.net.name == said.net and group in sock.groups and not echoed:
                 hearers.append(sock)
         if self.faults is None:
+            datagram, truesize = Datagram(data, group=group), _truesize_of(data)
             for sock in hearers:
-                sock.broadcast(Datagram(data, group=group))
+                sock.broadcast(datagram, truesize)
         elif hearers:
             self.faults.tell(Telling(self, Datagram(data, group=group), hearers), said.net)
         if asker is not None and asker.echo:
             for sock in self.socks.values():
                 if sock.portid == asker.portid and sock.net.name == said.net:
-                    sock.deliver(data)
+                    sock.deliver(data, group)
+
+    def broadcast(self, sender: "NetlinkSock", data: bytes, portid: int, groups: int) -> None:
+        """Send a datagram of a socket's to the others that listen to the lowest of these groups.
+
+        Kernel: net/netlink/af_netlink.c, netlink_broadcast().
+        """
+        group = _lowest(groups)
+        datagram = Datagram(data, sender.portid, group)
+        truesize = _truesize_of_users(data, broadcast=True)
+        for sock in self.listeners:
+            if sock.net is sender.net and group in sock.groups and sock is not sender and sock.portid != portid:
+                sock.broadcast(datagram, truesize)
+
+    def unicast(self, sender: "NetlinkSock", data: bytes, portid: int, groups: int) -> None:
+        """Send a datagram of a socket's to another one; if it went to groups before, that still shows.
+
+        Kernel: net/netlink/af_netlink.c, netlink_unicast(), netlink_getsockbyportid().
+
+        Raises:
+            KernelError: ECONNREFUSED, nobody has the port id, or he hears another one only; EAGAIN, his buffer is full.
+        """
+        to = self.socks.get((sender.net, portid))
+        if to is None or (to.connected and to.dst_portid != sender.portid):
+            raise KernelError(ECONNREFUSED)
+        to.offer(Datagram(data, sender.portid, _lowest(groups)), _truesize_of_users(data, broadcast=bool(groups)))
 
     def autobind(self, net: Net, wish: int) -> int:
         """A free port id: the one that is wished for (a process id, in a kernel), else one from the negative ones.
@@ -212,7 +288,13 @@ class NetlinkSock:
     on_ready: Callable[[], None] | None = None
     portid: int = 0
     bound: bool = False
+    dst_portid: int = 0
+    dst_groups: int = 0
+    """To whom send() sends without an address (connect)."""
+    connected: bool = False
     groups: set[int] = field(default_factory=set)
+    ngroups: int = 0
+    """Groups that there is room for: none before the socket asks for one."""
     pktinfo: bool = False
     broadcast_error: bool = False
     no_enobufs: bool = False
@@ -226,6 +308,7 @@ class NetlinkSock:
     max_recvmsg_len: int = 0
     congested: bool = False
     sk_err: int = 0
+    drops: int = 0
     queue: deque[tuple[Datagram, int]] = field(default_factory=deque)
     """What is to be read, each with what it counts against the receive buffer."""
     dump: Dump | None = None
@@ -243,6 +326,8 @@ class NetlinkSock:
                 only an administrator may hear.
         """
         wanted = {number + 1 for number in range(32) if groups >> number & 1}
+        if wanted:
+            self.ngroups = NGROUPS
         if self.bound and portid != self.portid:
             raise KernelError(EINVAL)
         for group in sorted(wanted):
@@ -298,6 +383,7 @@ class NetlinkSock:
             raise KernelError(ENOPROTOOPT)
 
     def _set_membership(self, option: int, group: int) -> None:
+        self.ngroups = NGROUPS
         if not 0 < group <= NGROUPS:
             raise KernelError(EINVAL)
         if option == NETLINK_DROP_MEMBERSHIP:
@@ -307,6 +393,8 @@ class NetlinkSock:
         self._listen(self.groups | {group})
 
     def _set_flag(self, option: int, *, on: bool) -> None:
+        if option == NETLINK_LISTEN_ALL_NSID and not self.admin:
+            raise KernelError(EPERM)
         setattr(self, _FLAGS[option], on)
         if option == NETLINK_NO_ENOBUFS and on:
             self.congested = False
@@ -317,26 +405,42 @@ class NetlinkSock:
             raise KernelError(ENOPROTOOPT)
         if force and not self.admin:
             raise KernelError(EPERM)
-        size = 2 * (value if force else min(value & _U32_MAX, _RMEM_MAX))
+        size = 2 * (max(value, 0) if force else min(value & _U32_MAX, _BUFFER_MAX))
         if option in (SO_RCVBUF, SO_RCVBUFFORCE):
             self.rcvbuf = max(size, _RCVBUF_MIN)
         else:
             self.sndbuf = max(size, _SNDBUF_MIN)
 
-    def getsockopt(self, level: int, option: int) -> bytes:
-        """What an option is, as bytes.
+    def getsockopt(self, level: int, option: int, length: int = 64) -> bytes:
+        """What an option is, as bytes: how many they are is what getsockopt(2) tells, what fits of them is copied.
 
-        Kernel: net/netlink/af_netlink.c, netlink_getsockopt().
+        Args:
+            level: SOL_NETLINK or SOL_SOCKET.
+            option: the option.
+            length: the room that the caller says it has.
+
+        Kernel: net/netlink/af_netlink.c, netlink_getsockopt(); net/core/sock.c, sk_getsockopt().
 
         Raises:
-            KernelError: ENOPROTOOPT, no such option.
+            KernelError: ENOPROTOOPT, no such option; EINVAL, no room.
         """
-        if level == SOL_SOCKET and option in (SO_RCVBUF, SO_SNDBUF):
-            return _S32.pack(self.rcvbuf if option == SO_RCVBUF else self.sndbuf)
-        if level == SOL_NETLINK and option in _FLAGS:
-            return _S32.pack(getattr(self, _FLAGS[option]))
+        if length < 0:
+            raise KernelError(EINVAL)
+        if level == SOL_SOCKET:
+            return self._get_socket(option)[:length]
         if level == SOL_NETLINK and option == NETLINK_LIST_MEMBERSHIPS:
-            return sum(1 << group - 1 for group in self.groups).to_bytes(8, "little")
+            return sum(1 << group - 1 for group in self.groups).to_bytes(_align((self.ngroups + 7) // 8), "little")
+        if level != SOL_NETLINK or option not in _FLAGS:
+            raise KernelError(ENOPROTOOPT)
+        if length < _S32.size:
+            raise KernelError(EINVAL)
+        return _S32.pack(getattr(self, _FLAGS[option]))
+
+    def _get_socket(self, option: int) -> bytes:
+        if option in (SO_RCVBUF, SO_SNDBUF):
+            return _S32.pack(self.rcvbuf if option == SO_RCVBUF else self.sndbuf)
+        if option == SO_MEMINFO:
+            return _MEMINFO.pack(self.rmem_alloc, self.rcvbuf, 0, self.sndbuf, 0, 0, 0, 0, self.drops)
         raise KernelError(ENOPROTOOPT)
 
     def may_admin(self) -> bool:
@@ -356,23 +460,51 @@ class NetlinkSock:
 
     # --- sending: requests ---
 
-    def send(self, data: bytes, portid: int = 0) -> int:
-        """Send a datagram to the kernel, which serves every message in it before this returns.
+    def connect(self, portid: int = 0, groups: int = 0) -> None:
+        """Say to whom send() sends, and who alone may send here; 0 is the kernel.
 
-        Kernel: net/netlink/af_netlink.c, netlink_sendmsg(), netlink_unicast(), netlink_rcv_skb().
-        Differs: other sockets cannot be sent to: ECONNREFUSED.
+        Kernel: net/netlink/af_netlink.c, netlink_connect().
 
         Raises:
-            KernelError: ENODATA, nothing to send; EMSGSIZE, more than the send buffer; ECONNREFUSED.
+            KernelError: EPERM, only an administrator may send to others.
         """
-        if not self.bound:
-            self._bind(0)
+        self._may_send(portid, groups)
+        self._bind(0)
+        self.connected, self.dst_portid, self.dst_groups = True, portid, groups
+
+    def _may_send(self, portid: int, groups: int) -> None:
+        """Kernel: net/netlink/af_netlink.c, netlink_allowed() for NL_CFG_F_NONROOT_SEND."""
+        if (portid or groups) and not self.admin:
+            raise KernelError(EPERM)
+
+    def send(self, data: bytes, portid: int | None = None, groups: int = 0) -> int:
+        """Send a datagram: to the kernel, which serves every message in it before this returns, or to other sockets.
+
+        Args:
+            data: the datagram.
+            portid: to whom, 0 being the kernel; without it, to whom the socket is connected.
+            groups: with a port id, also to those who listen to the lowest of these groups (a mask).
+
+        Kernel: net/netlink/af_netlink.c, netlink_sendmsg(), netlink_unicast(), netlink_rcv_skb().
+
+        Raises:
+            KernelError: ENODATA, nothing to send; EMSGSIZE, more than the send buffer; ECONNREFUSED, nobody has the
+                port id; EAGAIN, its buffer is full; EPERM, only an administrator may send to others.
+        """
         if not data:
             raise KernelError(ENODATA)
+        if portid is None:
+            portid, groups = self.dst_portid, self.dst_groups
+        else:
+            self._may_send(portid, groups)
+        self._bind(0)
         if len(data) > self.sndbuf - 32:
             raise KernelError(EMSGSIZE)
+        if groups:
+            self.table.broadcast(self, data, portid, groups)
         if portid:
-            raise KernelError(ECONNREFUSED)
+            self.table.unicast(self, data, portid, groups)
+            return len(data)
         for message in _messages(data):
             self._serve(message)
         return len(data)
@@ -412,8 +544,7 @@ class NetlinkSock:
         body = _S32.pack(-errno) + echoed
         tlvs = _ack_tlvs(request.extack, errno) if self.ext_ack else b""
         flags = NLM_F_CAPPED * capped | NLM_F_ACK_TLVS * bool(tlvs)
-        if tlvs:
-            body = body.ljust(_align(len(body)), b"\0") + tlvs
+        body = body.ljust(_align(len(body)), b"\0") + tlvs
         return NLMSGHDR.pack(_HDRLEN + len(body), NLMSG_ERROR, flags, request.seq, self.portid) + body
 
     # --- dumps ---
@@ -441,12 +572,14 @@ class NetlinkSock:
         """Fill one datagram.
 
         Kernel: net/netlink/af_netlink.c, netlink_dump().
+
+        Raises:
+            KernelError: ENOBUFS, there is no room for it; it is tried again when there is.
         """
-        if self.rmem_alloc >= self.rcvbuf:
-            self._report(ENOBUFS)
-            return
-        least = max(dump.min_dump_alloc, NLMSG_GOODSIZE)
-        room = self.max_recvmsg_len if least < self.max_recvmsg_len else least
+        room = max(dump.min_dump_alloc, NLMSG_GOODSIZE, self.max_recvmsg_len)
+        truesize = _truesize(room)
+        if not self._has_room(truesize):
+            raise KernelError(ENOBUFS)
         parts: list[bytes] = []
         used, done, more = 0, dump.done_errno, False
         try:
@@ -469,7 +602,7 @@ class NetlinkSock:
                 self.dump = None
             else:
                 dump.steps, dump.done_errno = iter(()), done
-        self._enqueue(Datagram(b"".join(parts)), room)
+        self._enqueue(Datagram(b"".join(parts)), truesize)
 
     def _done(self, dump: Dump, errno: int, room: int) -> bytes:
         """Kernel: net/netlink/af_netlink.c, netlink_dump_done()."""
@@ -483,28 +616,51 @@ class NetlinkSock:
 
     # --- receiving ---
 
-    def deliver(self, data: bytes) -> None:
-        """Queue a unicast datagram, or lose it.
+    def deliver(self, data: bytes, group: int = 0) -> None:
+        """Queue a datagram of the kernel's to this socket alone, or lose it.
+
+        Args:
+            data: the datagram.
+            group: the one that others have it from, where it is an echo.
 
         Kernel: net/netlink/af_netlink.c, netlink_attachskb().
         """
-        if self.rmem_alloc > self.rcvbuf or self.congested:
-            self.overrun()
-        else:
-            self._enqueue(Datagram(data), len(data))
+        self.broadcast(Datagram(data, group=group), _truesize_of(data))
 
-    def broadcast(self, datagram: Datagram) -> None:
+    def broadcast(self, datagram: Datagram, truesize: int | None = None) -> bool:
         """Queue a datagram of a group, or lose it.
+
+        Args:
+            datagram: of the kernel's, or of another socket's.
+            truesize: what it counts against the receive buffer, if that is known.
 
         Kernel: net/netlink/af_netlink.c, netlink_broadcast_deliver(), do_one_broadcast().
         """
-        if self.rmem_alloc > self.rcvbuf or self.congested:
-            self.overrun()
+        if truesize is None:
+            truesize = _truesize_of(datagram.data)
+        if room := not self.congested and self._has_room(truesize):
+            self._enqueue(datagram, truesize)
         else:
-            self._enqueue(datagram, len(datagram.data))
+            self.overrun()
+        return room
 
-    def _enqueue(self, datagram: Datagram, allocated: int) -> None:
-        truesize = _truesize(allocated)
+    def offer(self, datagram: Datagram, truesize: int) -> None:
+        """Queue a datagram of another socket's.
+
+        Kernel: net/netlink/af_netlink.c, netlink_attachskb().
+
+        Raises:
+            KernelError: EAGAIN, there is no room for it.
+        """
+        if self.congested or not self._has_room(truesize):
+            raise KernelError(EAGAIN)
+        self._enqueue(datagram, truesize)
+
+    def _has_room(self, truesize: int) -> bool:
+        """A datagram that is too large is taken where there is nothing else."""
+        return not self.rmem_alloc or self.rmem_alloc + truesize <= self.rcvbuf
+
+    def _enqueue(self, datagram: Datagram, truesize: int) -> None:
         self.rmem_alloc += truesize
         self.queue.append((datagram, truesize))
         if self.on_ready is not None:
@@ -515,6 +671,7 @@ class NetlinkSock:
 
         Kernel: net/netlink/af_netlink.c, netlink_overrun().
         """
+        self.drops += 1
         if not self.no_enobufs and not self.congested:
             self.congested = True
             self._report(ENOBUFS)
@@ -539,21 +696,32 @@ class NetlinkSock:
         Raises:
             KernelError: EAGAIN, there is none; ENOBUFS, some were lost since.
         """
+        try:
+            return self._recv(size, peek=peek)
+        finally:
+            if not self.queue:
+                self.congested = False
+
+    def _recv(self, size: int, *, peek: bool) -> Datagram:
         if self.sk_err:
             errno, self.sk_err = self.sk_err, 0
             raise KernelError(errno)
         if not self.queue:
             raise KernelError(EAGAIN)
         self.max_recvmsg_len = min(max(self.max_recvmsg_len, size), _MAX_RECVMSG_LEN)
-        if peek:
-            return self.queue[0][0]
-        datagram, truesize = self.queue.popleft()
-        self.rmem_alloc -= truesize
+        datagram, truesize = self.queue[0]
+        if not peek:
+            self.queue.popleft()
+            self.rmem_alloc -= truesize
         if self.dump is not None and self.rmem_alloc <= self.rcvbuf // 2:
-            self._dump_on(self.dump)
-        if not self.queue:
-            self.congested = False
+            self._go_on(self.dump)
         return datagram
+
+    def _go_on(self, dump: Dump) -> None:
+        try:
+            self._dump_on(dump)
+        except KernelError as failure:
+            self._report(failure.errno or EINVAL)
 
     def __iter__(self) -> Iterator[Datagram]:
         """Read until there is nothing left."""
