@@ -195,7 +195,7 @@ def test_options_are_those_that_pyroute2_would_set(net: Namespace) -> None:
         assert [bare.getsockopt(270, option) for option in (11, 12, 8)] == [0, 0, 0]
         assert [told.getsockopt(270, option) for option in (11, 12, 8)] == [1, 1, 1]
         assert (bare.getsockopt(1, 8), told.getsockopt(1, 8), bare.getsockopt(1, 8, 4)) == (
-            425984, 8192, (425984).to_bytes(4, sys.byteorder)
+            2097152, 8192, (2097152).to_bytes(4, sys.byteorder)
         )  # fmt: skip
 
 

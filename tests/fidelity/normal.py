@@ -1,0 +1,322 @@
+"""What the campaign does not compare, each with its reason, and nowhere else.
+
+NORMALISATIONS are bytes in messages of a kernel; RACES are requests to which the running kernel has no single answer;
+SCOPE are requests that the running kernel serves and the model does not claim to.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from struct import Struct
+from typing import Final, TypeAlias
+
+from tests.fidelity.steps import Datagram, Heard, Op, Send
+from tests.fidelity.wire import HEADER_LENGTHS, NLMSGHDR, Header, attributes, messages
+
+__all__ = ["GRAIN", "NORMALISATIONS", "RACES", "SCOPE", "Normaliser", "why_not"]
+
+GRAIN: Final = 10_000
+"""Seconds.  Lifetimes are rounded up to a multiple: scripts use multiples, and no script runs that long."""
+INFINITY: Final = 0xFFFFFFFF
+AF_INET6: Final = 10
+_U32: Final = Struct("=I")
+_S32: Final = Struct("=i")
+
+Place: TypeAlias = tuple[int, int]
+"""Where an attribute's payload begins and ends."""
+Mask: TypeAlias = Callable[[bytearray, int, int], None]
+
+
+# --- in the bytes of messages -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """What is masked in which attribute of which messages.
+
+    Attributes:
+        types: the message types.
+        path: the attribute types that lead to it.
+    """
+
+    what: str
+    why: str
+    types: tuple[int, ...]
+    path: tuple[int, ...]
+    mask: Mask
+
+
+def _zero(start: int, end: int) -> Mask:
+    def mask(data: bytearray, payload: int, payload_end: int) -> None:
+        last = min(payload + end, payload_end)
+        data[payload + start : last] = bytes(max(0, last - payload - start))
+
+    return mask
+
+
+def _coarse(data: bytearray, payload: int, payload_end: int) -> None:
+    """Preferred and valid lifetime, whole seconds."""
+    for at in (payload, payload + 4):
+        if at + 4 <= payload_end:
+            (seconds,) = _U32.unpack_from(data, at)
+            if seconds != INFINITY:
+                _U32.pack_into(data, at, min(-(-seconds // GRAIN) * GRAIN, INFINITY - 1))
+
+
+def _coarse_expiry(data: bytearray, payload: int, payload_end: int) -> None:
+    """rta_expires of struct rta_cacheinfo, 1/100 s, and the age of its last use."""
+    if payload + 16 <= payload_end:
+        (expires,) = _S32.unpack_from(data, payload + 8)
+        if expires:
+            _S32.pack_into(data, payload + 8, max(-1, -(-(expires // 100) // GRAIN) * GRAIN))
+
+
+_LINKS = (16, 17)
+_ADDRESSES = (20, 21)
+_GROUPS4 = (56, 57, 58)
+_ROUTES = (24, 25)
+_NEIGHBOURS = (28, 29)
+_TABLES = (64,)
+
+NORMALISATIONS: Final = (
+    Normalisation(
+        "cstamp and tstamp of an address",
+        "hundredths of a second since boot: the two kernels did not boot together",
+        (*_ADDRESSES, *_GROUPS4), (6,), _zero(8, 16),
+    ),
+    Normalisation(
+        "finite lifetimes of an address, to 10,000 s",
+        "whole seconds that are left: the two kernels are not asked in the same instant",
+        _ADDRESSES, (6,), _coarse,
+    ),
+    Normalisation(
+        "expiry of a route, to 10,000 s, and any time past as -1",
+        "left over in hundredths of a second; the kernel's bogus expiry (REPLACE of a permanent address by a finite "
+        "one) is an absolute number of jiffies since boot, read as if it were one left over",
+        _ROUTES, (12,), _coarse_expiry,
+    ),
+    Normalisation(
+        "tstamp and reachable_time of a device's IPv6 half, in IFLA_AF_SPEC",
+        "hundredths of a second since boot; and a time that the kernel draws at random",
+        _LINKS, (26, 10, 5), _zero(4, 12),
+    ),
+    Normalisation(
+        "tstamp and reachable_time of a device's IPv6 half, in IFLA_PROTINFO",
+        "as above",
+        _LINKS, (12, 5), _zero(4, 12),
+    ),
+    Normalisation(
+        "NDTPA_REACHABLE_TIME",
+        "a time that the kernel draws at random",
+        _TABLES, (6, 3), _zero(0, 8),
+    ),
+    Normalisation(
+        "NDTPA_REFCNT",
+        "counts internal references, which RCU drops when it likes",
+        _TABLES, (6, 2), _zero(0, 4),
+    ),
+    Normalisation(
+        "NDTA_CONFIG: entries, last_flush, last_rand, hash_rnd, hash_mask, proxy_qlen",
+        "a neighbour table is shared by all namespaces of the machine, others' neighbours are counted; and chance",
+        _TABLES, (5,), _zero(4, 32),
+    ),
+    Normalisation(
+        "NDTA_STATS",
+        "as above: what all namespaces have done since boot",
+        _TABLES, (7,), _zero(0, 96),
+    ),
+)  # fmt: skip
+
+
+def _by_type() -> dict[int, list[Normalisation]]:
+    table: dict[int, list[Normalisation]] = {}
+    for rule in NORMALISATIONS:
+        for nlmsg_type in rule.types:
+            table.setdefault(nlmsg_type, []).append(rule)
+    return table
+
+
+_RULES: Final = _by_type()
+
+
+def _places(data: bytes, start: int, end: int, path: tuple[int, ...]) -> Iterator[Place]:
+    for nla_type, payload, payload_end in attributes(data, start, end, truncated=True):
+        if nla_type != path[0]:
+            continue
+        if len(path) == 1:
+            yield payload, payload_end
+        else:
+            yield from _places(data, payload, payload_end, path[1:])
+
+
+class Normaliser:
+    """Takes out of what one machine says what cannot be compared, its automatic port ids among it.
+
+    An automatic port id is the process's own, or one that the kernel draws at random from the negative ones.  It is
+    replaced by a number of the socket, wherever a header or an address has it.
+    """
+
+    def __init__(self) -> None:
+        self._aliases: dict[int, int] = {}
+
+    def learn(self, by: int, portid: int) -> None:
+        """A socket has this port id now."""
+        if portid > 9999:
+            self._aliases[portid] = 0xA0000000 + by
+
+    def port(self, portid: int) -> int:
+        return self._aliases.get(portid, portid)
+
+    def heard(self, heard: Heard) -> Heard:
+        if isinstance(heard, str):
+            return heard
+        return replace(heard, data=self.data(heard.data), portid=self.port(heard.portid))
+
+    def data(self, data: bytes) -> bytes:
+        """A datagram of the kernel's without what cannot be compared."""
+        masked = bytearray(data)
+        for found in messages(data, truncated=True):
+            NLMSGHDR.pack_into(
+                masked, found.offset, found.nlmsg_len, found.nlmsg_type, found.flags, found.seq, self.port(found.pid)
+            )
+            self._mask(masked, data, found)
+        return bytes(masked)
+
+    def _mask(self, masked: bytearray, data: bytes, found: Header) -> None:
+        start = found.offset + NLMSGHDR.size + HEADER_LENGTHS.get(found.nlmsg_type, 4)
+        for rule in _RULES.get(found.nlmsg_type, ()):
+            for payload, payload_end in _places(data, start, min(found.end, len(data)), rule.path):
+                rule.mask(masked, payload, payload_end)
+
+
+# --- requests that are not sent ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    what: str
+    why: str
+    holds: Callable[[bytes], bool]
+
+
+def _requests(data: bytes, *types: int) -> Iterator[Header]:
+    return (found for found in messages(data) if found.nlmsg_type in types and found.flags & 1)
+
+
+_LINK_CHANGES = (16, 17, 19, 18)
+_NEW_ADDRESS = 20
+
+
+def _everywhere(data: bytes, start: int, end: int, depth: int = 3) -> Iterator[tuple[int, bytes]]:
+    for nla_type, payload, payload_end in attributes(data, start, end):
+        yield nla_type, data[payload:payload_end]
+        if depth:
+            yield from _everywhere(data, payload, payload_end, depth - 1)
+
+
+def _names_a_process(data: bytes) -> bool:
+    """IFLA_NET_NS_PID, IFLA_NET_NS_FD, NETNSA_PID, NETNSA_FD with a number that might be one."""
+    for found in _requests(data, *_LINK_CHANGES, 88, 89, 90):
+        wanted = (19, 28) if found.nlmsg_type < 80 else (2, 3)
+        start = found.offset + 16 + HEADER_LENGTHS[found.nlmsg_type]
+        for nla_type, payload in _everywhere(data, start, found.end):
+            if nla_type in wanted and len(payload) >= 4 and int.from_bytes(payload[:4], "little") < 1 << 23:
+                return True
+    return False
+
+
+def _address_then_more(data: bytes) -> bool:
+    seen = False
+    for found in messages(data):
+        if seen:
+            return True
+        seen = found.nlmsg_type == _NEW_ADDRESS and bool(found.flags & 1)
+    return False
+
+
+RACES: Final = (
+    Exclusion(
+        "a request that names a process or a descriptor that may exist",
+        "it is one of this test's own, or of the machine it runs on, and means a namespace that is not ours",
+        _names_a_process,
+    ),
+    Exclusion(
+        "a message behind RTM_NEWADDR in one datagram",
+        "the new address is finished by a work queue that runs beside what follows",
+        _address_then_more,
+    ),
+)
+
+
+def _served_elsewhere(data: bytes) -> bool:
+    return any(found.nlmsg_type in _NOT_MODELLED for found in messages(data) if found.flags & 1)
+
+
+# Message types that the running kernel serves and the model does not.
+_NOT_MODELLED: Final[Mapping[int, str]] = {
+    **dict.fromkeys((24, 25), "routes of a user's own"),
+    **dict.fromkeys((28, 29), "neighbours of a user's own"),
+    **dict.fromkeys((32, 33), "rules of a user's own"),
+    **dict.fromkeys(range(36, 52), "traffic control"),
+    **dict.fromkeys((67,), "parameters of neighbour tables"),
+    **dict.fromkeys(range(72, 75), "address labels"),
+    **dict.fromkeys(range(76, 80), "data center bridging"),
+    **dict.fromkeys(range(84, 87), "bridges"),
+    **dict.fromkeys(range(100, 103), "chains of traffic control"),
+    **dict.fromkeys(range(104, 107), "nexthop objects"),
+    **dict.fromkeys(range(112, 124), "VLANs of bridges, nexthop buckets, tunnels"),
+}
+
+_MODELLED_KINDS: Final = (b"ifb",)
+_UNBUILT_KINDS: Final = (b"nonesuch", b"loopback")
+
+
+def _other_kind(data: bytes) -> bool:
+    """IFLA_LINKINFO with the kind of device that one side has and the other has not."""
+    for found in _requests(data, *_LINK_CHANGES):
+        for nla_type, payload, payload_end in attributes(data, found.offset + 32, found.end):
+            if nla_type == 18 and any(
+                inner == 1 and data[at:to].split(b"\0")[0] in _KINDS_ELSEWHERE
+                for inner, at, to in attributes(data, payload, payload_end)
+            ):
+                return True
+    return False
+
+
+_KINDS_ELSEWHERE: Final = (
+    b"veth", b"bridge", b"vxlan", b"macvlan", b"macvtap", b"tun", b"dummy", b"ipvlan", b"vlan", b"vrf", b"bond",
+    b"wireguard", b"geneve", b"gretap", b"sit", b"hsr", b"gtp", b"can", b"vcan", b"netkit",
+)  # fmt: skip
+
+SCOPE: Final = (
+    Exclusion(
+        "message types of other subsystems",
+        "the model does not have them: " + ", ".join(dict.fromkeys(_NOT_MODELLED.values())),
+        _served_elsewhere,
+    ),
+    Exclusion(
+        "device kinds that only one side has",
+        "dummy is not built into the running kernel; veth, bridge, vxlan, macvlan, macvtap are not in the model",
+        _other_kind,
+    ),
+)
+
+
+def why_not(op: Op) -> str | None:
+    """Why a step is left out, or None."""
+    if not isinstance(op, Send):
+        return None
+    for exclusion in (*RACES, *SCOPE):
+        if exclusion.holds(op.data):
+            return exclusion.what
+    return None
+
+
+def normal_result(result: object, normaliser: Normaliser) -> object:
+    """A step's own result without what cannot be compared."""
+    match result:
+        case Datagram():
+            return normaliser.heard(result)
+        case (int(portid), int(groups)):
+            return normaliser.port(portid), groups
+        case _:
+            return result

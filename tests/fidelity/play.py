@@ -1,0 +1,196 @@
+"""One script, two kernels: after every step both have said the same, or that is a difference.
+
+The running kernel finishes in a work queue what the model finishes at once, so it is waited for as long as what it has
+said is a beginning of what is expected; anything else is a difference at once.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from difflib import unified_diff
+from types import TracebackType
+from typing import Final, Self
+
+from tests.fidelity.machines import Modelled, Running
+from tests.fidelity.normal import Normaliser, normal_result
+from tests.fidelity.steps import LISTENER, SOCKETS, Datagram, Heard, Machine, Op, Outcome, Send
+from tests.fidelity.wire import described, header, messages, type_name
+
+__all__ = ["Both", "Difference", "play"]
+
+PATIENCE: Final = 0.4
+"""Seconds that the running kernel has for what it does later."""
+
+
+class Side:
+    """One machine, and what of it can be compared."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._normaliser = Normaliser()
+
+    def do(self, op: Op) -> object:
+        """Do a step; its result, without what cannot be compared."""
+        result = self.machine.do(op)
+        self._normaliser.learn(op.by, self.machine.portid(op.by))
+        return normal_result(result, self._normaliser)
+
+    def hear(self, by: int) -> list[Heard]:
+        """What a socket has to say, without what cannot be compared."""
+        return [self._normaliser.heard(heard) for heard in self.machine.hear(by)]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two kernels parted: the script up to the step, and what each made of that step."""
+
+    script: tuple[Op, ...]
+    expected: Outcome
+    seen: Outcome
+
+    @property
+    def kind(self) -> str:
+        """What the step was and where the two parted, in few words: differences of a kind are counted together."""
+        return f"{_subject(self.script[-1])}: {_where(self.seen, self.expected)}"
+
+    def __str__(self) -> str:
+        return "\n".join(
+            (
+                f"step {len(self.script)}: {self.script[-1]!r}"[:2000],
+                *unified_diff(_lines(self.seen), _lines(self.expected), "running kernel", "model", n=3, lineterm=""),
+            )
+        )
+
+
+def _subject(op: Op) -> str:
+    if isinstance(op, Send):
+        return "+".join(dict.fromkeys(type_name(found.nlmsg_type) for found in messages(op.data))) or "no message"
+    return f"{type(op).__name__}"
+
+
+def _where(seen: Outcome, expected: Outcome) -> str:
+    if seen.result != expected.result:
+        return f"result {_short(seen.result)} / {_short(expected.result)}"
+    for by in SOCKETS:
+        ours, theirs = expected.heard.get(by, ()), seen.heard.get(by, ())
+        for mine, its in zip(ours, theirs, strict=False):
+            if mine != its:
+                return f"{SOCKETS[by]} {_word(its)} / {_word(mine)}"
+        if len(ours) != len(theirs):
+            rest, who = (theirs[len(ours) :], "kernel") if len(theirs) > len(ours) else (ours[len(theirs) :], "model")
+            return f"{SOCKETS[by]} only the {who}: {_word(rest[0])}"
+    return "nothing"
+
+
+def _short(result: object) -> str:
+    return _word(result) if isinstance(result, Datagram) else str(result)[:20]
+
+
+def _word(heard: Heard) -> str:
+    if isinstance(heard, str):
+        return heard
+    if len(heard.data) < 16:
+        return f"{len(heard.data)} bytes"
+    found = header(heard.data)
+    if found.nlmsg_type == 2 and len(heard.data) >= 20:
+        return f"errno {-int.from_bytes(heard.data[16:20], 'little', signed=True)}"
+    return type_name(found.nlmsg_type)
+
+
+def _lines(outcome: Outcome) -> list[str]:
+    result = outcome.result
+    lines = [f"result: {line}" for line in _told(result)] if isinstance(result, Datagram) else [f"result: {result!r}"]
+    for by, heard in outcome.heard.items():
+        lines += [f"{SOCKETS[by]} {line}" for each in heard for line in _told(each)]
+    return lines
+
+
+def _told(heard: Heard) -> Iterator[str]:
+    if isinstance(heard, str):
+        yield heard
+        return
+    flags = f" flags={heard.flags:#x}" if heard.flags else ""
+    yield f"{len(heard.data)} bytes from {heard.portid:#x}/{heard.groups:#x} group={heard.group}{flags}"
+    for found in messages(heard.data):
+        yield f"  {described(heard.data[found.offset : found.end])}"
+
+
+class Both:
+    """Two fresh machines that are told the same; the model is one of them unless a test says otherwise."""
+
+    def __init__(self, model: Callable[[], Machine] = Modelled, *, settle: float = 0.0) -> None:
+        self._running = Side(Running())
+        self._model = Side(model())
+        self._settle = settle
+        self.script: list[Op] = []
+        self.counts: Counter[str] = Counter()
+
+    def do(self, op: Op) -> Difference | None:
+        """One step on both; None where they agree."""
+        self.script.append(op)
+        result = self._running.do(op)
+        expected = self._outcome(self._model, op, self._model.do(op))
+        seen = self._wait(op, result, expected)
+        self._count(op, seen)
+        return None if seen == expected else Difference(tuple(self.script), expected, seen)
+
+    def _sockets(self, op: Op) -> tuple[int, ...]:
+        return (LISTENER,) if op.hold else (LISTENER, op.by)
+
+    def _outcome(self, side: Side, op: Op, result: object) -> Outcome:
+        return Outcome(result, {by: tuple(side.hear(by)) for by in self._sockets(op)})
+
+    def _wait(self, op: Op, result: object, expected: Outcome) -> Outcome:
+        """What the running kernel came to, once it has said as much as is expected, or something else."""
+        heard: dict[int, list[Heard]] = {by: [] for by in self._sockets(op)}
+        deadline, settled = time.monotonic() + PATIENCE, not self._settle
+        while True:
+            for by, sofar in heard.items():
+                sofar.extend(self._running.hear(by))
+            seen = Outcome(result, {by: tuple(sofar) for by, sofar in heard.items()})
+            if seen == expected and not settled:
+                settled = True
+                time.sleep(self._settle)
+            elif seen == expected or not _begins(seen, expected) or (left := deadline - time.monotonic()) <= 0:
+                return seen
+            else:
+                self._running.machine.wait(left)
+
+    def _count(self, op: Op, seen: Outcome) -> None:
+        self.counts[f"step: {type(op).__name__}"] += 1
+        if isinstance(op, Send):
+            for found in messages(op.data):
+                self.counts[f"request: {type_name(found.nlmsg_type) if found.nlmsg_type < 124 else 'type > 123'}"] += 1
+        if isinstance(seen.result, str) and seen.result.startswith("E"):
+            self.counts[f"errno of {type(op).__name__}: {seen.result}"] += 1
+        for by, heard in seen.heard.items():
+            for each in heard:
+                self.counts[f"{'notified' if by == LISTENER else 'answered'}: {_word(each)}"] += 1
+
+    def close(self) -> None:
+        self._running.machine.close()
+        self._model.machine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def _begins(seen: Outcome, expected: Outcome) -> bool:
+    return seen.result == expected.result and all(
+        expected.heard[by][: len(sofar)] == sofar for by, sofar in seen.heard.items()
+    )
+
+
+def play(
+    script: Iterable[Op], model: Callable[[], Machine] = Modelled, *, settle: float = 0.0
+) -> tuple[Difference | None, Counter[str]]:
+    """Run a script on both, fresh, until they part."""
+    with Both(model, settle=settle) as both:
+        for op in script:
+            if (difference := both.do(op)) is not None:
+                return difference, both.counts
+        return None, both.counts

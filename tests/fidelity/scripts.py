@@ -1,0 +1,302 @@
+"""Random scripts of steps: requests well- and ill-formed, and all that is done to sockets between them.
+
+A script depends on its seed alone, not on what the kernels answer.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+from typing import Final, TypeAlias
+
+from tests.fidelity.mutations import mutated
+from tests.fidelity.normal import why_not
+from tests.fidelity.requests import Ask, dumps, getlink_dump, repertoire, up
+from tests.fidelity.steps import (
+    ASKER,
+    LAGGARD,
+    OUTSIDER,
+    SECOND,
+    SOL_NETLINK,
+    SOL_SOCKET,
+    Bind,
+    Connect,
+    Getsockname,
+    Getsockopt,
+    Op,
+    Read,
+    Reopen,
+    Send,
+    Setsockopt,
+    Sysctl,
+)
+from tests.fidelity.wire import Message, datagram
+
+__all__ = ["CHECK_EVERY", "checkpoint", "script"]
+
+CHECK_EVERY: Final = 40
+"""Steps after which everything is dumped."""
+
+Maker: TypeAlias = Callable[[Random, Ask], tuple[str, list[Op]]]
+
+EXT_ACK, CAP_ACK, STRICT = 11, 10, 12
+MSG_PEEK, MSG_TRUNC = 2, 0x20
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def _asker(rng: Random) -> int:
+    return rng.choices((ASKER, SECOND, LAGGARD, OUTSIDER), (80, 12, 2, 6))[0]
+
+
+def _ask(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    name, message = ask(rng)
+    return name, [Send(bytes(message), _asker(rng))]
+
+
+def _ask_wrongly(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    _, message = ask(rng)
+    name, raw = mutated(rng, message)
+    if rng.random() < 0.1:
+        _, raw = mutated(rng, message.but(family_header=raw[16:], attrs=()))
+    return f"ill-formed: {name}", [Send(raw, _asker(rng))]
+
+
+def _ask_several(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    parts: list[Message] = [ask(rng)[1] for _ in range(rng.choice((2, 2, 3, 5)))]
+    if rng.random() < 0.15:
+        at = rng.randrange(len(parts))
+        parts[at] = parts[at].but(length=rng.choice((0, 15, 16, 10_000)))
+    return "several messages in a datagram", [Send(datagram(parts), _asker(rng))]
+
+
+def _two_dumps(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    """A second dump, or another request, while one is unfinished; then the rest is read, in small pieces or large."""
+    by = rng.choice((ASKER, SECOND))
+    ops: list[Op] = [Send(bytes(rng.choice(dumps()[:10])), by, hold=True)]
+    for _ in range(rng.choice((1, 1, 2))):
+        message = getlink_dump(rng) if rng.random() < 0.5 else ask(rng)[1]
+        ops.append(Send(bytes(message), by, hold=True))
+        ops += _reads(rng, by) if rng.random() < 0.5 else []
+    ops.append(Getsockname(by, hold=False))
+    return "request while a dump is unfinished", ops
+
+
+def _reads(rng: Random, by: int) -> list[Op]:
+    sizes = (0, 1, 16, 20, 100, 1000, 4096, 8192, 16384, 32768)
+    return [
+        Read(by, rng.choice(sizes), rng.choice((0, 0, 0, MSG_PEEK, MSG_TRUNC, MSG_PEEK | MSG_TRUNC)))
+        for _ in range(rng.choice((1, 2, 3)))
+    ]
+
+
+def _small_reads(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    by = rng.choice((ASKER, SECOND))
+    message = rng.choice(dumps()[:10]) if rng.random() < 0.6 else ask(rng)[1]
+    return "small reads", [Send(bytes(message), by, hold=True), *_reads(rng, by), Getsockname(by, hold=False)]
+
+
+# --- sockets ----------------------------------------------------------------------------------------------------------
+
+
+def _toggle(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    """The options that decide how requests are answered, on and off."""
+    option = rng.choice((EXT_ACK, EXT_ACK, EXT_ACK, CAP_ACK, STRICT, STRICT))
+    on = rng.random() < (0.75 if option == EXT_ACK else 0.4)
+    by = rng.choice((ASKER, ASKER, SECOND, OUTSIDER))
+    return "EXT_ACK, CAP_ACK, GET_STRICT_CHK", [Setsockopt(option, int(on).to_bytes(4, "little"), by)]
+
+
+def _setsockopt(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    option = rng.choice((1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 6, 7, 0, 13, 99))
+    value = rng.choice((0, 1, 2, 5, 7, 11, 38, 39, 40, 64, -1, 2**31 - 1))
+    raw = value.to_bytes(4, "little", signed=True)[: rng.choice((4, 4, 4, 4, 4, 0, 1, 3))]
+    level = rng.choice((SOL_NETLINK,) * 9 + (SOL_SOCKET + 5,))
+    return "setsockopt", [Setsockopt(option, raw, rng.choice((SECOND, SECOND, ASKER, OUTSIDER)), level)]
+
+
+def _getsockopt(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    length = rng.choice((4, 4, 4, 8, 12, 2, 0, 3, -1))
+    return "getsockopt", [
+        Getsockopt(rng.choice((*range(14), 99)), length, rng.choice((SECOND, ASKER, LAGGARD, OUTSIDER)))
+    ]
+
+
+def _bind(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    by = rng.choice((SECOND, SECOND, OUTSIDER))
+    own = {SECOND: 2000, OUTSIDER: 4000}[by]
+    pid = rng.choice((own, own, own, 0, 1000, 2001, 7))
+    groups = rng.choice((0, 0x11, 0x7FF, 0xFFFFFFFF, 0x100, 0x40405DD, 1 << 29, rng.getrandbits(32)))
+    return "bind", [Bind(pid, groups, by), Getsockname(by)]
+
+
+def _membership(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    by = rng.choice((SECOND, SECOND, SECOND, ASKER, OUTSIDER, LAGGARD))
+    option = rng.choice((1, 1, 2))
+    group = rng.choice((1, 5, 7, 9, 11, 12, 24, 25, 30, 31, 37, 38, 39, 0, 40, rng.randrange(1, 40)))
+    return "membership", [Setsockopt(option, group.to_bytes(4, "little"), by)]
+
+
+def _reopen(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    ops: list[Op] = [Reopen(SECOND)]
+    if rng.random() < 0.7:
+        ops.append(Bind(rng.choice((2000, 2000, 0, 2001)), rng.choice((0, 0x7FF)), SECOND))
+    return "close and open", [*ops, Getsockname(SECOND)]
+
+
+def _address(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    """Datagrams to others than the kernel."""
+    to = rng.choice((1000, 2000, 2001, 4000, 7, 0, 0))
+    groups = rng.choice((0, 0, 1, 0x10, 0x400, 1 << 31))
+    _, message = ask(rng)
+    return "sent to another socket", [Send(bytes(message), rng.choice((ASKER, SECOND, OUTSIDER)), to, groups)]
+
+
+def _connect(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    by = rng.choice((SECOND, OUTSIDER))
+    return "connect", [
+        Connect(rng.choice((0, 0, 1000, 7)), rng.choice((0, 0, 1)), by),
+        Getsockname(by),
+        Connect(0, 0, by),
+    ]
+
+
+def _lag(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    """Let the slow one read a little, or be overrun."""
+    kind = rng.random()
+    if kind < 0.5:
+        return "slow reader", [Read(LAGGARD, rng.choice((65536, 4096, 100))) for _ in range(rng.choice((1, 2, 5)))]
+    if kind < 0.7:
+        size = rng.choice((0, 1, 2304, 4096, 4097, 8192, 212992, 2**31 - 1))
+        return "SO_RCVBUF", [
+            Setsockopt(8, size.to_bytes(4, "little"), LAGGARD, SOL_SOCKET),
+            Getsockopt(8, 4, LAGGARD, SOL_SOCKET),
+        ]
+    if kind < 0.77:
+        return "SO_MEMINFO", [Getsockopt(55, 36, rng.choice((LAGGARD, SECOND)), SOL_SOCKET)]
+    if kind < 0.85:
+        return "NO_ENOBUFS, BROADCAST_ERROR", [
+            Setsockopt(rng.choice((4, 5)), rng.choice((0, 1)).to_bytes(4, "little"), LAGGARD)
+        ]
+    return "slow reader catches up", [Getsockname(LAGGARD, hold=False)]
+
+
+def _overrun(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    """More answers than the sender's own buffer holds."""
+    ops: list[Op] = [Setsockopt(8, rng.choice((0, 2304, 4096)).to_bytes(4, "little"), SECOND, SOL_SOCKET)]
+    ops += [Send(bytes(ask(rng)[1]), SECOND, hold=True) for _ in range(rng.choice((4, 8, 16)))]
+    return "ENOBUFS of the sender", [
+        *ops,
+        Getsockname(SECOND, hold=False),
+        Setsockopt(8, (212992).to_bytes(4, "little"), SECOND, SOL_SOCKET),
+    ]
+
+
+# --- sysctls ----------------------------------------------------------------------------------------------------------
+
+_IPV6: Final[Mapping[str, tuple[str, ...]]] = {
+    "disable_ipv6": ("0", "0", "0", "0", "0", "0", "1", "2", "-1", "x"),
+    "keep_addr_on_down": ("-1", "0", "1", "1"),
+    "addr_gen_mode": ("0", "1", "2", "3", "4"),
+    "forwarding": ("0", "1"),
+    "proxy_ndp": ("0", "1", "2"),
+    "ignore_routes_with_linkdown": ("0", "1"),
+    "mtu": ("1280", "1500", "65536", "1279", "70000"),
+    "accept_ra": ("0", "1", "2"),
+    "hop_limit": ("64", "1", "255", "256", "0"),
+    "optimistic_dad": ("0", "1"),
+    "use_tempaddr": ("0", "1", "2", "-1"),
+    "accept_dad": ("-1", "0", "1", "2"),
+    "force_forwarding": ("0", "1", "2"),
+}
+_IPV4: Final[Mapping[str, tuple[str, ...]]] = {
+    "forwarding": ("0", "1"),
+    "rp_filter": ("0", "1", "2"),
+    "proxy_arp": ("0", "1"),
+    "ignore_routes_with_linkdown": ("0", "1"),
+    "bc_forwarding": ("0", "1"),
+    "promote_secondaries": ("0", "1"),
+    "arp_ignore": ("0", "1"),
+}
+
+
+def _sysctl(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+    version, table = rng.choice((("ipv6", _IPV6), ("ipv6", _IPV6), ("ipv6", _IPV6), ("ipv4", _IPV4)))
+    leaf = rng.choice(list(table)) if rng.random() < 0.6 else next(iter(table))
+    device = rng.choice(("lo", "lo", "lo", "all", "default", "lo0"))
+    path = f"net/{version}/conf/{device}/{leaf}"
+    ops: list[Op] = [Sysctl(path, rng.choice(table[leaf]))]
+    return "sysctl", [*ops, Sysctl(path)] if rng.random() < 0.3 else ops
+
+
+# --- scripts ----------------------------------------------------------------------------------------------------------
+
+# One row per kind of step.
+STEPS: Final[Mapping[str, tuple[float, Maker]]] = {
+    "ask": (48, _ask),
+    "ask wrongly": (28, _ask_wrongly),
+    "ask several": (4, _ask_several),
+    "two dumps": (1.5, _two_dumps),
+    "small reads": (1.5, _small_reads),
+    "toggle": (4, _toggle),
+    "setsockopt": (1.5, _setsockopt),
+    "getsockopt": (1.5, _getsockopt),
+    "bind": (0.7, _bind),
+    "membership": (1.2, _membership),
+    "reopen": (0.4, _reopen),
+    "address": (0.8, _address),
+    "connect": (0.3, _connect),
+    "lag": (1.5, _lag),
+    "overrun": (0.4, _overrun),
+    "sysctl": (4, _sysctl),
+}
+
+PREAMBLE: Final[tuple[Op, ...]] = (
+    # What NOARP sets off comes at once and in order then, instead of at random within a second.
+    Sysctl("net/ipv6/conf/lo/router_solicitation_delay", "0"),
+    Sysctl("net/ipv6/conf/default/router_solicitation_delay", "0"),
+)
+
+
+def checkpoint() -> list[Op]:
+    """Everything that the namespace holds."""
+    return [Send(bytes(message)) for message in dumps()]
+
+
+def script(seed: str, length: int, counts: Counter[str], only: str = "") -> Iterator[Op]:
+    """About `length` steps, the first of them those that every script begins with.
+
+    `counts` learns what the steps were, and what was left out.  With `only`, requests are of the kinds that match.
+    """
+    rng, ask = Random(seed), repertoire(only)
+    start = [*PREAMBLE] if only else _start(rng)
+    yield from start
+    names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
+    done = len(start)
+    for number in itertools.count(1):
+        if done >= length:
+            break
+        name, ops = STEPS[rng.choices(names, weights)[0]][1](rng, ask)
+        left_out = next((why for op in ops if (why := why_not(op)) is not None), None)
+        if left_out is not None:
+            counts[f"left out: {left_out}"] += 1
+            continue
+        counts[name] += 1
+        yield from ops
+        done += len(ops)
+        if number % CHECK_EVERY == 0 and not only:
+            yield from checkpoint()
+    if not only:
+        yield from checkpoint()
+
+
+def _start(rng: Random) -> list[Op]:
+    start: list[Op] = [*PREAMBLE]
+    if rng.random() < 0.8:
+        start.append(Setsockopt(EXT_ACK, b"\1\0\0\0"))
+    if rng.random() < 0.3:
+        start.append(Setsockopt(STRICT, b"\1\0\0\0"))
+    if rng.random() < 0.8:
+        start.append(Send(bytes(up(rng))))
+    return start
