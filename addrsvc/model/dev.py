@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from errno import EEXIST, EINVAL, EIO, ENFILE, ENODEV
 
 from addrsvc.errors import KernelError
+from addrsvc.model.dev_features import netdev_apply_features, netdev_features_init
 from addrsvc.model.netdev_chain import (
     call_netdevice_notifiers,
     call_netdevice_notifiers_extack,
@@ -200,11 +201,13 @@ def register_netdevice(dev: NetDevice) -> None:
     try:
         _do_alloc_pcpu_stats(dev)
         dev.ifindex = _index_reserve(dev.net, dev.ifindex)
+        netdev_features_init(dev)
         raise_veto(call_netdevice_notifiers(NETDEV_POST_INIT, dev))
     except KernelError:
         _undo_init(dev)
         raise
     dev.reg_state = NETREG_REGISTERED
+    netdev_apply_features(dev)
     dev.present = True
     dev.qdisc = dev.qdisc_sleeping = "noop"
     _list_netdevice(dev)

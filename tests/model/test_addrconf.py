@@ -113,6 +113,7 @@ def test_a_device_of_any_other_type_gets_its_groups_and_nothing_else(linux: Linu
 
 def test_a_device_of_lo_s_type_without_its_flag_is_refused_its_address(linux: Linux, net: Namespace) -> None:
     net.link_add("tun0", type=ARPHRD_LOOPBACK)
+    lines(linux)
     net.link_set("tun0", up=True)
 
     assert (addresses(net, "tun0"), routes(net, net.device("tun0")), lines(linux)) == ([], [], [])
