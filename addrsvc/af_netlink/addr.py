@@ -92,8 +92,8 @@ def _u32(payload: bytes) -> int:
 
 
 def _label(payload: bytes) -> str:
-    """A NUL at the end is left off; one before it is not, since a deletion compares it (nla_strcmp)."""
-    return payload.removesuffix(b"\0").decode("utf-8", "surrogateescape")
+    """NULs at the end are left off; one before them is not, since a deletion compares it (nla_strcmp)."""
+    return payload.rstrip(b"\0").decode("utf-8", "surrogateescape")
 
 
 def _cacheinfo(payload: bytes) -> IfaCacheinfo:

@@ -9,7 +9,7 @@ from typing import Final
 
 from addrsvc.errors import KernelError
 from addrsvc.model.dev import dev_get_by_index
-from addrsvc.model.fib_frontend import fib_modify_prefix_metric, inet_ifa_match
+from addrsvc.model.fib_frontend import fib_add_ifaddr, fib_del_ifaddr, fib_modify_prefix_metric, inet_ifa_match
 from addrsvc.model.igmp import ip_mc_autojoin, ip_mc_autoleave, ip_mc_down, ip_mc_up, ipv4_is_multicast
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import (
@@ -260,17 +260,56 @@ def _place(ifa: InIfaddr) -> int:
 
 
 def _del_ifa(ifa: InIfaddr, *, asked: bool = False) -> None:
-    """Kernel: net/ipv4/devinet.c, __inet_del_ifa()."""
+    """Delete an address, and with a primary one its secondaries, unless the first of them takes its place.
+
+    Kernel: net/ipv4/devinet.c, __inet_del_ifa().
+    """
     in_dev = ifa.ifa_dev
     ASSERT_RTNL(in_dev.dev)
-    gone = [ifa]
-    if not ifa.ifa_flags & IFA_F_SECONDARY and not in_dev.dead:
-        gone = [*_secondaries(ifa), ifa]
-    for each in gone:
-        in_dev.ifa_list.remove(each)
-        in_dev.dev.net.ipv4.finite.pop(each, None)
-        _rtmsg_ifa(RTM_DELADDR, each, asked=asked)
-        blocking_notifier_call_chain(in_dev.dev.machine.inetaddr_chain, NETDEV_DOWN, each)
+    followers = [] if ifa.ifa_flags & IFA_F_SECONDARY or in_dev.dead else _secondaries(ifa)
+    if not followers or not _promotes(in_dev):
+        for each in (*followers, ifa):
+            _unlink_ifa(each, asked=asked)
+        return
+    for each in followers:
+        fib_del_ifaddr(each, ifa)
+    at = _place_of_heir(ifa, followers[0])
+    _unlink_ifa(ifa, asked=asked)
+    _promote(followers, at, asked=asked)
+
+
+def _promotes(in_dev: InDevice) -> bool:
+    """Kernel: include/linux/inetdevice.h, IN_DEV_PROMOTE_SECONDARIES()."""
+    return bool(in_dev.cnf["promote_secondaries"] or in_dev.dev.net.ipv4.devconf_all["promote_secondaries"])
+
+
+def _unlink_ifa(ifa: InIfaddr, *, asked: bool) -> None:
+    in_dev = ifa.ifa_dev
+    in_dev.ifa_list.remove(ifa)
+    in_dev.dev.net.ipv4.finite.pop(ifa, None)
+    _rtmsg_ifa(RTM_DELADDR, ifa, asked=asked)
+    blocking_notifier_call_chain(in_dev.dev.machine.inetaddr_chain, NETDEV_DOWN, ifa)
+
+
+def _place_of_heir(ifa: InIfaddr, heir: InIfaddr) -> int:
+    """Where a primary's heir comes to stand once both are out: in its place, or behind primaries of as wide a scope."""
+    ifa_list = ifa.ifa_dev.ifa_list
+    first, last = ifa_list.index(ifa), ifa_list.index(heir)
+    between = enumerate(ifa_list[first + 1 : last], first + 1)
+    ahead = [i for i, o in between if not o.ifa_flags & IFA_F_SECONDARY and ifa.ifa_scope <= o.ifa_scope]
+    return ahead[-1] if ahead else first
+
+
+def _promote(followers: list[InIfaddr], at: int, *, asked: bool) -> None:
+    heir, *others = followers
+    ifa_list = heir.ifa_dev.ifa_list
+    ifa_list.remove(heir)
+    ifa_list.insert(at, heir)
+    heir.ifa_flags &= ~IFA_F_SECONDARY
+    _rtmsg_ifa(RTM_NEWADDR, heir, asked=asked)
+    blocking_notifier_call_chain(heir.ifa_dev.dev.machine.inetaddr_chain, NETDEV_UP, heir)
+    for each in others:
+        fib_add_ifaddr(each)
 
 
 def _secondaries(ifa: InIfaddr) -> list[InIfaddr]:

@@ -50,7 +50,7 @@ def _last(addr: bytes, plen: int) -> bytes:
 
 
 def _is_zeronet(addr: bytes) -> bool:
-    return addr[0] == 0
+    return not any(addr)
 
 
 def _is_multicast(addr: bytes) -> bool:
@@ -224,11 +224,13 @@ def _brings_prefix(ifa: InIfaddr) -> bool:
     return not _is_zeronet(prefix) and (prefix != ifa.ifa_local or ifa.ifa_prefixlen < 32)
 
 
-def fib_del_ifaddr(ifa: InIfaddr) -> None:
+def fib_del_ifaddr(ifa: InIfaddr, iprim: InIfaddr | None = None) -> None:
     """Take back the routes of an address that no other address of the device needs.
 
+    With `iprim` the address stays: it is a secondary whose primary, `iprim`, goes, so that its routes will name
+    another source.
+
     Kernel: net/ipv4/fib_frontend.c, fib_del_ifaddr().
-    Differs: secondaries are never promoted, as is the default.
     """
     in_dev, plen = ifa.ifa_dev, ifa.ifa_prefixlen
     secondary = bool(ifa.ifa_flags & IFA_F_SECONDARY)
@@ -239,22 +241,29 @@ def fib_del_ifaddr(ifa: InIfaddr) -> None:
     subnet = not secondary and _brings_prefix(ifa)
     if subnet and not ifa.ifa_flags & IFA_F_NOPREFIXROUTE:
         _fib_magic(RTM_DELROUTE, _prefix_type(in_dev.dev), first, plen, prim)
-    kept = _still_needed(ifa, prim)
+    others = _same_source(ifa, prim, iprim)
+    kept = _still_needed(others)
     if ifa.ifa_broadcast and ifa.ifa_broadcast not in kept:
         _fib_magic(RTM_DELROUTE, RTN_BROADCAST, ifa.ifa_broadcast, 32, prim)
     for broadcast in (last, first) if subnet and plen < 31 else ():
         if broadcast not in kept:
             _fib_magic(RTM_DELROUTE, RTN_BROADCAST, broadcast, 32, prim)
-    if not any(other.ifa_local == ifa.ifa_local for other in _same_source(ifa, prim)):
+    if not any(other.ifa_local == ifa.ifa_local for other in others):
         _fib_magic(RTM_DELROUTE, RTN_LOCAL, ifa.ifa_local, 32, prim)
-        _flush_source(in_dev.dev, ifa.ifa_local)
+        if iprim is None:
+            _flush_source(in_dev.dev, ifa.ifa_local)
 
 
-def _same_source(ifa: InIfaddr, prim: InIfaddr) -> list[InIfaddr]:
-    """The other addresses whose routes name the same source; none while the whole device loses its IPv4 half."""
+def _same_source(ifa: InIfaddr, prim: InIfaddr, iprim: InIfaddr | None) -> list[InIfaddr]:
+    """The other addresses whose routes name the same source and go on doing so.
+
+    There are none while the whole device loses its IPv4 half.
+    """
     if ifa.ifa_dev.dead:
         return []
     others = [other for other in ifa.ifa_dev.ifa_list if other is not ifa]
+    if iprim is not None:
+        others = [other for other in others if not _same_subnet(other, iprim)]
     return [other for other in others if _source(other) == prim.ifa_local]
 
 
@@ -263,10 +272,14 @@ def _source(ifa: InIfaddr) -> bytes | None:
     return prim.ifa_local if prim else None
 
 
-def _still_needed(ifa: InIfaddr, prim: InIfaddr) -> set[bytes]:
+def _same_subnet(ifa: InIfaddr, other: InIfaddr) -> bool:
+    return ifa.ifa_prefixlen == other.ifa_prefixlen and inet_ifa_match(ifa.ifa_address, other)
+
+
+def _still_needed(others: list[InIfaddr]) -> set[bytes]:
     """The broadcast addresses for which another address keeps the route."""
     kept: set[bytes] = set()
-    for other in _same_source(ifa, prim):
+    for other in others:
         if other.ifa_broadcast:
             kept.add(other.ifa_broadcast)
         if not other.ifa_flags & IFA_F_SECONDARY and other.ifa_prefixlen < 31 and not _is_zeronet(other.ifa_address):
