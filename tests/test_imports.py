@@ -25,11 +25,21 @@ def imported_by(*args: str) -> set[str]:
         (["-m", "addrsvc", "run", "--once"], {"netaddr"}),
         (["-c", "import addrsvc; addrsvc.Linux()"], {"netaddr"}),
         (["-c", "import addrsvc.mirror.plan"], set()),
+        (["-c", "import addrsvc.pytest_plugin"], set()),
     ],
     ids=" ".join,
 )
 def test_heavy_imports_wait_until_they_are_needed(arguments: list[str], allowed: set[str]) -> None:
     assert imported_by(*arguments) & HEAVY <= allowed
+
+
+def test_the_pytest_plugin_loads_nothing_of_ours_but_itself() -> None:
+    loaded = (
+        "import sys; from addrsvc import pytest_plugin; print(*(n for n in sys.modules if n.startswith('addrsvc')))"
+    )
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["addrsvc", "addrsvc.pytest_plugin"]
 
 
 def test_saying_the_version_needs_no_parser() -> None:

@@ -315,12 +315,14 @@ def create_rootless(label: str = "anonymous") -> NetNs:
     Raises:
         KernelError: this system keeps user namespaces to the privileged, or has no more of them.
     """
-    with _refusals(_called(label), "creating", _NO_USER_NAMESPACE):
+    try:
         return NetNs(in_a_child(_unshared_with_user).fd, _called(label))
+    except OSError as error:
+        raise KernelError(error.errno or EPERM, f"creating {_called(label)} needs {_A_USER_NAMESPACE}") from None
 
 
-_NO_USER_NAMESPACE: Final = (
-    "CAP_SYS_ADMIN, or a user namespace: see user.max_user_namespaces, kernel.unprivileged_userns_clone and "
+_A_USER_NAMESPACE: Final = (
+    "CAP_SYS_ADMIN or a user namespace; see user.max_user_namespaces, kernel.unprivileged_userns_clone and "
     "kernel.apparmor_restrict_unprivileged_userns"
 )
 

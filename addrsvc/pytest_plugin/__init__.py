@@ -153,8 +153,10 @@ def iproute(kernel: "Namespace | RtnlKernel") -> Iterator["IPRoute"]:
 @pytest.fixture
 def leak_check() -> Iterator[None]:
     """Fail the test that leaves namespaces, descriptors, threads or processes behind."""
-    __tracebackhide__ = True
     from addrsvc.pytest_plugin.leaks import check_leaks
 
-    with check_leaks():
-        yield
+    try:
+        with check_leaks():
+            yield
+    except AssertionError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None

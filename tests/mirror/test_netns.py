@@ -1,7 +1,10 @@
 """addrsvc.mirror.netns on namespaces of the running kernel."""
 
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from errno import EEXIST, EPERM
@@ -17,6 +20,7 @@ from addrsvc.mirror.netns import (
     claim,
     create_anonymous,
     create_named,
+    create_rootless,
     leads_to,
     open_netns,
     remove_named,
@@ -228,3 +232,70 @@ def in_a_child_without_privilege(function: object) -> str:
         text = told.read()
     os.waitpid(child, 0)
     return text
+
+
+# --- without privilege ----------------------------------------------------------------------------------------------
+
+ROOTLESS = """
+import os, socket
+from addrsvc.mirror.netns import create_rootless, run_in
+from addrsvc.mirror.rtnl import RtnlKernel
+
+with create_rootless("mine") as netns, RtnlKernel(netns) as kernel, kernel.watch() as watch:
+    before = set(os.listdir("/proc/self/fd"))
+    kernel.link_set("lo", up=True)
+    said = len(list(watch))
+    server = run_in(netns, lambda: socket.create_server(("::1", 0), family=socket.AF_INET6))
+    kernel.sysctl("net.ipv6.conf.lo.disable_ipv6", 1)
+    addresses = [str(address.network) for address in kernel.addresses("lo")]
+    print(run_in(netns, os.getuid), run_in(netns, socket.if_nameindex), said, addresses, os.getuid() == 0)
+    server.close()
+    assert set(os.listdir("/proc/self/fd")) == before
+"""
+
+
+def test_without_privilege_a_namespace_comes_with_a_user_namespace_and_is_all_ours() -> None:
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    done = run_without_privilege([] if os.geteuid() else words, ROOTLESS)
+
+    assert (done.stderr, done.stdout) == ("", "0 [(1, 'lo')] 9 ['127.0.0.1/8'] False\n")
+
+
+def run_without_privilege(words: list[str], script: str) -> subprocess.CompletedProcess[str]:
+    if words and shutil.which(words[0]) is None:
+        pytest.skip(f"there is no {words[0]}(1) to lay down root's privileges with")
+    for can in (["unshare", "-Un", "true"], [sys.executable, "-c", "import addrsvc"]):
+        tried = subprocess.run([*words, *can], capture_output=True, text=True, check=False)
+        if tried.returncode:
+            pytest.skip(f"not everybody can do this here: {tried.stderr.strip()}")
+    return subprocess.run([*words, sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+
+def test_a_rootless_namespace_serves_its_maker_with_and_without_privilege_alike(netns: NetNs) -> None:
+    with create_rootless("both") as rootless:
+        assert run_in(rootless, interfaces) == [(1, "lo")]
+        assert rootless.inode not in (netns.inode, Path("/proc/self/ns/net").stat().st_ino)
+
+
+def test_where_user_namespaces_are_used_up_it_is_said_what_to_look_at() -> None:
+    script = (
+        'from addrsvc.mirror.netns import create_rootless\ntry: create_rootless("t")\nexcept OSError as e: print(e)'
+    )
+    words = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        'echo 0 > /proc/sys/user/max_user_namespaces; "$@"',
+        "sh",
+    ]
+    tried = subprocess.run([*words, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode or tried.stderr:
+        pytest.skip(f"no such place can be made here: {tried.stderr.strip()}")
+    done = subprocess.run([*words, sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.stdout == (
+        'creating network namespace "t" needs CAP_SYS_ADMIN or a user namespace; see user.max_user_namespaces, '
+        "kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns (ENOSPC)\n"
+    )
