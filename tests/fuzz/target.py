@@ -1,0 +1,219 @@
+"""A machine whose netlink door is fired at, and what must hold whatever comes."""
+
+from collections import Counter
+from collections.abc import Iterator
+from errno import ECONNREFUSED, EMSGSIZE, ENOBUFS, ENODATA
+from struct import Struct
+from typing import Final
+
+from addrsvc import Linux
+from addrsvc.af_netlink.sock import NGROUPS, Datagram, NetlinkSock
+from addrsvc.errors import KernelError
+from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message
+from addrsvc.uapi import (
+    NETLINK_ADD_MEMBERSHIP,
+    NETLINK_CAP_ACK,
+    NETLINK_EXT_ACK,
+    NETLINK_GET_STRICT_CHK,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_SETLINK,
+    SOL_NETLINK,
+)
+
+__all__ = ["HALF_DONE", "Broken", "Target"]
+
+NLMSGHDR: Final = Struct("=IHHII")
+_S32: Final = Struct("=i")
+ERROR, DONE = 2, 3
+REQUEST, DUMP = 0x1, 0x300
+MAX_ERRNO: Final = 4095
+LONGEST: Final = 10_000
+"""Datagrams that the longest dump may have."""
+CROWD: Final = 64
+"""Addresses, or devices, from which on room is made: state may grow with what is asked for, memory may not."""
+NOT_SENT: Final = (ENODATA, EMSGSIZE, ECONNREFUSED)
+HALF_DONE: Final = (RTM_NEWLINK, RTM_SETLINK)
+"""Requests of several changes, of which the kernel keeps those that came before the one that it refuses."""
+LO: Final = LinkMsg(ifi_index=1, ifname="lo", ifalias="", mtu=65536)
+
+
+class Broken(AssertionError):
+    """Something does not hold: what, and the datagram after which it does not."""
+
+    def __init__(self, what: str, datagram: bytes) -> None:
+        super().__init__(f"{what}\nafter {datagram.hex()}")
+
+
+class Target:
+    """A machine with a namespace, sockets of several kinds that ask, and one that listens to everything.
+
+    Attributes:
+        counts: what came of the datagrams so far, for a reader who wants to know that they were not all the same.
+    """
+
+    def __init__(self) -> None:
+        self.linux = Linux(effects=False)
+        self.net = self.linux.init_net
+        self.counts: Counter[str] = Counter()
+        self._askers = [self._asker(), self._asker(NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK),
+                        self._asker(NETLINK_EXT_ACK, NETLINK_CAP_ACK), self._asker(admin=False)]  # fmt: skip
+        self._listener = self.net.socket()
+        self._listener.bind()
+        for group in range(1, NGROUPS + 1):
+            self._listener.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        self._state = self.net.dump()
+
+    def _asker(self, *options: int, admin: bool = True) -> NetlinkSock:
+        sock = self.net.socket(admin=admin)
+        for option in options:
+            sock.setsockopt(SOL_NETLINK, option, 1)
+        sock.bind()
+        return sock
+
+    def feed(self, datagram: bytes, asker: int = 0) -> None:
+        """Send a datagram and read all that comes of it.
+
+        Raises:
+            Broken: something does not hold.
+        """
+        sock = self._askers[asker % len(self._askers)]
+        self.counts["datagrams"] += 1
+        try:
+            sock.send(datagram)
+        except KernelError as refused:
+            if refused.errno not in NOT_SENT:
+                raise Broken(f"send() is refused with {refused}", datagram) from refused
+            self.counts[f"not sent: {refused.name}"] += 1
+            return
+        refusals = self._answers(sock, datagram)
+        self._check_state(datagram, refusals)
+
+    def hear(self) -> None:
+        """Read what was told to everybody.
+
+        Raises:
+            Broken: it is no netlink.
+        """
+        for told in self._read(self._listener, b""):
+            if not 0 < told.group <= NGROUPS:
+                raise Broken(f"a notification of group {told.group}", told.data)
+            self.counts["notifications"] += sum(1 for _ in messages(told.data))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and take the state as it is then."""
+        self.linux.advance(seconds)
+        self._state = self.net.dump()
+
+    def make_room(self) -> None:
+        """Delete what has been made, by requests, if it has become much; and give lo its name back."""
+        self.net.request(LO)
+        addresses = [msg for msg in self._state if isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_NEWADDR]
+        links = [msg for msg in self._state if isinstance(msg, LinkMsg) and msg.ifi_index != 1]
+        if max(len(addresses), len(links)) > CROWD:
+            self.counts["made room"] += 1
+            for address in addresses:
+                self._request(_deletion(address))
+            for link in links:
+                self._request(LinkMsg(RTM_DELLINK, ifi_index=link.ifi_index))
+        self._state = self.net.dump()
+
+    def _request(self, msg: Message) -> None:
+        try:
+            self.net.request(msg)
+        except KernelError as refused:
+            self.counts[f"no room: {refused.name}"] += 1
+
+    # --- what must hold ---
+
+    def _answers(self, sock: NetlinkSock, datagram: bytes) -> int:
+        """How many changes were refused; every answer must be well-formed, and to us."""
+        refusals, dumps, done = 0, 0, 0
+        for answer in self._read(sock, datagram):
+            for nlmsg_type, offset, length in messages(answer.data, datagram):
+                portid = NLMSGHDR.unpack_from(answer.data, offset)[4]
+                if portid != sock.portid:
+                    raise Broken(f"an answer to port {portid}", datagram)
+                if nlmsg_type == ERROR:
+                    refusals += self._refusal(answer.data, offset, length, datagram)
+                dumps += nlmsg_type not in (ERROR, DONE)
+                done += nlmsg_type == DONE
+        self.counts["answers"] += dumps
+        self.counts["dumps"] += done
+        if sock.dump is not None:
+            raise Broken("a dump does not end", datagram)
+        return refusals
+
+    def _read(self, sock: NetlinkSock, datagram: bytes) -> Iterator[Datagram]:
+        for _ in range(LONGEST):
+            try:
+                if not sock.queue and not sock.sk_err:
+                    return
+                yield sock.recv()
+            except KernelError as lost:
+                if lost.errno != ENOBUFS:
+                    raise Broken(f"recv() is refused with {lost}", datagram) from lost
+                self.counts["overruns"] += 1
+        raise Broken("the answer does not end", datagram)
+
+    def _refusal(self, data: bytes, offset: int, length: int, datagram: bytes) -> bool:
+        if length < 36:
+            raise Broken(f"an acknowledgement of {length} bytes", datagram)
+        (errno,) = _S32.unpack_from(data, offset + 16)
+        if not -MAX_ERRNO <= errno <= 0:
+            raise Broken(f"errno {errno}", datagram)
+        self.counts["refused" if errno else "acknowledged"] += 1
+        return errno != 0 and is_change(NLMSGHDR.unpack_from(data, offset + 20)[1])
+
+    def _check_state(self, datagram: bytes, refusals: int) -> None:
+        """Where every change that was asked for was refused, there must be none; a dump changes nothing either."""
+        changes = [nlmsg_type for nlmsg_type in served(datagram) if is_change(nlmsg_type)]
+        if len(changes) > refusals:
+            self._state = self.net.dump()
+            return
+        state = self.net.dump()
+        if state != self._state:
+            if not set(changes) & set(HALF_DONE):
+                raise Broken("what was refused has changed something", datagram)
+            self.counts["half-done"] += 1
+            self._state = state
+
+
+def _deletion(msg: AddrMsg) -> AddrMsg:
+    return AddrMsg(RTM_DELADDR, ifa_family=msg.ifa_family, ifa_prefixlen=msg.ifa_prefixlen, ifa_index=msg.ifa_index,
+                   local=msg.local or msg.address, address=msg.address)  # fmt: skip
+
+
+# --- netlink, as little of it as need be ------------------------------------------------------------------------------
+
+
+def messages(data: bytes, sent: bytes = b"") -> Iterator[tuple[int, int, int]]:
+    """Type, offset and length of each message of a datagram of the kernel's, which has nothing else in it."""
+    offset = 0
+    while offset < len(data):
+        if len(data) - offset < NLMSGHDR.size:
+            raise Broken(f"{len(data) - offset} bytes behind the last message", sent)
+        length, nlmsg_type = NLMSGHDR.unpack_from(data, offset)[:2]
+        if not NLMSGHDR.size <= length <= len(data) - offset:
+            raise Broken(f"a message of {length} bytes in a datagram of {len(data)}", sent)
+        yield nlmsg_type, offset, length
+        offset += length + 3 & ~3
+
+
+def served(data: bytes) -> Iterator[int]:
+    """The type of each request that a datagram of ours holds: up to the first length that cannot be."""
+    offset = 0
+    while len(data) - offset >= NLMSGHDR.size:
+        length, nlmsg_type, flags = NLMSGHDR.unpack_from(data, offset)[:3]
+        if not NLMSGHDR.size <= length <= len(data) - offset:
+            return
+        if flags & REQUEST and nlmsg_type >= 16:
+            yield nlmsg_type
+        offset += length + 3 & ~3
+
+
+def is_change(nlmsg_type: int) -> bool:
+    """Whether a request is one to change something, and not to tell it."""
+    return nlmsg_type & 3 != 2

@@ -1,0 +1,150 @@
+"""A short fire in every run of the tests; the long one is a command (see __main__.py)."""
+
+from errno import EPERM
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from addrsvc.model.addrconf_core import register_inet6addr_validator_notifier
+from addrsvc.model.notifier import NotifierBlock, notifier_from_errno
+from addrsvc.model.structs import In6ValidatorInfo
+from addrsvc.netlink.messages import LinkMsg
+from tests.fidelity.asks import up
+from tests.fuzz.__main__ import MEASURES, Shot, fire, main, report
+from tests.fuzz.generator import HEADER_LENGTHS, Generator, message, nla
+from tests.fuzz.target import Broken, Target, messages, served
+
+DATAGRAMS = 2000
+EXAMPLES = 150
+
+# --- by seed ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_must_hold_holds(seed: int) -> None:
+    shot = fire(seed, DATAGRAMS)
+
+    assert shot.holds, "\n".join(report([shot]))
+    assert (shot.datagrams, len(shot.memory)) == (DATAGRAMS, MEASURES)
+
+
+def test_they_are_not_all_of_a_kind() -> None:
+    counts = fire(3, DATAGRAMS).counts
+
+    assert min(counts[name] for name in ("refused", "acknowledged", "answers", "dumps", "notifications")) > 20
+
+
+def test_the_same_seed_fires_the_same() -> None:
+    first, second, other = (Generator(Random(seed)) for seed in (1, 1, 2))
+    datagrams = [first.datagram() for _ in range(100)]
+
+    assert datagrams == [second.datagram() for _ in range(100)]
+    assert datagrams != [other.datagram() for _ in range(100)]
+
+
+def test_the_command_says_what_came_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--datagrams", "400", "--seed", "7", "--jobs", "2"]) == 0
+
+    said = capsys.readouterr().out
+    assert "seed 7: 200 datagrams" in said
+    assert "seed 8: 200 datagrams" in said
+    assert "datagrams 400; " in said
+
+
+def test_memory_that_grows_is_told() -> None:
+    shot = Shot(1, 5, 0.0, [1 << 20, 2 << 20, 3 << 20, 9 << 20, 9 << 20, 14 << 20])
+
+    assert not shot.holds
+    assert "memory is not flat" in str(shot)
+
+
+# --- by Hypothesis ---------------------------------------------------------------------------------------------------
+
+NLA_TYPES = st.one_of(st.integers(0, 80), st.integers(0, 0xFFFF))
+LEAVES = st.builds(nla, NLA_TYPES, st.binary(max_size=40))
+ATTRIBUTES = st.recursive(
+    LEAVES, lambda inner: st.builds(nla, NLA_TYPES, st.lists(inner, max_size=4).map(b"".join)), max_leaves=8
+)
+PAYLOADS = st.builds(
+    lambda header, attributes: header.ljust(len(header) + 3 & ~3, b"\0") + b"".join(attributes),
+    st.binary(max_size=24),
+    st.lists(ATTRIBUTES, max_size=5),
+)
+TYPES = st.one_of(
+    st.sampled_from([base + kind for base in HEADER_LENGTHS for kind in range(4)]), st.integers(0, 0xFFFF)
+)
+MESSAGES = st.builds(
+    message,
+    TYPES,
+    st.one_of(st.just(5), st.just(0x305), st.integers(0, 0xFFFF)),
+    PAYLOADS,
+    length=st.one_of(st.none(), st.none(), st.none(), st.integers(0, 0xFFFFFFFF)),
+)
+DATAGRAMS_AT_ALL = st.one_of(st.binary(max_size=200), st.lists(MESSAGES, max_size=4).map(b"".join))
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(st.tuples(DATAGRAMS_AT_ALL, st.integers(0, 3)), max_size=12))
+def test_what_must_hold_holds_for_anything(fired: list[tuple[bytes, int]]) -> None:
+    target = Target()
+    for datagram, asker in fired:
+        target.feed(datagram, asker)
+    target.hear()
+
+
+# --- the looking -----------------------------------------------------------------------------------------------------
+
+NEWADDR = message(20, 5, bytes((10, 64, 0, 0, 1, 0, 0, 0)) + nla(2, bytes(15) + b"\5"))
+
+
+def test_an_exception_that_escapes_is_not_caught() -> None:
+    target = Target()
+
+    def bug(_: int, __: object) -> int:
+        raise ZeroDivisionError
+
+    register_inet6addr_validator_notifier(target.linux.machine, NotifierBlock(bug))
+    with pytest.raises(ZeroDivisionError):
+        target.feed(NEWADDR)
+
+
+def test_a_refusal_that_changes_something_is_seen() -> None:
+    target = Target()
+
+    def two_faced(_: int, info: In6ValidatorInfo) -> int:
+        info.i6vi_dev.dev.ifalias = "changed"
+        return notifier_from_errno(-EPERM)
+
+    register_inet6addr_validator_notifier(target.linux.machine, NotifierBlock(two_faced))
+    with pytest.raises(Broken, match="has changed something"):
+        target.feed(NEWADDR)
+
+
+def test_what_is_no_netlink_is_seen() -> None:
+    good = message(2, 0, bytes(20))
+
+    assert [length for _, _, length in messages(good * 2)] == [36, 36]
+    for bad in (good + b"\0", good[:-4], message(2, 0, b"", length=8)):
+        with pytest.raises(Broken):
+            list(messages(bad))
+
+
+def test_the_requests_of_a_datagram_are_those_that_the_kernel_sees() -> None:
+    lying = message(16, 1, b"", length=15)
+
+    assert list(served(NEWADDR + lying + NEWADDR)) == [20]
+    assert list(served(message(20, 4, bytes(8)) + message(3, 1, b"") + NEWADDR[:-1])) == []
+
+
+def test_room_is_made_before_it_is_crowded() -> None:
+    target = Target()
+    target.net.request(up())
+    target.net.request(LinkMsg(ifi_index=1, ifname="lo9"))
+    for number in range(100):
+        target.net.addr_add(f"2001:db8::{number:x}/128", "lo9", nodad=True)
+    target.pass_time(0)
+    target.make_room()
+
+    assert target.net.addresses("lo") == []
