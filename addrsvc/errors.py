@@ -3,7 +3,7 @@
 import os
 from errno import errorcode
 
-__all__ = ["AddrsvcError", "ControlError", "KernelError", "RtnlAssertionError"]
+__all__ = ["AddrsvcError", "CodecError", "ControlError", "KernelError", "RtnlAssertionError"]
 
 
 class AddrsvcError(Exception):
@@ -32,6 +32,19 @@ class KernelError(AddrsvcError, OSError):
     def name(self) -> str:
         """The errno's symbol, ``EADDRNOTAVAIL``."""
         return errorcode.get(self.errno, str(self.errno)) if self.errno is not None else "?"
+
+
+class CodecError(AddrsvcError, ValueError):
+    """Bytes that are no message, or a value that has no bytes.
+
+    Attributes:
+        offset: where in the bytes, or None for a value.
+        attribute: the number of the attribute whose length lies, or None.
+    """
+
+    def __init__(self, text: str, offset: int | None = None, attribute: int | None = None) -> None:
+        super().__init__(text if offset is None else f"{text} (at byte {offset})")
+        self.offset, self.attribute = offset, attribute
 
 
 class ControlError(AddrsvcError, ValueError):

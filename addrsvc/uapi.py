@@ -179,6 +179,7 @@ class Arphrd(IntEnum):
 
 AF_UNSPEC: Final = 0
 AF_INET: Final = 2
+AF_BRIDGE: Final = 7
 AF_INET6: Final = 10
 AF_NETLINK: Final = 16
 AF_PACKET: Final = 17
@@ -388,6 +389,26 @@ RTF_LOCAL: Final = 0x80000000
 RTNH_F_DEAD: Final = 1
 RTNH_F_LINKDOWN: Final = 16
 IP6_RT_PRIO_ADDRCONF: Final = 256
+
+RTM_F_CLONED: Final = 0x200
+
+# --- settings of IPv6 (include/uapi/linux/ipv6.h, DEVCONF_*), as /proc calls them -----------------------------------
+DEVCONF_NAMES: Final = (
+    "forwarding", "hop_limit", "mtu", "accept_ra", "accept_redirects", "autoconf", "dad_transmits",
+    "router_solicitations", "router_solicitation_interval", "router_solicitation_delay", "use_tempaddr",
+    "temp_valid_lft", "temp_prefered_lft", "regen_max_retry", "max_desync_factor", "max_addresses",
+    "force_mld_version", "accept_ra_defrtr", "accept_ra_pinfo", "accept_ra_rtr_pref", "router_probe_interval",
+    "accept_ra_rt_info_max_plen", "proxy_ndp", "optimistic_dad", "accept_source_route", "mc_forwarding",
+    "disable_ipv6", "accept_dad", "force_tllao", "ndisc_notify", "mldv1_unsolicited_report_interval",
+    "mldv2_unsolicited_report_interval", "suppress_frag_ndisc", "accept_ra_from_local", "use_optimistic",
+    "accept_ra_mtu", "stable_secret", "use_oif_addrs_only", "accept_ra_min_hop_limit", "ignore_routes_with_linkdown",
+    "drop_unicast_in_l2_multicast", "drop_unsolicited_na", "keep_addr_on_down", "router_solicitation_max_interval",
+    "seg6_enabled", "seg6_require_hmac", "enhanced_dad", "addr_gen_mode", "disable_policy",
+    "accept_ra_rt_info_min_plen", "ndisc_tclass", "rpl_seg_enabled", "ra_defrtr_metric", "ioam6_enabled", "ioam6_id",
+    "ioam6_id_wide", "ndisc_evict_nocarrier", "accept_untracked_na", "accept_ra_min_lft", "force_forwarding",
+)  # fmt: skip
+DEVCONF_MTU6: Final = DEVCONF_NAMES.index("mtu")
+DEVCONF_DISABLE_IPV6: Final = DEVCONF_NAMES.index("disable_ipv6")
 
 # --- netconf (include/uapi/linux/netconf.h) ---------------------------------------------------------------------
 NETCONFA_IFINDEX_ALL: Final = -1
@@ -691,6 +712,9 @@ class Rtnlgrp(IntEnum):
     RTNLGRP_IPV6_MCADDR,
     RTNLGRP_IPV6_ACADDR,
 ) = Rtnlgrp
+
+RTEXT_FILTER_VF: Final = 1 << 0
+RTEXT_FILTER_SKIP_STATS: Final = 1 << 3
 
 IFLA_EVENT_NONE: Final = 0
 IFLA_EVENT_REBOOT: Final = 1

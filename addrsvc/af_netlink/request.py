@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from addrsvc.model.structs import Net, NetDevice
 from addrsvc.netlink.codec import encode
-from addrsvc.netlink.messages import Message
+from addrsvc.netlink.messages import WireMessage
 from addrsvc.netlink.nlattr import ExtAck
 from addrsvc.uapi import NLM_F_DUMP_INTR, NLM_F_MULTI
 
@@ -77,7 +77,7 @@ class Request:
         """
         self.sock.deliver(datagram)
 
-    def answer(self, msg: Message) -> None:
+    def answer(self, msg: WireMessage) -> None:
         """Send a value back to who asks."""
         self.reply(encode(msg, self.seq, self.portid))
 
@@ -117,9 +117,9 @@ class Dump(Request):
             self.prev_seq = seq
         return flags
 
-    def message(self, msg: Message) -> bytes:
+    def message(self, msg: WireMessage) -> bytes:
         """A value as the next message of the dump."""
-        return encode(replace(msg, nlmsg_flags=self.nlmsg_flags()), self.seq, self.portid)  # type: ignore[arg-type]
+        return encode(replace(msg, nlmsg_flags=self.nlmsg_flags()), self.seq, self.portid)
 
 
 Doit: TypeAlias = Callable[[Request], None]

@@ -369,7 +369,7 @@ def _put(link: LinkMsg, ask: Message) -> LinkMsg:
     """A link with one property as a row of the table asks for it."""
     match ask:
         case Sysctl(value=value):
-            return replace(link, inet6=replace(link.inet6 or Inet6LinkInfo(), disable_ipv6=int(value)))
+            return replace(link, inet6=(link.inet6 or Inet6LinkInfo()).having(disable_ipv6=int(value)))
         case LinkMsg(inet6=Inet6LinkInfo(addr_gen_mode=mode)):
             return replace(link, inet6=replace(link.inet6 or Inet6LinkInfo(), addr_gen_mode=mode))
         case LinkMsg(ifi_change=bits) if bits:

@@ -4,6 +4,7 @@ It is here because its messages interleave with those of IPv6, and because it is
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENOBUFS, ENODEV
 from typing import Final
 
@@ -29,9 +30,10 @@ from addrsvc.model.structs import (
     Net,
     NetDevice,
     NetdevNotifierInfo,
+    RtnlAfOps,
 )
 from addrsvc.model.timer import HZ, Timer, cstamp_delta, mod_timer, round_jiffies_up
-from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, NetconfMsg
+from addrsvc.netlink.messages import AddrMsg, AfSpec, IfaCacheinfo, InetLinkInfo, NetconfMsg
 from addrsvc.uapi import (
     AF_INET,
     IFA_F_DADFAILED,
@@ -68,7 +70,7 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "INADDR_LOOPBACK", "NETCONF", "devinet_init", "inet_base_seq", "inet_fill_ifaddr", "inet_ifa_list",
+    "INADDR_LOOPBACK", "devinet_init", "inet_base_seq", "inet_fill_ifaddr", "inet_ifa_list",
     "inet_netconf_fill_devconf", "inet_netconf_get_devconf", "inet_netconf_notify_devconf",
     "inet_rtm_deladdr", "inet_rtm_newaddr", "inetdev_event", "ipv4_devconf_setall",
 ]  # fmt: skip
@@ -121,15 +123,10 @@ def _rtmsg_ifa(nlmsg_type: int, ifa: InIfaddr, *, asked: bool = False) -> None:
     rtnl_notify(ifa.ifa_dev.dev.net, inet_fill_ifaddr(ifa, nlmsg_type), asked=asked)
 
 
-# The settings that a netconf message tells, and what it calls them.
-NETCONF: Final[Mapping[str, str]] = {
-    "forwarding": "forwarding",
-    "rp_filter": "rp_filter",
-    "mc_forwarding": "mc_forwarding",
-    "proxy_arp": "proxy_neigh",
-    "ignore_routes_with_linkdown": "ignore_routes_with_linkdown",
-    "bc_forwarding": "bc_forwarding",
-}
+# The settings that a netconf message tells.
+_NETCONF: Final = (
+    "forwarding", "rp_filter", "mc_forwarding", "proxy_arp", "ignore_routes_with_linkdown", "bc_forwarding",
+)  # fmt: skip
 
 
 def inet_netconf_fill_devconf(ifindex: int, cnf: Mapping[str, int], *settings: str) -> NetconfMsg:
@@ -137,8 +134,18 @@ def inet_netconf_fill_devconf(ifindex: int, cnf: Mapping[str, int], *settings: s
 
     Kernel: net/ipv4/devinet.c, inet_netconf_fill_devconf().
     """
-    told = {NETCONF[setting]: cnf[setting] for setting in settings or NETCONF}
-    return NetconfMsg(RTM_NEWNETCONF, ncm_family=AF_INET, ifindex=ifindex, **told)
+    told = {setting: cnf[setting] for setting in settings or _NETCONF}
+    return NetconfMsg(
+        RTM_NEWNETCONF,
+        ncm_family=AF_INET,
+        ifindex=ifindex,
+        forwarding=told.get("forwarding"),
+        rp_filter=told.get("rp_filter"),
+        mc_forwarding=told.get("mc_forwarding"),
+        proxy_neigh=told.get("proxy_arp"),
+        ignore_routes_with_linkdown=told.get("ignore_routes_with_linkdown"),
+        bc_forwarding=told.get("bc_forwarding"),
+    )
 
 
 def inet_netconf_get_devconf(net: Net, ifindex: int) -> NetconfMsg:
@@ -623,9 +630,24 @@ def inet_base_seq(net: Net) -> int:
     return net.ipv4.dev_addr_genid + net.dev_base_seq
 
 
+def inet_fill_link_af(spec: AfSpec, dev: NetDevice, ext_filter_mask: int) -> AfSpec:
+    """Add what a link message says of IPv4; nothing for a device without.
+
+    Kernel: net/ipv4/devinet.c, inet_fill_link_af().
+    """
+    if dev.ip_ptr is None:
+        return spec
+    return replace(spec, inet=InetLinkInfo(tuple([value & 0xFFFFFFFF for value in dev.ip_ptr.cnf.values()])))
+
+
+inet_af_ops = RtnlAfOps(inet_fill_link_af)
+"""Kernel: net/ipv4/devinet.c, inet_af_ops."""
+
+
 def devinet_init(machine: Machine) -> None:
-    """Subscribe IPv4 to devices.
+    """Subscribe IPv4 to devices, and put its part into link messages.
 
     Kernel: net/ipv4/devinet.c, devinet_init().
     """
+    machine.rtnl_af_ops[AF_INET] = inet_af_ops
     register_netdevice_notifier(machine, NotifierBlock(inetdev_event))

@@ -1,6 +1,7 @@
 """net/ipv6/addrconf.c, the IPv6 half of a device: made when IPv6 first needs it, told in link and netconf messages."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from errno import EACCES, EAFNOSUPPORT, EINVAL
 from typing import Final
 
@@ -18,17 +19,20 @@ from addrsvc.model.rtnl import ASSERT_RTNL, dev_get_flags, netif_oper_up, rtnl_n
 from addrsvc.model.structs import (
     Inet6Dev,
     Ipv6Devconf,
+    Machine,
     Net,
     NetDevice,
     RtnlAfOps,
 )
-from addrsvc.netlink.messages import Inet6LinkInfo, LinkMsg, NetconfMsg
+from addrsvc.model.timer import HZ, cstamp_delta, jiffies_to_msecs
+from addrsvc.netlink.messages import AfSpec, IflaCacheinfo, Inet6LinkInfo, LinkMsg, NetconfMsg
 from addrsvc.uapi import (
     AF_INET6,
     ARPHRD_NONE,
     ARPHRD_SIT,
     ARPHRD_TUNNEL,
     ARPHRD_TUNNEL6,
+    DEVCONF_NAMES,
     IF_OPER_DOWN,
     IF_READY,
     IFF_LOOPBACK,
@@ -40,6 +44,7 @@ from addrsvc.uapi import (
     IPV6_MIN_MTU,
     NETCONFA_IFINDEX_ALL,
     NETCONFA_IFINDEX_DEFAULT,
+    RTEXT_FILTER_SKIP_STATS,
     RTM_DELNETCONF,
     RTM_NEWLINK,
     RTM_NEWNETCONF,
@@ -48,12 +53,14 @@ from addrsvc.uapi import (
 __all__ = [
     "FORWARDING_IFINDEX", "addrconf_add_dev", "addrconf_link_ready", "addrconf_sysctl_register",
     "addrconf_sysctl_unregister", "check_addr_gen_mode", "check_stable_privacy", "inet6_fill_ifinfo",
-    "inet6_fill_link_af", "inet6_ifinfo_notify", "inet6_netconf_fill_devconf", "inet6_netconf_get_devconf",
-    "inet6_netconf_notify_devconf", "inet6_ops", "inet6_set_link_af", "inet6_validate_link_af", "ipv6_add_dev",
-    "ipv6_find_idev",
+    "inet6_fill_ifla6_attrs", "inet6_fill_link_af", "inet6_ifinfo_notify", "inet6_netconf_fill_devconf",
+    "inet6_netconf_get_devconf", "inet6_netconf_notify_devconf", "inet6_ops", "inet6_set_link_af",
+    "inet6_validate_link_af", "ipv6_add_dev", "ipv6_find_idev", "ipv6_store_devconf", "neigh_rand_reach_time",
 ]  # fmt: skip
 
 _RESERVED_NAMES = ("all", "default")
+BASE_REACHABLE_TIME = 30 * HZ
+RETRANS_TIME = HZ
 _NO_TEMPADDR_TYPES = (ARPHRD_TUNNEL, ARPHRD_TUNNEL6, ARPHRD_SIT, ARPHRD_NONE)
 
 
@@ -83,6 +90,7 @@ def ipv6_add_dev(dev: NetDevice) -> Inet6Dev:
     if dev.running and addrconf_link_ready(dev):
         idev.if_flags |= IF_READY
     idev.tstamp = dev.machine.timers.jiffies
+    idev.reachable_time = neigh_rand_reach_time(dev.machine)
     addrconf_sysctl_register(idev)
     dev.ip6_ptr = idev
     ipv6_dev_mc_inc(dev, in6addr_interfacelocal_allnodes)
@@ -103,6 +111,14 @@ def _devconf_for(dev: NetDevice) -> Ipv6Devconf:
     if dev.flags & IFF_LOOPBACK or dev.type in _NO_TEMPADDR_TYPES:
         cnf["use_tempaddr"] = -1
     return cnf
+
+
+def neigh_rand_reach_time(machine: Machine) -> int:
+    """How long a neighbour counts as reachable, in jiffies: half to one and a half times thirty seconds.
+
+    Kernel: net/core/neighbour.c, neigh_rand_reach_time().
+    """
+    return machine.chance.randrange(BASE_REACHABLE_TIME) + BASE_REACHABLE_TIME // 2
 
 
 def ipv6_find_idev(dev: NetDevice) -> Inet6Dev:
@@ -161,16 +177,58 @@ def addrconf_sysctl_unregister(idev: Inet6Dev) -> None:
 # --- what is said of a device ---------------------------------------------------------------------------------------
 
 
-def inet6_fill_link_af(dev: NetDevice) -> Inet6LinkInfo | None:
-    """What a link message says of IPv6; nothing for a device without.
+# Settings that are told in milliseconds, and are seconds below /proc.
+_SECONDS = frozenset({
+    "router_probe_interval", "router_solicitation_delay", "router_solicitation_interval",
+    "router_solicitation_max_interval",
+})  # fmt: skip
+_IPV6_MAXPLEN = 65535
+_IPSTATS_MIB_MAX = 38
+_ICMP6_MIB_MAX = 7
+_IPSTATS = (_IPSTATS_MIB_MAX, *[0] * (_IPSTATS_MIB_MAX - 1))
+_ICMP6STATS = (_ICMP6_MIB_MAX, *[0] * (_ICMP6_MIB_MAX - 1))
 
-    Kernel: net/ipv6/addrconf.c, inet6_fill_link_af(), inet6_fill_ifla6_attrs().
+
+def ipv6_store_devconf(cnf: Ipv6Devconf) -> tuple[int, ...]:
+    """The settings in the order of DEVCONF_*, as signed numbers of 32 bits; of a secret it is not told even that it is.
+
+    Kernel: net/ipv6/addrconf.c, ipv6_store_devconf().
+    """
+    values = [cnf.get(name, 0) * 1000 if name in _SECONDS else cnf.get(name, 0) for name in DEVCONF_NAMES]
+    return tuple([(value + (1 << 31) & 0xFFFFFFFF) - (1 << 31) for value in values])
+
+
+def inet6_fill_ifla6_attrs(idev: Inet6Dev, ext_filter_mask: int = 0) -> Inet6LinkInfo:
+    """The IPv6 half of a device as link messages tell it.
+
+    Kernel: net/ipv6/addrconf.c, inet6_fill_ifla6_attrs().
+    Differs: packets are not counted.
+    """
+    wants_stats = not ext_filter_mask & RTEXT_FILTER_SKIP_STATS
+    return Inet6LinkInfo(
+        flags=idev.if_flags,
+        cacheinfo=IflaCacheinfo(
+            _IPV6_MAXPLEN,
+            cstamp_delta(idev.tstamp),
+            jiffies_to_msecs(idev.reachable_time),
+            jiffies_to_msecs(RETRANS_TIME),
+        ),
+        conf=ipv6_store_devconf(idev.cnf),
+        stats=_IPSTATS if wants_stats else None,
+        icmp6stats=_ICMP6STATS if wants_stats else None,
+        token=idev.token,
+        addr_gen_mode=idev.cnf["addr_gen_mode"],
+        ra_mtu=idev.ra_mtu or None,
+    )
+
+
+def inet6_fill_link_af(spec: AfSpec, dev: NetDevice, ext_filter_mask: int) -> AfSpec:
+    """Add what a link message says of IPv6; nothing for a device without.
+
+    Kernel: net/ipv6/addrconf.c, inet6_fill_link_af().
     """
     idev = dev.ip6_ptr
-    if idev is None:
-        return None
-    cnf = idev.cnf
-    return Inet6LinkInfo(idev.if_flags, cnf["addr_gen_mode"], cnf["disable_ipv6"], cnf["mtu"])
+    return spec if idev is None else replace(spec, inet6=inet6_fill_ifla6_attrs(idev, ext_filter_mask))
 
 
 def inet6_fill_ifinfo(idev: Inet6Dev) -> LinkMsg:
@@ -189,7 +247,7 @@ def inet6_fill_ifinfo(idev: Inet6Dev) -> LinkMsg:
         address=dev.dev_addr if dev.addr_len else None,
         mtu=dev.mtu,
         operstate=dev.operstate if dev.running else IF_OPER_DOWN,
-        inet6=inet6_fill_link_af(dev),
+        inet6=inet6_fill_ifla6_attrs(idev),
     )
 
 

@@ -21,7 +21,7 @@ from addrsvc.model.structs import (
     NetdevNotifierInfo,
 )
 from addrsvc.model.timer import HZ, Timer, del_timer, jiffies_to_clock_t, mod_timer
-from addrsvc.netlink.messages import RouteMsg
+from addrsvc.netlink.messages import RouteMsg, RtaCacheinfo
 from addrsvc.uapi import (
     AF_INET6,
     IFF_LOOPBACK,
@@ -94,7 +94,7 @@ def rt6_fill_node(rt: Fib6Info, nlmsg_type: int = RTM_NEWROUTE, nlmsg_flags: int
         dst=rt.dst if rt.dst_len else None,
         priority=rt.metric,
         oif=rt.dev.ifindex,
-        expires=_expires(rt),
+        cacheinfo=RtaCacheinfo(expires=_expires(rt)),
         pref=0,
     )
 

@@ -4,10 +4,8 @@ What arrives waits in the backlog of a CPU until bottom halves run there.  They 
 reached, as in the kernel, or when somebody calls do_softirq(): time and CPUs are the caller's.
 """
 
-from dataclasses import replace
-
 from addrsvc.model.skbuff import SkBuff, skb_clone
-from addrsvc.model.structs import Machine, NetDevice, PacketType, RtnlLinkStats64, SoftnetData
+from addrsvc.model.structs import Machine, NetDevice, PacketType, SoftnetData
 from addrsvc.model.trace_net import (
     trace_netif_receive_skb,
     trace_netif_receive_skb_entry,
@@ -19,7 +17,7 @@ from addrsvc.model.trace_net import (
 from addrsvc.uapi import ETH_P_ALL, NET_RX_DROP, NET_RX_SUCCESS
 
 __all__ = [
-    "dev_add_pack", "dev_get_stats", "dev_remove_pack", "do_softirq", "local_bh_disable", "local_bh_enable",
+    "dev_add_pack", "dev_remove_pack", "do_softirq", "local_bh_disable", "local_bh_enable",
     "netif_receive_skb", "netif_rx", "process_backlog", "softnet_data",
 ]  # fmt: skip
 
@@ -229,24 +227,3 @@ def dev_remove_pack(machine: Machine, pt: PacketType) -> None:
     chain = softnet.ptype_all if pt.type == ETH_P_ALL else softnet.ptype_base.get(pt.type, [])
     if pt in chain:
         chain.remove(pt)
-
-
-# --- counters -------------------------------------------------------------------------------------------------------
-
-
-def dev_get_stats(dev: NetDevice) -> RtnlLinkStats64:
-    """What the driver has counted, and what the core dropped on its behalf.
-
-    Kernel: net/core/dev.c, dev_get_stats().
-    """
-    stats = RtnlLinkStats64()
-    if dev.netdev_ops.ndo_get_stats64 is not None:
-        dev.netdev_ops.ndo_get_stats64(dev, stats)
-    else:
-        stats = replace(dev.stats)
-    core = dev.core_stats
-    stats.rx_dropped += core.rx_dropped
-    stats.tx_dropped += core.tx_dropped
-    stats.rx_nohandler += core.rx_nohandler
-    stats.rx_otherhost_dropped += core.rx_otherhost_dropped
-    return stats

@@ -22,6 +22,7 @@ from addrsvc.model.devinet import inet_fill_ifaddr, inet_ifa_list, inet_rtm_dela
 from addrsvc.model.ifaddr import (
     inet6_fill_ifaddr,
 )
+from addrsvc.model.inet6_dev import inet6_set_link_af, inet6_validate_link_af
 from addrsvc.model.ip6_route import (
     fib6_dump,
 )
@@ -31,7 +32,7 @@ from addrsvc.model.notifier import NOTIFY_DONE, NotifierBlock
 from addrsvc.model.rtnl import rtmsg_ifinfo, rtmsg_ifinfo_build, rtnl_lock
 from addrsvc.model.structs import Machine, Net, NetDevice, NetdevNotifierInfo
 from addrsvc.model.sysctl import sysctl_write
-from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, NetconfMsg, RouteMsg, Sysctl
+from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, Sysctl
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
@@ -187,7 +188,7 @@ def validate_linkmsg(dev: NetDevice, msg: LinkMsg) -> None:
         if (getattr(msg, name) or 0) > most:
             raise KernelError(EINVAL, f"too big {name}")
     if msg.inet6 is not None:
-        dev.machine.rtnl_af_ops[AF_INET6].validate_link_af(dev, msg.inet6)
+        inet6_validate_link_af(dev, msg.inet6)
 
 
 def _as_int(value: int) -> int:
@@ -284,7 +285,7 @@ def _set_linkmode(dev: NetDevice, msg: LinkMsg) -> int:
 def _set_af_spec(dev: NetDevice, msg: LinkMsg) -> int:
     if msg.inet6 is None:
         return 0
-    dev.machine.rtnl_af_ops[AF_INET6].set_link_af(dev, msg.inet6)
+    inet6_set_link_af(dev, msg.inet6)
     return _NOTIFY
 
 
@@ -411,7 +412,7 @@ def rtnetlink_rcv_msg(net: Net, msg: Message) -> None:
             _serve(net, RTNL_DOIT_LINK.get(msg.nlmsg_type), msg)
         case AddrMsg():
             _serve(net, RTNL_DOIT.get((msg.nlmsg_type, msg.ifa_family)), msg)
-        case RouteMsg() | NetconfMsg():
+        case _:
             raise KernelError(EOPNOTSUPP)
 
 

@@ -1,13 +1,23 @@
 """net/core/rtnetlink.c, lower half: the lock, what is said to listeners, and how a device reads as a message."""
 
+from dataclasses import fields, replace
+from operator import attrgetter
 from types import TracebackType
 from typing import Protocol
 
 from addrsvc.errors import RtnlAssertionError
-from addrsvc.model.structs import NETREG_REGISTERED, Effect, Machine, Net, NetDevice, Printk, RtnlNotify
-from addrsvc.netlink.messages import LinkMsg, Message
+from addrsvc.model.structs import (
+    NETREG_REGISTERED,
+    Effect,
+    Machine,
+    Net,
+    NetDevice,
+    Printk,
+    RtnlLinkStats64,
+    RtnlNotify,
+)
+from addrsvc.netlink.messages import AfSpec, LinkMsg, WireMessage, Xdp
 from addrsvc.uapi import (
-    AF_INET6,
     IF_OPER_DOWN,
     IF_OPER_UNKNOWN,
     IF_OPER_UP,
@@ -19,8 +29,8 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "ASSERT_RTNL", "dev_get_flags", "drain", "netif_oper_up", "printk", "rtmsg_ifinfo", "rtmsg_ifinfo_build",
-    "rtnl_lock", "rtnl_notify",
+    "ASSERT_RTNL", "dev_get_flags", "dev_get_stats", "drain", "netif_oper_up", "printk", "rtmsg_ifinfo",
+    "rtmsg_ifinfo_build", "rtnl_lock", "rtnl_notify",
 ]  # fmt: skip
 
 _SHOWN_ONLY = IFF_RUNNING | IFF_LOWER_UP | IFF_DORMANT
@@ -68,7 +78,7 @@ def ASSERT_RTNL(it: HasMachine) -> None:
         raise RtnlAssertionError("RTNL is not held: wrap the call in `with rtnl_lock(machine):`")
 
 
-def rtnl_notify(net: Net, msg: Message, *, asked: bool = False) -> None:
+def rtnl_notify(net: Net, msg: WireMessage, *, asked: bool = False) -> None:
     """Say a message to the listeners of a namespace; one that was `asked` for names the request it answers.
 
     Kernel: net/core/rtnetlink.c, rtnl_notify().
@@ -121,14 +131,34 @@ def dev_get_flags(dev: NetDevice) -> int:
     return flags | IFF_RUNNING * netif_oper_up(dev) | IFF_LOWER_UP * dev.carrier
 
 
-def rtmsg_ifinfo_build(nlmsg_type: int, dev: NetDevice, change: int, event: int | None = None) -> LinkMsg:
-    """A device as a link message.
+def dev_get_stats(dev: NetDevice) -> RtnlLinkStats64:
+    """What the driver has counted, and what the core dropped on its behalf.
+
+    Kernel: net/core/dev.c, dev_get_stats().
+    """
+    stats = RtnlLinkStats64()
+    if dev.netdev_ops.ndo_get_stats64 is not None:
+        dev.netdev_ops.ndo_get_stats64(dev, stats)
+    else:
+        stats = replace(dev.stats)
+    core = dev.core_stats
+    stats.rx_dropped += core.rx_dropped
+    stats.tx_dropped += core.tx_dropped
+    stats.rx_nohandler += core.rx_nohandler
+    stats.rx_otherhost_dropped += core.rx_otherhost_dropped
+    return stats
+
+
+def rtmsg_ifinfo_build(
+    nlmsg_type: int, dev: NetDevice, change: int, event: int | None = None, ext_filter_mask: int = 0
+) -> LinkMsg:
+    """A device as a link message; `ext_filter_mask` is RTEXT_FILTER_*, what a reader wants or does without.
 
     Kernel: net/core/rtnetlink.c, rtmsg_ifinfo_build_skb(), rtnl_fill_ifinfo().
-    Differs: statistics, XDP, ports and the IPv4 configuration array are left out.
     """
     ASSERT_RTNL(dev)
-    af_inet6 = dev.machine.rtnl_af_ops.get(AF_INET6)
+    stats = _STATS64(dev_get_stats(dev))
+    af_spec = _link_af(dev, ext_filter_mask)
     return LinkMsg(
         nlmsg_type=nlmsg_type,
         ifi_type=dev.type,
@@ -154,16 +184,53 @@ def rtmsg_ifinfo_build(nlmsg_type: int, dev: NetDevice, change: int, event: int 
         gro_ipv4_max_size=dev.gro_ipv4_max_size,
         tso_max_size=dev.tso_max_size,
         tso_max_segs=dev.tso_max_segs,
+        max_pacing_offload_horizon=0,
         num_rx_queues=dev.num_rx_queues,
         carrier=int(dev.carrier),
-        qdisc=dev.qdisc_sleeping,
         ifalias=dev.ifalias,
+        carrier_changes=dev.carrier_up_count + dev.carrier_down_count,
+        carrier_up_count=dev.carrier_up_count,
+        carrier_down_count=dev.carrier_down_count,
+        headroom=dev.needed_headroom,
+        tailroom=dev.needed_tailroom,
+        proto_down=int(dev.proto_down),
+        event=event,
         address=dev.dev_addr if dev.addr_len else None,
         broadcast=dev.broadcast if dev.addr_len else None,
-        event=event,
-        proto_down=int(dev.proto_down),
-        inet6=af_inet6.fill_link_af(dev) if af_inet6 else None,
+        stats64=stats,
+        stats=tuple([counter & 0xFFFFFFFF for counter in stats[:_STATS_LENGTH]]),
+        xdp=_NO_XDP,
+        perm_address=_perm_address(dev),
+        qdisc=dev.qdisc_sleeping,
+        inet=af_spec.inet,
+        inet6=af_spec.inet6,
+        af_other=() if af_spec == _NO_AF_SPEC else None,
+        map=_NO_IFMAP,
+        devlink_port=b"",
+        dpll_pin=b"",
     )
+
+
+_STATS64 = attrgetter(*(counter.name for counter in fields(RtnlLinkStats64)))
+_STATS_LENGTH = 24
+"""Counters of struct rtnl_link_stats, which has no rx_otherhost_dropped."""
+_NO_XDP = Xdp(attached=0)
+_NO_IFMAP = (0, 0, 0, 0, 0, 0)
+_NO_AF_SPEC = AfSpec()
+
+
+def _perm_address(dev: NetDevice) -> bytes | None:
+    address = dev.perm_addr[: dev.addr_len]
+    return address if any(address) else None
+
+
+def _link_af(dev: NetDevice, ext_filter_mask: int) -> AfSpec:
+    """Kernel: net/core/rtnetlink.c, rtnl_fill_link_af()."""
+    spec = _NO_AF_SPEC
+    for ops in dev.machine.rtnl_af_ops.values():
+        if ops.fill_link_af is not None:
+            spec = ops.fill_link_af(spec, dev, ext_filter_mask)
+    return spec
 
 
 def rtmsg_ifinfo(nlmsg_type: int, dev: NetDevice, change: int, event: int | None = None) -> None:

@@ -15,7 +15,7 @@ from addrsvc.model.percpu import Allocator, Cpus, PcpuLstats, PerCpu
 from addrsvc.model.skbuff import SkBuff
 from addrsvc.model.timer import Timer, TimerBase
 from addrsvc.model.tracepoint import Trace
-from addrsvc.netlink.messages import Inet6LinkInfo, Message
+from addrsvc.netlink.messages import AfSpec, Inet6LinkInfo, WireMessage
 from addrsvc.uapi import (
     IF_OPER_UNKNOWN,
     INFINITY_LIFE_TIME,
@@ -42,7 +42,7 @@ class RtnlNotify:
     """An rtnetlink notification: sent to the listeners of namespace `net`."""
 
     net: str
-    msg: Message
+    msg: WireMessage
     asker: Asker | None = None
     """Whose sequence number and port id it bears; those the kernel makes by itself bear none."""
 
@@ -217,6 +217,10 @@ class NetDevice:
     """__LINK_STATE_START."""
     carrier: bool = True
     """Not __LINK_STATE_NOCARRIER."""
+    carrier_up_count: int = 0
+    carrier_down_count: int = 0
+    needed_headroom: int = 0
+    needed_tailroom: int = 0
     qdisc: str = "noop"
     """The queue's active discipline: "noop" while the device is down."""
     qdisc_sleeping: str = "noop"
@@ -505,6 +509,10 @@ class Inet6Dev:
     sysctl_registered: bool = False
     """/proc/sys/net/ipv6/conf/NAME is there."""
     tstamp: int = 0
+    token: bytes = bytes(16)
+    ra_mtu: int = 0
+    reachable_time: int = 0
+    """Of nd_parms, in jiffies: drawn at random about its base."""
     addr_list: AddrList = field(default_factory=AddrList)
     addr_hash: dict[bytes, Inet6Ifaddr] = field(default_factory=dict)
     """The device's part of net->ipv6.inet6_addr_lst."""
@@ -724,9 +732,10 @@ class Chance(Protocol):
 class RtnlAfOps:
     """struct rtnl_af_ops: what an address family says and takes in a link message."""
 
-    fill_link_af: Callable[[NetDevice], Inet6LinkInfo | None]
-    validate_link_af: Callable[[NetDevice, Inet6LinkInfo], None]
-    set_link_af: Callable[[NetDevice, Inet6LinkInfo], None]
+    fill_link_af: Callable[[AfSpec, NetDevice, int], AfSpec] | None = None
+    """Told what the others say, the device, and RTEXT_FILTER_*."""
+    validate_link_af: Callable[[NetDevice, Inet6LinkInfo], None] | None = None
+    set_link_af: Callable[[NetDevice, Inet6LinkInfo], None] | None = None
 
 
 @dataclass(slots=True, eq=False, repr=False)

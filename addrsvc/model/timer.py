@@ -9,7 +9,7 @@ from typing import Final
 
 __all__ = [
     "HZ", "INITIAL_JIFFIES", "USER_HZ", "Timer", "TimerBase", "cstamp_delta", "del_timer",
-    "jiffies_to_clock_t", "mod_timer", "next_expiry",
+    "jiffies_to_clock_t", "jiffies_to_msecs", "mod_timer", "next_expiry",
     "round_jiffies_up", "run_timers",
 ]  # fmt: skip
 
@@ -102,6 +102,14 @@ def jiffies_to_clock_t(jiffies: int) -> int:
     Kernel: kernel/time/time.c, jiffies_to_clock_t().
     """
     return jiffies * USER_HZ // HZ
+
+
+def jiffies_to_msecs(jiffies: int) -> int:
+    """A span of time in milliseconds.
+
+    Kernel: kernel/time/time.c, jiffies_to_msecs().
+    """
+    return jiffies * (1000 // HZ)
 
 
 def cstamp_delta(jiffies: int) -> int:

@@ -1,113 +1,649 @@
-"""rtnetlink messages as bytes: where on the wire each field of a value lies."""
+"""rtnetlink messages as bytes: where on the wire each field of a value lies, one table for both directions.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+A table is in the kernel's order of sending, so that what a kernel said comes out again as it was.  What a table does
+not know is kept raw in the value's `unknown`, and so is all but the first of several attributes alike.  Nothing is
+judged here: whether a request makes sense is seen elsewhere.
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from operator import attrgetter
 from struct import Struct
 from typing import Any, Final, TypeAlias
 
-from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, LinkMsg, Message, NetconfMsg, RouteMsg
-from addrsvc.uapi import AF_INET
+from addrsvc.errors import CodecError
+from addrsvc.netlink.messages import (
+    AddrMsg,
+    AfSpec,
+    IfaCacheinfo,
+    IflaCacheinfo,
+    Inet6LinkInfo,
+    InetLinkInfo,
+    LinkInfo,
+    LinkMsg,
+    Message,
+    NdaCacheinfo,
+    NdtConfig,
+    NeighMsg,
+    NeighParms,
+    NeightblMsg,
+    NetconfMsg,
+    NsidMsg,
+    RouteMsg,
+    RtaCacheinfo,
+    RuleMsg,
+    StatsMsg,
+    Sysctl,
+    WireMessage,
+    Xdp,
+)
+from addrsvc.netlink.nlattr import NLA_F_NESTED, NLA_HDRLEN, NLA_TYPE_MASK, NLMSG_HDRLEN
+from addrsvc.uapi import AF_BRIDGE, AF_INET, AF_INET6, NLM_F_REQUEST, RTM_F_CLONED, Rtm
 
-__all__ = ["encode"]
+__all__ = ["decode", "encode", "knows"]
 
 _NLMSGHDR: Final = Struct("=IHHII")
 _NLATTR: Final = Struct("=HH")
+_PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
 
-_Pack: TypeAlias = Callable[[Any], bytes]
-
-
-def _name(value: str) -> bytes:
-    return value.encode("utf-8", "surrogateescape") + b"\0"
-
-
-def _cacheinfo(value: IfaCacheinfo) -> bytes:
-    return _CACHEINFO.pack(value.ifa_prefered, value.ifa_valid, value.cstamp, value.tstamp)
+Put: TypeAlias = Callable[[Any], bytes]
+"""A field as an attribute: header, payload and padding."""
+Get: TypeAlias = Callable[[bytes, int, int], Any]
+"""The field that an attribute is, by the offset and length of its payload; None where it is not of this kind."""
 
 
-def _expires(value: int) -> bytes:
-    return _RTA_CACHEINFO.pack(0, 0, value, 0, 0, 0, 0, 0)
+class Kind:
+    """How one attribute's payload is a field, and back."""
+
+    def putter(self, nla_type: int) -> Put:
+        """Write the field as an attribute of this type."""
+        raise NotImplementedError
+
+    def get(self, data: bytes, start: int, length: int) -> Any:
+        """Read the field."""
+        raise NotImplementedError
 
 
-_CACHEINFO: Final = Struct("=IIII")
-_RTA_CACHEINFO: Final = Struct("=IIiIIIII")
-_u8: Final = Struct("=B").pack
-_u32: Final = Struct("=I").pack
-_s32: Final = Struct("=i").pack
+def _attribute(nla_type: int, payload: bytes) -> bytes:
+    length = len(payload)
+    return _NLATTR.pack(NLA_HDRLEN + length, nla_type) + payload + _PADDING[length & 3]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class Number(Kind):
+    """One number."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self._struct = Struct(f"={code}")
+        self._whole = Struct(f"=HH{code}{-self._struct.size & 3}x")
+
+    def putter(self, nla_type: int) -> Put:
+        return partial(self._whole.pack, NLA_HDRLEN + self._struct.size, nla_type)
+
+    def get(self, data: bytes, start: int, length: int) -> int | None:
+        if length != self._struct.size:
+            return None
+        number: int = self._struct.unpack_from(data, start)[0]
+        return number
+
+
+class Numbers(Kind):
+    """A fixed number of numbers, as a tuple or as a value of its own."""
+
+    def __init__(self, codes: str, make: Callable[..., Any] | None = None, *members: str) -> None:
+        self.codes, self.make = codes, make
+        self._struct = Struct(f"={codes}")
+        self._whole = Struct(f"=HH{codes}{-self._struct.size & 3}x")
+        self._members = attrgetter(*members) if members else None
+
+    def putter(self, nla_type: int) -> Put:
+        pack, length, members = self._whole.pack, NLA_HDRLEN + self._struct.size, self._members
+        if members is None:
+            return lambda value: pack(length, nla_type, *value)
+        return lambda value: pack(length, nla_type, *members(value))
+
+    def get(self, data: bytes, start: int, length: int) -> Any:
+        if length != self._struct.size:
+            return None
+        numbers = self._struct.unpack_from(data, start)
+        return numbers if self.make is None else self.make(*numbers)
+
+
+class Array(Kind):
+    """Any number of numbers of one size."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self._size = struct.calcsize(f"={code}")
+
+    def putter(self, nla_type: int) -> Put:
+        code = self.code
+        return lambda value: _attribute(nla_type, struct.pack(f"={len(value)}{code}", *value))
+
+    def get(self, data: bytes, start: int, length: int) -> tuple[int, ...] | None:
+        if length % self._size:
+            return None
+        return struct.unpack_from(f"={length // self._size}{self.code}", data, start)
+
+
+class Raw(Kind):
+    """Bytes."""
+
+    def putter(self, nla_type: int) -> Put:
+        return partial(_attribute, nla_type)
+
+    def get(self, data: bytes, start: int, length: int) -> bytes:
+        return data[start : start + length]
+
+
+class Text(Kind):
+    """A text, with a zero byte behind it or without; one that is read may have it or not."""
+
+    def __init__(self, end: bytes) -> None:
+        self.end = end
+
+    def putter(self, nla_type: int) -> Put:
+        end = self.end
+        return lambda value: _attribute(nla_type, value.encode("utf-8", "surrogateescape") + end)
+
+    def get(self, data: bytes, start: int, length: int) -> str:
+        return data[start : start + length].removesuffix(b"\0").decode("utf-8", "surrogateescape")
+
+
+class Nest(Kind):
+    """Attributes in an attribute, as a value of its own."""
+
+    def __init__(self, make: Callable[..., Any], *rows: "Row") -> None:
+        self.make = make
+        self.table = _Table(rows)
+
+    def putter(self, nla_type: int) -> Put:
+        write = self.table.write
+        return lambda value: _attribute(nla_type, write(value))
+
+    def get(self, data: bytes, start: int, length: int) -> Any:
+        fields: dict[str, Any] = {}
+        self.table.read(data, start, start + length, fields)
+        return self.make(**fields)
+
+
+class Names(Kind):
+    """Texts in a nest, all of one attribute type."""
+
+    def __init__(self, nla_type: int) -> None:
+        self._type = nla_type
+
+    def putter(self, nla_type: int) -> Put:
+        put = NAME.putter(self._type)
+        return lambda value: _attribute(nla_type, b"".join(map(put, value)))
+
+    def get(self, data: bytes, start: int, length: int) -> tuple[str, ...] | None:
+        found = list(_attributes(data, start, start + length))
+        if any(nla_type & NLA_TYPE_MASK != self._type for nla_type, _, _ in found):
+            return None
+        return tuple(NAME.get(data, at, size) for _, at, size in found)
+
+
+class Settings(Kind):
+    """Numbers in a nest, as pairs of attribute type and value."""
+
+    def putter(self, nla_type: int) -> Put:
+        return lambda value: _attribute(nla_type, b"".join(U32.putter(number)(setting) for number, setting in value))
+
+    def get(self, data: bytes, start: int, length: int) -> tuple[tuple[int, int], ...] | None:
+        found = [(nla_type, U32.get(data, at, size)) for nla_type, at, size in _attributes(data, start, start + length)]
+        pairs = tuple((nla_type, value) for nla_type, value in found if value is not None)
+        return pairs if len(pairs) == len(found) else None
+
+
+U8: Final = Number("B")
+U16: Final = Number("H")
+U32: Final = Number("I")
+U64: Final = Number("Q")
+S32: Final = Number("i")
+S32S: Final = Array("i")
+U32S: Final = Array("I")
+U64S: Final = Array("Q")
+BYTES: Final = Raw()
+NAME: Final = Text(b"\0")
+PLAIN: Final = Text(b"")
+
+Row: TypeAlias = tuple[int, str, Kind]
+"""An attribute: its type, with NLA_F_NESTED where it is sent so, the field that it is, and how."""
+
+
+class _Table:
+    """The attributes of a message, or of a nest, in the kernel's order of sending."""
+
+    __slots__ = ("_getters", "_putters", "_values", "rows")
+
+    def __init__(self, rows: tuple[Row, ...]) -> None:
+        self.rows = rows
+        self._putters: tuple[Put, ...] = tuple(kind.putter(nla_type) for nla_type, _, kind in rows)
+        self._values = attrgetter(*(field for _, field, _ in rows), "unknown")
+        self._getters: Mapping[int, tuple[str, Get]] = {
+            nla_type & NLA_TYPE_MASK: (field, kind.get) for nla_type, field, kind in rows
+        }
+
+    def write(self, value: object) -> bytes:
+        """The attributes of a value."""
+        values = self._values(value)
+        written = [put(field) for put, field in zip(self._putters, values, strict=False) if field is not None]
+        if values[-1]:
+            written += [_attribute(*attribute) for attribute in values[-1]]
+        return b"".join(written)
+
+    def read(self, data: bytes, start: int, end: int, fields: dict[str, Any]) -> None:
+        """Add to `fields` what the attributes between two offsets say."""
+        getters = self._getters
+        unknown: list[tuple[int, bytes]] = []
+        for nla_type, at, length in _attributes(data, start, end):
+            field, get = getters.get(nla_type & NLA_TYPE_MASK, _NO_FIELD)
+            if field not in fields and (value := get(data, at, length)) is not None:
+                fields[field] = value
+            else:
+                unknown.append((nla_type, data[at : at + length]))
+        if unknown:
+            fields["unknown"] = tuple(unknown)
+
+
+_NO_FIELD: Final[tuple[str, Get]] = ("", lambda data, start, length: None)
+
+
+def _attributes(data: bytes, pos: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Type as it was sent, and offset and length of the payload, of each attribute.
+
+    Raises:
+        CodecError: bytes are left over, or a length lies.
+    """
+    while pos < end:
+        if end - pos < NLA_HDRLEN:
+            raise CodecError(f"{end - pos} bytes are left over behind the attributes", pos)
+        length, nla_type = _NLATTR.unpack_from(data, pos)
+        if not NLA_HDRLEN <= length <= end - pos:
+            text = f"an attribute of {length} bytes, where {end - pos} are left"
+            raise CodecError(text, pos, nla_type & NLA_TYPE_MASK)
+        yield nla_type, pos + NLA_HDRLEN, length - NLA_HDRLEN
+        pos += length + 3 & ~3
+
+
 class _Layout:
-    """A message on the wire: its header, the fields of it, and its attributes in the kernel's order of sending."""
+    """A message on the wire: its header, and its attributes.
 
-    header: Struct
-    fields: tuple[str, ...]
-    attributes: tuple[tuple[int, str, _Pack], ...]
+    Attributes:
+        instead: a header member, a bit, and the layout to take where the member has it.
+    """
+
+    __slots__ = (
+        "_header", "_header_size", "_make", "_members", "_names", "_table", "family", "instead", "value",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        value: type[WireMessage],
+        header: str,
+        *rows: Row,
+        make: Callable[..., WireMessage] | None = None,
+        instead: "tuple[str, int, _Layout] | None" = None,
+    ) -> None:
+        """`header` names its members, each behind its struct code, the family first; a code without a name is padding.
+
+        Padding at the end is not needed in what is read.
+        """
+        members = [tuple(member.split(":")) for member in header.split()]
+        self._names = tuple(member[1] for member in members if len(member) > 1)
+        self._header = Struct("=" + "".join(member[0] for member in members))
+        self._header_size = struct.calcsize("=" + "".join(code for code, *name in members if name))
+        self._members = attrgetter("nlmsg_type", "nlmsg_flags", *self._names)
+        self._table = _Table(rows)
+        self._make = make or value
+        self.family = attrgetter(self._names[0])
+        self.value = value
+        self.instead = instead
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The attributes, in the kernel's order of sending."""
+        return self._table.rows
+
+    def encode(self, msg: WireMessage, seq: int, pid: int) -> bytes:
+        """The message in bytes."""
+        instead = self.instead
+        if instead is not None and getattr(msg, instead[0]) & instead[1]:
+            return instead[2].encode(msg, seq, pid)
+        nlmsg_type, nlmsg_flags, *members = self._members(msg)
+        attributes = self._table.write(msg)
+        header = self._header.pack(*members)
+        length = NLMSG_HDRLEN + len(header) + len(attributes)
+        return _NLMSGHDR.pack(length, nlmsg_type, nlmsg_flags, seq, pid) + header + attributes
+
+    def decode(self, data: bytes, start: int, end: int, nlmsg_type: int, nlmsg_flags: int) -> WireMessage:
+        """The message whose header begins at `start`."""
+        header = self._header
+        if end - start >= header.size:
+            members = header.unpack_from(data, start)
+        elif end - start >= self._header_size:  # the kernel takes a header without its padding
+            members = header.unpack(data[start:end].ljust(header.size, b"\0"))
+        else:
+            raise CodecError(f"a header of {end - start} bytes, where {self._header_size} are needed", start)
+        fields: dict[str, Any] = {"nlmsg_type": nlmsg_type, "nlmsg_flags": nlmsg_flags}
+        fields.update(zip(self._names, members, strict=True))
+        layout, instead = self, self.instead
+        if instead is not None and fields[instead[0]] & instead[1]:
+            layout = instead[2]
+        layout._table.read(data, start + header.size, end, fields)
+        return layout._make(**fields)
 
 
-_LAYOUTS: Final[Mapping[type, _Layout]] = {
-    LinkMsg: _Layout(
-        Struct("=BxHiII"),
-        ("ifi_family", "ifi_type", "ifi_index", "ifi_flags", "ifi_change"),
-        (
-            (3, "ifname", _name), (13, "txqlen", _u32), (16, "operstate", _u8), (17, "linkmode", _u8),
-            (67, "netns_immutable", _u8), (4, "mtu", _u32), (50, "min_mtu", _u32), (51, "max_mtu", _u32),
-            (27, "group", _u32), (30, "promiscuity", _u32), (61, "allmulti", _u32), (31, "num_tx_queues", _u32),
-            (40, "gso_max_segs", _u32), (41, "gso_max_size", _u32), (58, "gro_max_size", _u32),
-            (63, "gso_ipv4_max_size", _u32), (64, "gro_ipv4_max_size", _u32), (59, "tso_max_size", _u32),
-            (60, "tso_max_segs", _u32), (32, "num_rx_queues", _u32), (33, "carrier", _u8), (20, "ifalias", _name),
-            (39, "proto_down", _u8), (1, "address", bytes), (2, "broadcast", bytes), (6, "qdisc", _name),
-            (44, "event", _u32), (49, "new_ifindex", _s32),
-        ),
-    ),
-    AddrMsg: _Layout(
-        Struct("=BBBBi"),
-        ("ifa_family", "ifa_prefixlen", "ifa_flags", "ifa_scope", "ifa_index"),
-        (
-            (10, "target_netnsid", _s32), (2, "local", bytes), (1, "address", bytes), (7, "multicast", bytes),
-            (5, "anycast", bytes), (4, "broadcast", bytes), (3, "label", _name), (9, "rt_priority", _u32),
-            (6, "cacheinfo", _cacheinfo), (8, "flags", _u32), (11, "proto", _u8),
-        ),
-    ),
-    RouteMsg: _Layout(
-        Struct("=BBBBBBBBI"),
-        (
-            "rtm_family", "rtm_dst_len", "rtm_src_len", "rtm_tos", "rtm_table", "rtm_protocol", "rtm_scope",
-            "rtm_type", "rtm_flags",
-        ),
-        (
-            (15, "table", _u32), (1, "dst", bytes), (6, "priority", _u32), (7, "prefsrc", bytes), (4, "oif", _u32),
-            (12, "expires", _expires), (20, "pref", _u8),
-        ),
-    ),
-    NetconfMsg: _Layout(
-        Struct("=Bxxx"),
-        ("ncm_family",),
-        (
-            (1, "ifindex", _s32), (2, "forwarding", _s32), (3, "rp_filter", _s32), (4, "mc_forwarding", _s32),
-            (8, "bc_forwarding", _s32), (5, "proxy_neigh", _s32), (6, "ignore_routes_with_linkdown", _s32),
-        ),
-    ),
-}  # fmt: skip
+# --- links: net/core/rtnetlink.c, rtnl_fill_ifinfo() ----------------------------------------------------------------
 
+_N: Final = NLA_F_NESTED
 
-_INET_ADDR: Final = _Layout(
-    _LAYOUTS[AddrMsg].header,
-    _LAYOUTS[AddrMsg].fields,
-    (
-        (10, "target_netnsid", _s32), (7, "multicast", bytes), (1, "address", bytes), (2, "local", bytes),
-        (4, "broadcast", bytes), (3, "label", _name), (11, "proto", _u8), (8, "flags", _u32),
-        (9, "rt_priority", _u32), (6, "cacheinfo", _cacheinfo),
-    ),
+_IFLA_CACHEINFO: Final = Numbers("IIII", IflaCacheinfo, "max_reasm_len", "tstamp", "reachable_time", "retrans_time")
+_INET6: Final = Nest(
+    Inet6LinkInfo,
+    (1, "flags", U32), (5, "cacheinfo", _IFLA_CACHEINFO), (2, "conf", S32S), (3, "stats", U64S),
+    (6, "icmp6stats", U64S), (7, "token", BYTES), (8, "addr_gen_mode", U8), (9, "ra_mtu", U32),
 )  # fmt: skip
 
 
+def _af_spec(inet_conf: Row) -> Nest:
+    return Nest(AfSpec, (AF_INET, "inet", Nest(InetLinkInfo, inet_conf)), (AF_INET6, "inet6", _INET6))
+
+
+_LINKINFO: Final = Nest(
+    LinkInfo,
+    (1, "kind", NAME), (3, "xstats", BYTES), (2, "data", BYTES), (4, "slave_kind", NAME), (5, "slave_data", BYTES),
+)  # fmt: skip
+_XDP: Final = Nest(
+    Xdp,
+    (2, "attached", U8), (4, "prog_id", U32), (5, "drv_prog_id", U32), (6, "skb_prog_id", U32), (7, "hw_prog_id", U32),
+)  # fmt: skip
+_IFMAP: Final = Numbers("QQQHBB4x")
+
+
+def _link(*, af_spec: Nest, alias: Text) -> tuple[Row, ...]:
+    return (
+        (46, "target_netnsid", S32), (3, "ifname", NAME), (13, "txqlen", U32), (16, "operstate", U8),
+        (17, "linkmode", U8), (67, "netns_immutable", U8), (4, "mtu", U32), (50, "min_mtu", U32), (51, "max_mtu", U32),
+        (27, "group", U32), (30, "promiscuity", U32), (61, "allmulti", U32), (31, "num_tx_queues", U32),
+        (40, "gso_max_segs", U32), (41, "gso_max_size", U32), (58, "gro_max_size", U32),
+        (63, "gso_ipv4_max_size", U32), (64, "gro_ipv4_max_size", U32), (59, "tso_max_size", U32),
+        (60, "tso_max_segs", U32), (66, "max_pacing_offload_horizon", U32), (32, "num_rx_queues", U32),
+        (10, "master", U32), (33, "carrier", U8), (20, "ifalias", alias), (35, "carrier_changes", U32),
+        (47, "carrier_up_count", U32), (48, "carrier_down_count", U32), (68, "headroom", U16), (69, "tailroom", U16),
+        (39, "proto_down", U8), (55, "proto_down_reason", BYTES), (44, "event", U32), (1, "address", BYTES),
+        (2, "broadcast", BYTES), (34, "phys_port_id", BYTES), (38, "phys_port_name", NAME),
+        (36, "phys_switch_id", BYTES), (21, "num_vf", U32), (22, "vfinfo_list", BYTES), (23, "stats64", U64S),
+        (7, "stats", U32S), (43, "xdp", _XDP), (18, "linkinfo", _LINKINFO), (45, "new_netnsid", S32),
+        (49, "new_ifindex", S32), (54, "perm_address", BYTES), (37, "link_netnsid", S32), (5, "link", U32),
+        (6, "qdisc", NAME), (26, "af_spec", af_spec), (14, "map", _IFMAP), (52 | _N, "altnames", Names(53)),
+        (56, "parent_dev_name", NAME), (57, "parent_dev_bus_name", NAME), (62 | _N, "devlink_port", BYTES),
+        (65 | _N, "dpll_pin", BYTES), (53, "alt_ifname", NAME), (29, "ext_mask", U32), (19, "net_ns_pid", U32),
+        (28, "net_ns_fd", U32),
+    )  # fmt: skip
+
+
+def _make_link(*, af_spec: AfSpec | None = None, **fields: Any) -> LinkMsg:
+    if af_spec is None:
+        return LinkMsg(**fields)
+    inet, inet6, other = af_spec.inet, af_spec.inet6, af_spec.unknown
+    says_more = other or (inet is None and inet6 is None)
+    return LinkMsg(**fields, inet=inet, inet6=inet6, af_other=other if says_more else None)
+
+
+_IFINFOMSG: Final = "Bx:ifi_family H:ifi_type i:ifi_index I:ifi_flags I:ifi_change"
+# A request says settings of IPv4 one by one, and an alias without a zero byte, which would count as a character.
+_LINK_REQUEST: Final = _Layout(
+    LinkMsg, _IFINFOMSG, *_link(af_spec=_af_spec((1, "changes", Settings())), alias=PLAIN), make=_make_link
+)
+_IS_LINK_REQUEST: Final = ("nlmsg_flags", NLM_F_REQUEST, _LINK_REQUEST)
+_LINK: Final = _Layout(
+    LinkMsg,
+    _IFINFOMSG,
+    *_link(af_spec=_af_spec((1, "conf", U32S)), alias=NAME),
+    make=_make_link,
+    instead=_IS_LINK_REQUEST,
+)
+# net/ipv6/addrconf.c, inet6_fill_ifinfo().
+_INET6_LINK: Final = _Layout(
+    LinkMsg,
+    _IFINFOMSG,
+    (3, "ifname", NAME), (1, "address", BYTES), (4, "mtu", U32), (5, "link", U32), (16, "operstate", U8),
+    (12, "inet6", _INET6),
+    instead=_IS_LINK_REQUEST,
+)  # fmt: skip
+# net/bridge/br_netlink.c, br_fill_ifinfo().
+_BRIDGE_LINK: Final = _Layout(
+    LinkMsg,
+    _IFINFOMSG,
+    (3, "ifname", NAME), (10, "master", U32), (4, "mtu", U32), (16, "operstate", U8), (1, "address", BYTES),
+    (5, "link", U32), (29, "ext_mask", U32),
+)  # fmt: skip
+
+# --- addresses ------------------------------------------------------------------------------------------------------
+
+_IFADDRMSG: Final = "B:ifa_family B:ifa_prefixlen B:ifa_flags B:ifa_scope i:ifa_index"
+_IFA_ADDRESS, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 6, 8, 11
+_PUT_IFA_PROTO: Final = U8.putter(_IFA_PROTO)
+_CACHEINFO: Final = Numbers("IIII", IfaCacheinfo, "ifa_prefered", "ifa_valid", "cstamp", "tstamp")
+
+
+class _Inet6AddrLayout(_Layout):
+    """Most IPv6 addresses are said in one form, and the kernel says many: that one is one struct."""
+
+    __slots__ = ()
+
+    _WHOLE: Final = Struct("=IHHII BBBBi HH16s HHIIII HHI")
+    _LENGTH: Final = _WHOLE.size
+    _OTHERS: Final = attrgetter(
+        "local", "rt_priority", "multicast", "anycast", "target_netnsid", "broadcast", "label", "unknown"
+    )
+    _NO_OTHERS: Final = (None,) * 7 + ((),)
+
+    def encode(self, msg: WireMessage, seq: int, pid: int) -> bytes:
+        """The message in bytes."""
+        if type(msg) is AddrMsg and self._OTHERS(msg) == self._NO_OTHERS:
+            address, info, flags, proto = msg.address, msg.cacheinfo, msg.flags, msg.proto
+            if address is not None and len(address) == 16 and info is not None and flags is not None:
+                proto_attr = b"" if proto is None else _PUT_IFA_PROTO(proto)
+                return self._WHOLE.pack(
+                    self._LENGTH + len(proto_attr), msg.nlmsg_type, msg.nlmsg_flags, seq, pid,
+                    msg.ifa_family, msg.ifa_prefixlen, msg.ifa_flags, msg.ifa_scope, msg.ifa_index,
+                    20, _IFA_ADDRESS, address,
+                    20, _IFA_CACHEINFO, info.ifa_prefered, info.ifa_valid, info.cstamp, info.tstamp,
+                    8, _IFA_FLAGS, flags,
+                ) + proto_attr  # fmt: skip
+        return super().encode(msg, seq, pid)
+
+
+# net/ipv6/addrconf.c, inet6_fill_ifaddr(), inet6_fill_ifmcaddr(), inet6_fill_ifacaddr().
+_INET6_ADDR: Final = _Inet6AddrLayout(
+    AddrMsg,
+    _IFADDRMSG,
+    (10, "target_netnsid", S32), (2, "local", BYTES), (1, "address", BYTES), (7, "multicast", BYTES),
+    (5, "anycast", BYTES), (9, "rt_priority", U32), (6, "cacheinfo", _CACHEINFO), (8, "flags", U32),
+    (11, "proto", U8), (4, "broadcast", BYTES), (3, "label", NAME),
+)  # fmt: skip
+# net/ipv4/devinet.c, inet_fill_ifaddr(), inet_fill_ifmcaddr().
+_INET_ADDR: Final = _Layout(
+    AddrMsg,
+    _IFADDRMSG,
+    (10, "target_netnsid", S32), (1, "address", BYTES), (2, "local", BYTES), (4, "broadcast", BYTES),
+    (3, "label", NAME), (11, "proto", U8), (8, "flags", U32), (9, "rt_priority", U32), (7, "multicast", BYTES),
+    (6, "cacheinfo", _CACHEINFO), (5, "anycast", BYTES),
+)  # fmt: skip
+
+# --- routes and rules -----------------------------------------------------------------------------------------------
+
+_RTMSG: Final = (
+    "B:rtm_family B:rtm_dst_len B:rtm_src_len B:rtm_tos B:rtm_table B:rtm_protocol B:rtm_scope B:rtm_type I:rtm_flags"
+)
+_RTA_CACHEINFO: Final = Numbers(
+    "IIiIIIII", RtaCacheinfo, "clntref", "lastuse", "expires", "error", "used", "id", "ts", "tsage"
+)
+_ONLY_ASKED: Final[tuple[Row, ...]] = ((27, "ip_proto", U8), (28, "sport", BYTES), (29, "dport", BYTES))
+# net/ipv6/route.c, rt6_fill_node().
+_INET6_ROUTE: Final = _Layout(
+    RouteMsg,
+    _RTMSG,
+    (15, "table", U32), (1, "dst", BYTES), (2, "src", BYTES), (3, "iif", U32), (7, "prefsrc", BYTES),
+    (8, "metrics", BYTES), (6, "priority", U32), (30, "nh_id", U32), (9, "multipath", BYTES), (5, "gateway", BYTES),
+    (18, "via", BYTES), (4, "oif", U32), (11, "flow", U32), (22, "encap", BYTES), (21, "encap_type", U16),
+    (12, "cacheinfo", _RTA_CACHEINFO), (20, "pref", U8), (16, "mark", U32), (25, "uid", U32), *_ONLY_ASKED,
+)  # fmt: skip
+# net/ipv4/route.c, rt_fill_info(): what a look-up found.
+_INET_ROUTE_FOUND: Final = _Layout(
+    RouteMsg,
+    _RTMSG,
+    (15, "table", U32), (1, "dst", BYTES), (2, "src", BYTES), (4, "oif", U32), (11, "flow", U32),
+    (22, "encap", BYTES), (21, "encap_type", U16), (7, "prefsrc", BYTES), (5, "gateway", BYTES), (18, "via", BYTES),
+    (8, "metrics", BYTES), (16, "mark", U32), (25, "uid", U32), (3, "iif", U32), (12, "cacheinfo", _RTA_CACHEINFO),
+    (6, "priority", U32), (9, "multipath", BYTES), (30, "nh_id", U32), (20, "pref", U8), *_ONLY_ASKED,
+)  # fmt: skip
+# net/ipv4/fib_semantics.c, fib_dump_info().
+_INET_ROUTE: Final = _Layout(
+    RouteMsg,
+    _RTMSG,
+    (15, "table", U32), (1, "dst", BYTES), (6, "priority", U32), (8, "metrics", BYTES), (7, "prefsrc", BYTES),
+    (30, "nh_id", U32), (5, "gateway", BYTES), (18, "via", BYTES), (4, "oif", U32), (11, "flow", U32),
+    (22, "encap", BYTES), (21, "encap_type", U16), (9, "multipath", BYTES), (2, "src", BYTES), (3, "iif", U32),
+    (16, "mark", U32), (25, "uid", U32), (12, "cacheinfo", _RTA_CACHEINFO), (20, "pref", U8), *_ONLY_ASKED,
+    instead=("rtm_flags", RTM_F_CLONED, _INET_ROUTE_FOUND),
+)  # fmt: skip
+# net/core/fib_rules.c, fib_nl_fill_rule(); net/ipv4/fib_rules.c and net/ipv6/fib6_rules.c, fib4_rule_fill() and kin.
+_RULE: Final = _Layout(
+    RuleMsg,
+    "B:frh_family B:frh_dst_len B:frh_src_len B:frh_tos B2x:frh_table B:frh_action I:frh_flags",
+    (15, "table", U32), (14, "suppress_prefixlen", U32), (21, "protocol", U8), (3, "iifname", NAME),
+    (17, "oifname", NAME), (6, "priority", U32), (10, "fwmark", U32), (16, "fwmask", U32), (4, "goto", U32),
+    (12, "tun_id", BYTES), (19, "l3mdev", U8), (20, "uid_range", Numbers("II")), (23, "sport_range", Numbers("HH")),
+    (28, "sport_mask", U16), (24, "dport_range", Numbers("HH")), (29, "dport_mask", U16), (22, "ip_proto", U8),
+    (13, "suppress_ifgroup", U32), (1, "dst", BYTES), (2, "src", BYTES), (11, "flow", U32), (25, "dscp", U8),
+    (30, "dscp_mask", U8), (26, "flowlabel", BYTES), (27, "flowlabel_mask", BYTES),
+)  # fmt: skip
+
+# --- neighbours: net/core/neighbour.c -------------------------------------------------------------------------------
+
+_NDMSG: Final = "B3x:ndm_family i:ndm_ifindex H:ndm_state B:ndm_flags B:ndm_type"
+_NDA_CACHEINFO: Final = Numbers("IIII", NdaCacheinfo, "confirmed", "used", "updated", "refcnt")
+_NEIGH: Final = _Layout(
+    NeighMsg,
+    _NDMSG,
+    (1, "dst", BYTES), (2, "lladdr", BYTES), (4, "probes", U32), (3, "cacheinfo", _NDA_CACHEINFO),
+    (12, "protocol", U8), (15, "flags_ext", U32), (9, "master", U32), (8, "ifindex", U32), (7, "vni", U32),
+)  # fmt: skip
+# net/bridge/br_fdb.c, fdb_fill_info(); drivers/net/vxlan, vxlan_fdb_info().
+_FDB: Final = _Layout(
+    NeighMsg,
+    _NDMSG,
+    (10, "link_netnsid", S32), (2, "lladdr", BYTES), (9, "master", U32), (13, "nh_id", U32), (1, "dst", BYTES),
+    (6, "port", BYTES), (7, "vni", U32), (11, "src_vni", U32), (8, "ifindex", U32), (15, "flags_ext", U32),
+    (3, "cacheinfo", _NDA_CACHEINFO), (5, "vlan", U16), (14 | _N, "fdb_ext_attrs", BYTES), (4, "probes", U32),
+    (12, "protocol", U8),
+)  # fmt: skip
+_NDT_CONFIG: Final = Numbers(
+    "HHIIIIIII", NdtConfig,
+    "key_len", "entry_size", "entries", "last_flush", "last_rand", "hash_rnd", "hash_mask", "hash_chain_gc",
+    "proxy_qlen",
+)  # fmt: skip
+_NEIGH_PARMS: Final = Nest(
+    NeighParms,
+    (1, "ifindex", U32), (2, "refcnt", U32), (16, "queue_lenbytes", U32), (8, "queue_len", U32),
+    (14, "proxy_qlen", U32), (9, "app_probes", U32), (10, "ucast_probes", U32), (11, "mcast_probes", U32),
+    (17, "mcast_reprobes", U32), (3, "reachable_time", U64), (4, "base_reachable_time", U64), (6, "gc_staletime", U64),
+    (7, "delay_probe_time", U64), (5, "retrans_time", U64), (12, "anycast_delay", U64), (13, "proxy_delay", U64),
+    (15, "locktime", U64), (19, "interval_probe_time_ms", U64),
+)  # fmt: skip
+_NEIGHTBL: Final = _Layout(
+    NeightblMsg,
+    "B3x:ndtm_family",
+    (1, "name", NAME), (8, "gc_interval", U64), (2, "thresh1", U32), (3, "thresh2", U32), (4, "thresh3", U32),
+    (5, "config", _NDT_CONFIG), (7, "stats", U64S), (6, "parms", _NEIGH_PARMS),
+)  # fmt: skip
+
+# --- the rest -------------------------------------------------------------------------------------------------------
+
+# net/ipv4/devinet.c, inet_netconf_fill_devconf(); net/ipv6/addrconf.c, inet6_netconf_fill_devconf().
+_NETCONF: Final = _Layout(
+    NetconfMsg,
+    "B:ncm_family 3x",
+    (1, "ifindex", S32), (2, "forwarding", S32), (3, "rp_filter", S32), (4, "mc_forwarding", S32),
+    (8, "bc_forwarding", S32), (5, "proxy_neigh", S32), (6, "ignore_routes_with_linkdown", S32),
+)  # fmt: skip
+# net/core/rtnetlink.c, rtnl_fill_statsinfo().
+_STATS: Final = _Layout(
+    StatsMsg,
+    "B3x:family I:ifindex I:filter_mask",
+    (1, "link_64", U64S), (2, "link_xstats", BYTES), (3, "link_xstats_slave", BYTES),
+    (4, "link_offload_xstats", BYTES), (5, "af_spec", BYTES),
+)  # fmt: skip
+# net/core/net_namespace.c, rtnl_net_fill().
+_NSID: Final = _Layout(
+    NsidMsg,
+    "B:rtgen_family 3x",
+    (1, "nsid", S32), (5, "current_nsid", S32), (2, "pid", U32), (3, "fd", U32), (4, "target_nsid", S32),
+)  # fmt: skip
+
+# One row per message type, without its last two bits (NEW, DEL, GET, SET): the layout of each family that has one of
+# its own, and that of all others.
+LAYOUTS: Final[Mapping[int, tuple[Mapping[int, _Layout], _Layout]]] = {
+    Rtm.RTM_NEWLINK: ({AF_INET6: _INET6_LINK, AF_BRIDGE: _BRIDGE_LINK}, _LINK),
+    Rtm.RTM_NEWADDR: ({AF_INET: _INET_ADDR}, _INET6_ADDR),
+    Rtm.RTM_NEWROUTE: ({AF_INET: _INET_ROUTE}, _INET6_ROUTE),
+    Rtm.RTM_NEWNEIGH: ({AF_BRIDGE: _FDB}, _NEIGH),
+    Rtm.RTM_NEWRULE: ({}, _RULE),
+    Rtm.RTM_NEWMULTICAST: ({AF_INET: _INET_ADDR}, _INET6_ADDR),
+    Rtm.RTM_NEWANYCAST: ({AF_INET: _INET_ADDR}, _INET6_ADDR),
+    Rtm.RTM_NEWNEIGHTBL: ({}, _NEIGHTBL),
+    Rtm.RTM_NEWNETCONF: ({}, _NETCONF),
+    Rtm.RTM_NEWNSID: ({}, _NSID),
+    Rtm.RTM_NEWSTATS: ({}, _STATS),
+    Rtm.RTM_NEWLINKPROP: ({}, _LINK),
+}
+
+
+def knows(nlmsg_type: int) -> bool:
+    """Whether there is a value for messages of this type."""
+    return nlmsg_type & ~3 in LAYOUTS
+
+
 def encode(msg: Message, seq: int = 0, pid: int = 0) -> bytes:
-    """A value as one netlink message, padded to a multiple of four bytes."""
-    layout = _INET_ADDR if isinstance(msg, AddrMsg) and msg.ifa_family == AF_INET else _LAYOUTS[type(msg)]
-    body = layout.header.pack(*(getattr(msg, name) for name in layout.fields))
-    for number, name, pack in layout.attributes:
-        value = getattr(msg, name)
-        if value is not None:
-            payload = pack(value)
-            body += _NLATTR.pack(4 + len(payload), number) + payload + bytes(-len(payload) & 3)
-    return _NLMSGHDR.pack(16 + len(body), msg.nlmsg_type, msg.nlmsg_flags, seq, pid) + body  # type: ignore[union-attr]
+    """A value as one netlink message, padded to a multiple of four bytes.
+
+    Raises:
+        CodecError: a Sysctl; a type that the value cannot have; or a number that does not fit where it belongs.
+    """
+    if isinstance(msg, Sysctl):
+        raise CodecError("a setting is written to a file, not sent")
+    found = LAYOUTS.get(msg.nlmsg_type & ~3)
+    if found is None or type(msg) is not found[1].value:
+        raise CodecError(f"no {type(msg).__name__} is of message type {int(msg.nlmsg_type)}")
+    families, layout = found
+    if families:
+        layout = families.get(layout.family(msg), layout)
+    try:
+        return layout.encode(msg, seq, pid)
+    except struct.error as error:
+        raise CodecError(f"{type(msg).__name__}: {error}") from None
+
+
+def decode(data: bytes, offset: int = 0, *, without: int = 0) -> WireMessage:
+    """The message that begins at `offset`; its nlmsg_flags are without those in `without`.
+
+    Raises:
+        CodecError: it is cut short, a length in it lies, or there is no value for messages of its type.
+    """
+    if len(data) - offset < NLMSG_HDRLEN:
+        raise CodecError(f"{len(data) - offset} bytes, where a message has at least {NLMSG_HDRLEN}", offset)
+    length, nlmsg_type, nlmsg_flags, _, _ = _NLMSGHDR.unpack_from(data, offset)
+    if not NLMSG_HDRLEN <= length <= len(data) - offset:
+        raise CodecError(f"a message of {length} bytes, where {len(data) - offset} are left", offset)
+    if not knows(nlmsg_type):
+        raise CodecError(f"no value for messages of type {nlmsg_type}", offset + 4)
+    families, layout = LAYOUTS[nlmsg_type & ~3]
+    start = offset + NLMSG_HDRLEN
+    if families and length > NLMSG_HDRLEN:
+        layout = families.get(data[start], layout)
+    return layout.decode(data, start, offset + length, nlmsg_type, nlmsg_flags & ~without)

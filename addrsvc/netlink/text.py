@@ -6,7 +6,8 @@ into text, so what was said can be printed wherever the dict was carried to.  Wh
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, NetconfMsg, RouteMsg, Sysctl
 from addrsvc.uapi import (
@@ -54,6 +55,9 @@ from addrsvc.uapi import (
     Arphrd,
     Rtm,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = [
     "ADDR_GEN_MODES", "addr_show", "addr_show_json", "command_line", "inet_ntop", "Json", "json_line", "line",
@@ -109,6 +113,8 @@ def to_json(msg: Message, names: Mapping[int, str] | None = None) -> Json:
             return _named(msg.nlmsg_type) | _netconf(msg, names)
         case Sysctl():
             return {"message": "sysctl", "name": msg.name, "value": msg.value}
+        case _:
+            return _named(msg.nlmsg_type) | _fields(msg)
 
 
 def line(msg: Message, names: Mapping[int, str] | None = None) -> str:
@@ -339,6 +345,23 @@ def _netconf(msg: NetconfMsg, names: Mapping[int, str]) -> Json:
     )
 
 
+# What is told by its fields alone.
+_BY_FIELDS: Final = ("NEIGH", "NEIGHTBL", "NSID", "RULE", "STATS")
+
+
+def _fields(value: "DataclassInstance") -> Json:
+    """Ours: whatever is there, under the names of the fields."""
+    values = ((field.name, getattr(value, field.name)) for field in fields(value))
+    return {name: _plain(told) for name, told in values if told not in (None, ()) and not name.startswith("nlmsg_")}
+
+
+def _plain(value: object) -> object:
+    """Bytes as their digits, a value in a message as the dict of its own fields."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return _fields(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
 def _on_off(value: int) -> str:
     return "on" if value else "off"
 
@@ -429,6 +452,8 @@ def _line_of(said: Json) -> str:
             return _route_line(said)
         case "RTM_NEWNETCONF" | "RTM_DELNETCONF":
             return " ".join(_netconf_words(said))
+        case name if name[len("RTM_NEW") :] in _BY_FIELDS:
+            return " ".join([name, *(f"{k} {value}" for k, value in said.items() if k not in ("message", "deleted"))])
         case "sysctl":
             return f"{said['name']} = {said['value']}"
         case _:

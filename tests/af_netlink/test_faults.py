@@ -12,8 +12,7 @@ from addrsvc import Linux
 from addrsvc.af_netlink.faults import Faults
 from addrsvc.af_netlink.sock import NetlinkSock
 from addrsvc.errors import ControlError, KernelError
-from addrsvc.mirror.rtnl import _decode as decode
-from addrsvc.netlink.codec import encode
+from addrsvc.netlink.codec import decode, encode
 from addrsvc.netlink.messages import AddrMsg, Message
 from addrsvc.pyroute import iproute
 from addrsvc.uapi import (
@@ -69,7 +68,7 @@ class Client:
 
     def heard(self) -> str:
         """What was told, until the queue is empty."""
-        return brief(msg for it in self.sock if (msg := decode(it.data, 0)) is not None)
+        return brief(decode(it.data) for it in self.sock)
 
 
 def msg_flags(msg: Message) -> int:

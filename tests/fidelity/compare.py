@@ -38,6 +38,25 @@ class Normalisation:
 def _without_stamps(msg: Message) -> Message:
     if isinstance(msg, AddrMsg) and msg.cacheinfo is not None:
         return replace(msg, cacheinfo=replace(msg.cacheinfo, cstamp=0, tstamp=0))
+    if isinstance(msg, LinkMsg) and msg.inet6 is not None and (info := msg.inet6.cacheinfo) is not None:
+        return replace(msg, inet6=replace(msg.inet6, cacheinfo=replace(info, tstamp=0)))
+    return msg
+
+
+def _without_counters(msg: Message) -> Message:
+    if not isinstance(msg, LinkMsg):
+        return msg
+    inet6 = msg.inet6 and replace(msg.inet6, stats=_zeros(msg.inet6.stats), icmp6stats=_zeros(msg.inet6.icmp6stats))
+    return replace(msg, stats64=_zeros(msg.stats64), stats=_zeros(msg.stats), inet6=inet6)
+
+
+def _zeros(counters: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return counters and (0,) * len(counters)
+
+
+def _without_reachable_time(msg: Message) -> Message:
+    if isinstance(msg, LinkMsg) and msg.inet6 is not None and (info := msg.inet6.cacheinfo) is not None:
+        return replace(msg, inet6=replace(msg.inet6, cacheinfo=replace(info, reachable_time=0)))
     return msg
 
 
@@ -53,16 +72,26 @@ def _coarse(seconds: int) -> int:
 
 
 def _coarse_expiry(msg: Message) -> Message:
-    if isinstance(msg, RouteMsg) and msg.expires:
-        return replace(msg, expires=max(-1, _coarse(msg.expires // 100)))
+    if isinstance(msg, RouteMsg) and (info := msg.cacheinfo) is not None and info.expires:
+        return replace(msg, cacheinfo=replace(info, expires=max(-1, _coarse(info.expires // 100))))
     return msg
 
 
 NORMALISATIONS = (
     Normalisation(
-        "cstamp and tstamp of an address",
+        "cstamp and tstamp of an address, and of the IPv6 half of a device",
         "hundredths of a second since boot: the two kernels did not boot together",
         _without_stamps,
+    ),
+    Normalisation(
+        "counters of packets",
+        "MLD reports of joined groups travel over lo at times drawn at random; without them there is no traffic",
+        _without_counters,
+    ),
+    Normalisation(
+        "reachable_time of the IPv6 half of a device",
+        "drawn at random, and drawn again every five minutes",
+        _without_reachable_time,
     ),
     Normalisation(
         "finite lifetimes of an address, to 10,000 s",

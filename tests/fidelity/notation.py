@@ -64,6 +64,8 @@ def _word(msg: Message) -> str:
             return f"NC{_sign(msg, msg.ncm_family)}{msg.ifindex}"
         case Sysctl():
             return f"{msg.name}={msg.value}"
+        case _:
+            return Rtm(msg.nlmsg_type).name
 
 
 def _sign(msg: AddrMsg | RouteMsg | NetconfMsg, family: int) -> str:

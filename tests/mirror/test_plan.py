@@ -50,7 +50,7 @@ def lo(*, up: bool = True, index: int = 1, name: str = "lo", mtu: int = 65536, d
         group=0,
         address=bytes(6),
         broadcast=bytes(6),
-        inet6=Inet6LinkInfo(addr_gen_mode=0, disable_ipv6=disable_ipv6),
+        inet6=Inet6LinkInfo(addr_gen_mode=0).having(disable_ipv6=disable_ipv6),
     )
 
 
@@ -357,7 +357,7 @@ CHANGED = (
     (lo(name="loop"), LinkMsg(ifi_index=1, ifname="loop")),
     (lo(disable_ipv6=1), Sysctl("net.ipv6.conf.lo.disable_ipv6", "1")),
     (
-        replace(lo(), inet6=Inet6LinkInfo(addr_gen_mode=1, disable_ipv6=0)),
+        replace(lo(), inet6=Inet6LinkInfo(addr_gen_mode=1).having(disable_ipv6=0)),
         LinkMsg(ifi_index=1, inet6=Inet6LinkInfo(addr_gen_mode=1)),
     ),
     (lo(up=False), LinkMsg(ifi_index=1, ifi_change=IFF_UP)),

