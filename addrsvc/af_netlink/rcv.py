@@ -35,6 +35,7 @@ def rtnl_dump_all(dump: Dump) -> Iterator[bytes]:
         if family != AF_PACKET and handler is not None and handler.dumpit is not None:
             dump.prev_seq = 0
             yield from handler.dumpit(dump)
+    dump.base_seq = None  # nobody looks at it again
     yield NEXT_DATAGRAM
 
 

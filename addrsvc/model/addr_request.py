@@ -60,18 +60,21 @@ _REPLACED = (
 
 
 def _wish(msg: AddrMsg) -> Ifa6Config:
-    """What a request wants: LOCAL is the address, a different ADDRESS then is the peer."""
+    """What a request wants: LOCAL is the address, a different ADDRESS then is the peer.
+
+    The first 16 bytes count of what is longer; but a LOCAL that is longer differs from every ADDRESS.
+    """
     pfx = msg.local if msg.local is not None else msg.address
     if pfx is None:
         raise KernelError(EINVAL)
-    peer = msg.address if msg.local is not None and msg.address not in (None, msg.local) else None
+    peer = msg.address[:16] if msg.local is not None and msg.address is not None else None
     lifetimes = msg.cacheinfo or IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
     return Ifa6Config(
         pfx=pfx[:16],
         plen=msg.ifa_prefixlen,
         ifa_flags=(msg.ifa_flags if msg.flags is None else msg.flags) & _REQUESTABLE,
         scope=ipv6_addr_scope(pfx[:16]),
-        peer_pfx=peer[:16] if peer else None,
+        peer_pfx=None if peer == msg.local else peer,
         rt_priority=msg.rt_priority or 0,
         ifa_proto=msg.proto or 0,
         valid_lft=lifetimes.ifa_valid,

@@ -41,6 +41,7 @@ class Result:
     Attributes:
         found: differences by kind, each with the first few scripts that show it.
         chance: how often the running kernel gave the model's answer when it was asked again, by kind.
+        twofold: one such case of each kind.
     """
 
     steps: int = 0
@@ -50,6 +51,7 @@ class Result:
     kinds: Counter[str] = field(default_factory=Counter)
     chance: Counter[str] = field(default_factory=Counter)
     found: dict[str, list[Difference]] = field(default_factory=dict)
+    twofold: dict[str, Difference] = field(default_factory=dict)
 
     def add(self, other: "Result") -> None:
         """Take in the result of another part."""
@@ -59,6 +61,7 @@ class Result:
         self.counts += other.counts
         self.kinds += other.kinds
         self.chance += other.chance
+        self.twofold = other.twofold | self.twofold
         for kind, differences in other.found.items():
             mine = self.found.setdefault(kind, [])
             mine += differences[: SHOWN - len(mine)]
@@ -87,6 +90,7 @@ def _one(steps: Iterator[Op], result: Result, *, twin: bool, shrinking: float) -
         return
     if not twin and not _again(difference):
         result.chance[difference.kind] += 1
+        result.twofold.setdefault(difference.kind, difference)
         return
     result.kinds[difference.kind] += 1
     shown = result.found.setdefault(difference.kind, [])
@@ -165,6 +169,8 @@ def report(result: Result) -> Iterator[str]:
         yield f"\n=== {kind} ({result.kinds[kind]} times) ==="
         for difference in differences:
             yield f"{difference}\n\n{as_test(difference)}"
+    for kind, difference in result.twofold.items():
+        yield f"\n=== not reproduced: {kind} ({result.chance[kind]} times) ===\n{difference}"
     yield ""
     yield from _categories(result.counts)
     for title, kinds in (

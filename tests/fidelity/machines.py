@@ -17,7 +17,6 @@ from addrsvc.errors import KernelError
 from addrsvc.mirror.netns import create_anonymous, run_in
 from addrsvc.netlink.messages import Sysctl as SysctlMsg
 from tests.fidelity.steps import (
-    ASKER,
     LAGGARD,
     LISTENER,
     OUTSIDER,
@@ -92,7 +91,6 @@ class Running:
         self._socks = {by: self._opened(by) for by in SOCKETS}
         self._poll = select.poll()
         self._poll.register(self._socks[LISTENER], select.POLLIN)
-        self._poll.register(self._socks[ASKER], select.POLLIN)
 
     def _opened(self, by: int) -> socket.socket:
         opened: socket.socket = run_in(self._netns, _new_socket if by != OUTSIDER else _new_unprivileged_socket)
@@ -231,7 +229,8 @@ class Modelled:
 
     def __init__(self) -> None:
         self._linux = Linux(effects=False)
-        self._net = self._linux.init_net
+        self._linux.advance(1)  # so that no time stamp is 0
+        self._net = self._linux.add_net("campaign")
         self._now = time.monotonic()
         self._socks = {by: self._open(by) for by in SOCKETS}
 

@@ -53,6 +53,16 @@ def _zero(start: int, end: int) -> Mask:
     return mask
 
 
+def _stamps(start: int, end: int) -> Mask:
+    """Whether there is a time stamp: any becomes 1."""
+
+    def mask(data: bytearray, payload: int, payload_end: int) -> None:
+        for at in range(payload + start, min(payload + end, payload_end - 3), 4):
+            _U32.pack_into(data, at, bool(_U32.unpack_from(data, at)[0]))
+
+    return mask
+
+
 def _coarse(data: bytearray, payload: int, payload_end: int) -> None:
     """Preferred and valid lifetime, whole seconds."""
     for at in (payload, payload + 4):
@@ -72,7 +82,7 @@ def _coarse_expiry(data: bytearray, payload: int, payload_end: int) -> None:
 
 _LINKS = (16, 17)
 _ADDRESSES = (20, 21)
-_GROUPS4 = (56, 57, 58)
+_GROUPS = (56, 57, 58, 60, 61, 62)
 _ROUTES = (24, 25)
 _NEIGHBOURS = (28, 29)
 _TABLES = (64,)
@@ -81,7 +91,7 @@ NORMALISATIONS: Final = (
     Normalisation(
         "cstamp and tstamp of an address",
         "hundredths of a second since boot: the two kernels did not boot together",
-        (*_ADDRESSES, *_GROUPS4), (6,), _zero(8, 16),
+        (*_ADDRESSES, *_GROUPS), (6,), _stamps(8, 16),
     ),
     Normalisation(
         "finite lifetimes of an address, to 10,000 s",

@@ -13,10 +13,9 @@ from typing import Final, TypeAlias
 from tests.fidelity.normal import GRAIN
 from tests.fidelity.wire import ACK, DUMP, ECHO, REQUEST, Message, nest, nla, text, u8, u16, u32
 
-__all__ = ["REQUESTS", "Ask", "dumps", "repertoire"]
+__all__ = ["REQUESTS", "Repertoire"]
 
 Maker: TypeAlias = Callable[[Random], Message]
-Ask: TypeAlias = Callable[[Random], tuple[str, Message]]
 
 AF_INET, AF_BRIDGE, AF_INET6, AF_PACKET = 2, 7, 10, 17
 FAMILIES: Final = (0, 2, 2, 10, 10, 10, 7, 17, 28, 45, 99, 127, 128, 129, 200, 255)
@@ -840,37 +839,46 @@ REQUESTS: Final[Mapping[str, tuple[float, Maker]]] = {
 }
 
 
-def repertoire(only: str = "") -> Callable[[Random], tuple[str, Message]]:
-    """What makes a request, and says of which kind it is: of all kinds, or of those whose name `only` matches."""
-    rows = {name: row for name, row in REQUESTS.items() if re.search(only, name)}
-    names, weights = list(rows), [weight for weight, _ in rows.values()]
-
-    def request(rng: Random) -> tuple[str, Message]:
-        (name,) = rng.choices(names, weights)
-        return name, rows[name][1](rng)
-
-    return request
-
-
 _EVERYTHING: Final = (
-    (18, bytes(16)),
-    (18, u8(AF_INET6) + bytes(15)),
-    (22, bytes(8)),
-    (26, u8(AF_INET) + bytes(11)),
-    (26, u8(AF_INET6) + bytes(11)),
-    (58, u8(AF_INET) + bytes(7)),
-    (58, u8(AF_INET6) + bytes(7)),
-    (62, u8(AF_INET6) + bytes(7)),
-    (30, bytes(12)),
-    (66, bytes(4)),
-    (34, bytes(12)),
-    (82, u8(AF_INET) + bytes(3)),
-    (82, u8(AF_INET6) + bytes(3)),
-    (90, bytes(4)),
-    (94, bytes(8) + u32(31)),
+    ("GETLINK dump", 18, bytes(16)),
+    ("GETLINK dump", 18, u8(AF_INET6) + bytes(15)),
+    ("GETADDR dump", 22, bytes(8)),
+    ("GETROUTE dump", 26, u8(AF_INET) + bytes(11)),
+    ("GETROUTE dump", 26, u8(AF_INET6) + bytes(11)),
+    ("GETMULTICAST dump", 58, u8(AF_INET) + bytes(7)),
+    ("GETMULTICAST dump", 58, u8(AF_INET6) + bytes(7)),
+    ("GETANYCAST dump", 62, u8(AF_INET6) + bytes(7)),
+    ("GETNEIGH", 30, bytes(12)),
+    ("GETNEIGHTBL", 66, bytes(4)),
+    ("GETRULE", 34, bytes(12)),
+    ("GETNETCONF", 82, u8(AF_INET) + bytes(3)),
+    ("GETNETCONF", 82, u8(AF_INET6) + bytes(3)),
+    ("NSID", 90, bytes(4)),
+    ("GETSTATS", 94, bytes(8) + u32(31)),
 )
 
 
-def dumps() -> tuple[Message, ...]:
-    """The requests whose answers are all that a namespace holds."""
-    return tuple(Message(nlmsg_type, REQUEST | DUMP, head, seq=0x5EC) for nlmsg_type, head in _EVERYTHING)
+class Repertoire:
+    """Requests of all kinds, or of those whose name `only` matches.
+
+    Attributes:
+        dumps: the requests whose answers are all that a namespace holds.
+    """
+
+    def __init__(self, only: str = "") -> None:
+        self._rows = {name: row for name, row in REQUESTS.items() if re.search(only, name)}
+        self._weights = [weight for weight, _ in self._rows.values()]
+        self.dumps = [
+            Message(nlmsg_type, REQUEST | DUMP, head, seq=0x5EC)
+            for name, nlmsg_type, head in _EVERYTHING
+            if re.search(only, name)
+        ]
+
+    def request(self, rng: Random) -> tuple[str, Message]:
+        """Of which kind it is, and a request."""
+        (name,) = rng.choices(list(self._rows), self._weights)
+        return name, self._rows[name][1](rng)
+
+    def dump(self, rng: Random) -> Message:
+        """One of the dumps, or any request where there is none."""
+        return rng.choice(self.dumps) if self.dumps else self.request(rng)[1]

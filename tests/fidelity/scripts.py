@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from tests.fidelity.mutations import mutated
 from tests.fidelity.normal import why_not
-from tests.fidelity.requests import Ask, dumps, getlink_dump, repertoire, up
+from tests.fidelity.requests import Repertoire, up
 from tests.fidelity.steps import (
     ASKER,
     LAGGARD,
@@ -37,7 +37,7 @@ __all__ = ["CHECK_EVERY", "checkpoint", "script"]
 CHECK_EVERY: Final = 40
 """Steps after which everything is dumped."""
 
-Maker: TypeAlias = Callable[[Random, Ask], tuple[str, list[Op]]]
+Maker: TypeAlias = Callable[[Random, Repertoire], tuple[str, list[Op]]]
 
 EXT_ACK, CAP_ACK, STRICT = 11, 10, 12
 MSG_PEEK, MSG_TRUNC = 2, 0x20
@@ -50,33 +50,33 @@ def _asker(rng: Random) -> int:
     return rng.choices((ASKER, SECOND, LAGGARD, OUTSIDER), (80, 12, 2, 6))[0]
 
 
-def _ask(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
-    name, message = ask(rng)
+def _ask(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
+    name, message = asks.request(rng)
     return name, [Send(bytes(message), _asker(rng))]
 
 
-def _ask_wrongly(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
-    _, message = ask(rng)
+def _ask_wrongly(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
+    _, message = asks.request(rng)
     name, raw = mutated(rng, message)
     if rng.random() < 0.1:
         _, raw = mutated(rng, message.but(family_header=raw[16:], attrs=()))
     return f"ill-formed: {name}", [Send(raw, _asker(rng))]
 
 
-def _ask_several(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
-    parts: list[Message] = [ask(rng)[1] for _ in range(rng.choice((2, 2, 3, 5)))]
+def _ask_several(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
+    parts: list[Message] = [asks.request(rng)[1] for _ in range(rng.choice((2, 2, 3, 5)))]
     if rng.random() < 0.15:
         at = rng.randrange(len(parts))
         parts[at] = parts[at].but(length=rng.choice((0, 15, 16, 10_000)))
     return "several messages in a datagram", [Send(datagram(parts), _asker(rng))]
 
 
-def _two_dumps(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _two_dumps(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     """A second dump, or another request, while one is unfinished; then the rest is read, in small pieces or large."""
     by = rng.choice((ASKER, SECOND))
-    ops: list[Op] = [Send(bytes(rng.choice(dumps()[:10])), by, hold=True)]
+    ops: list[Op] = [Send(bytes(asks.dump(rng)), by, hold=True)]
     for _ in range(rng.choice((1, 1, 2))):
-        message = getlink_dump(rng) if rng.random() < 0.5 else ask(rng)[1]
+        message = asks.dump(rng) if rng.random() < 0.5 else asks.request(rng)[1]
         ops.append(Send(bytes(message), by, hold=True))
         ops += _reads(rng, by) if rng.random() < 0.5 else []
     ops.append(Getsockname(by, hold=False))
@@ -91,16 +91,16 @@ def _reads(rng: Random, by: int) -> list[Op]:
     ]
 
 
-def _small_reads(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _small_reads(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     by = rng.choice((ASKER, SECOND))
-    message = rng.choice(dumps()[:10]) if rng.random() < 0.6 else ask(rng)[1]
+    message = asks.dump(rng) if rng.random() < 0.6 else asks.request(rng)[1]
     return "small reads", [Send(bytes(message), by, hold=True), *_reads(rng, by), Getsockname(by, hold=False)]
 
 
 # --- sockets ----------------------------------------------------------------------------------------------------------
 
 
-def _toggle(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _toggle(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     """The options that decide how requests are answered, on and off."""
     option = rng.choice((EXT_ACK, EXT_ACK, EXT_ACK, CAP_ACK, STRICT, STRICT))
     on = rng.random() < (0.75 if option == EXT_ACK else 0.4)
@@ -108,7 +108,7 @@ def _toggle(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
     return "EXT_ACK, CAP_ACK, GET_STRICT_CHK", [Setsockopt(option, int(on).to_bytes(4, "little"), by)]
 
 
-def _setsockopt(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _setsockopt(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     option = rng.choice((1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 6, 7, 0, 13, 99))
     value = rng.choice((0, 1, 2, 5, 7, 11, 38, 39, 40, 64, -1, 2**31 - 1))
     raw = value.to_bytes(4, "little", signed=True)[: rng.choice((4, 4, 4, 4, 4, 0, 1, 3))]
@@ -116,14 +116,14 @@ def _setsockopt(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
     return "setsockopt", [Setsockopt(option, raw, rng.choice((SECOND, SECOND, ASKER, OUTSIDER)), level)]
 
 
-def _getsockopt(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _getsockopt(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     length = rng.choice((4, 4, 4, 8, 12, 2, 0, 3, -1))
     return "getsockopt", [
         Getsockopt(rng.choice((*range(14), 99)), length, rng.choice((SECOND, ASKER, LAGGARD, OUTSIDER)))
     ]
 
 
-def _bind(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _bind(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     by = rng.choice((SECOND, SECOND, OUTSIDER))
     own = {SECOND: 2000, OUTSIDER: 4000}[by]
     pid = rng.choice((own, own, own, 0, 1000, 2001, 7))
@@ -131,29 +131,29 @@ def _bind(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
     return "bind", [Bind(pid, groups, by), Getsockname(by)]
 
 
-def _membership(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _membership(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     by = rng.choice((SECOND, SECOND, SECOND, ASKER, OUTSIDER, LAGGARD))
     option = rng.choice((1, 1, 2))
     group = rng.choice((1, 5, 7, 9, 11, 12, 24, 25, 30, 31, 37, 38, 39, 0, 40, rng.randrange(1, 40)))
     return "membership", [Setsockopt(option, group.to_bytes(4, "little"), by)]
 
 
-def _reopen(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _reopen(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     ops: list[Op] = [Reopen(SECOND)]
     if rng.random() < 0.7:
         ops.append(Bind(rng.choice((2000, 2000, 0, 2001)), rng.choice((0, 0x7FF)), SECOND))
     return "close and open", [*ops, Getsockname(SECOND)]
 
 
-def _address(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _address(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     """Datagrams to others than the kernel."""
     to = rng.choice((1000, 2000, 2001, 4000, 7, 0, 0))
     groups = rng.choice((0, 0, 1, 0x10, 0x400, 1 << 31))
-    _, message = ask(rng)
+    _, message = asks.request(rng)
     return "sent to another socket", [Send(bytes(message), rng.choice((ASKER, SECOND, OUTSIDER)), to, groups)]
 
 
-def _connect(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _connect(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     by = rng.choice((SECOND, OUTSIDER))
     return "connect", [
         Connect(rng.choice((0, 0, 1000, 7)), rng.choice((0, 0, 1)), by),
@@ -162,7 +162,7 @@ def _connect(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
     ]
 
 
-def _lag(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _lag(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     """Let the slow one read a little, or be overrun."""
     kind = rng.random()
     if kind < 0.5:
@@ -182,10 +182,10 @@ def _lag(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
     return "slow reader catches up", [Getsockname(LAGGARD, hold=False)]
 
 
-def _overrun(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _overrun(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     """More answers than the sender's own buffer holds."""
     ops: list[Op] = [Setsockopt(8, rng.choice((0, 2304, 4096)).to_bytes(4, "little"), SECOND, SOL_SOCKET)]
-    ops += [Send(bytes(ask(rng)[1]), SECOND, hold=True) for _ in range(rng.choice((4, 8, 16)))]
+    ops += [Send(bytes(asks.request(rng)[1]), SECOND, hold=True) for _ in range(rng.choice((4, 8, 16)))]
     return "ENOBUFS of the sender", [
         *ops,
         Getsockname(SECOND, hold=False),
@@ -221,7 +221,7 @@ _IPV4: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def _sysctl(rng: Random, ask: Ask) -> tuple[str, list[Op]]:
+def _sysctl(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     version, table = rng.choice((("ipv6", _IPV6), ("ipv6", _IPV6), ("ipv6", _IPV6), ("ipv4", _IPV4)))
     leaf = rng.choice(list(table)) if rng.random() < 0.6 else next(iter(table))
     device = rng.choice(("lo", "lo", "lo", "all", "default", "lo0"))
@@ -259,9 +259,9 @@ PREAMBLE: Final[tuple[Op, ...]] = (
 )
 
 
-def checkpoint() -> list[Op]:
+def checkpoint(asks: Repertoire) -> list[Op]:
     """Everything that the namespace holds."""
-    return [Send(bytes(message)) for message in dumps()]
+    return [Send(bytes(message)) for message in asks.dumps]
 
 
 def script(seed: str, length: int, counts: Counter[str], only: str = "") -> Iterator[Op]:
@@ -269,7 +269,7 @@ def script(seed: str, length: int, counts: Counter[str], only: str = "") -> Iter
 
     `counts` learns what the steps were, and what was left out.  With `only`, requests are of the kinds that match.
     """
-    rng, ask = Random(seed), repertoire(only)
+    rng, asks = Random(seed), Repertoire(only)
     start = [*PREAMBLE] if only else _start(rng)
     yield from start
     names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
@@ -277,7 +277,7 @@ def script(seed: str, length: int, counts: Counter[str], only: str = "") -> Iter
     for number in itertools.count(1):
         if done >= length:
             break
-        name, ops = STEPS[rng.choices(names, weights)[0]][1](rng, ask)
+        name, ops = STEPS[rng.choices(names, weights)[0]][1](rng, asks)
         left_out = next((why for op in ops if (why := why_not(op)) is not None), None)
         if left_out is not None:
             counts[f"left out: {left_out}"] += 1
@@ -285,10 +285,9 @@ def script(seed: str, length: int, counts: Counter[str], only: str = "") -> Iter
         counts[name] += 1
         yield from ops
         done += len(ops)
-        if number % CHECK_EVERY == 0 and not only:
-            yield from checkpoint()
-    if not only:
-        yield from checkpoint()
+        if number % CHECK_EVERY == 0:
+            yield from checkpoint(asks)
+    yield from checkpoint(asks)
 
 
 def _start(rng: Random) -> list[Op]:

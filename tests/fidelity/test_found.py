@@ -1,4 +1,4 @@
-"""Oddities that the random walk found, each by name."""
+"""Oddities that the random walk and the campaign found, each by name."""
 
 from collections.abc import Iterable
 
@@ -23,6 +23,26 @@ from tests.fidelity.asks import (
 )
 from tests.fidelity.compare import GRAIN, first_difference
 from tests.fidelity.notation import brief
+from tests.fidelity.play import play
+from tests.fidelity.steps import (
+    ASKER,
+    LAGGARD,
+    LISTENER,
+    OUTSIDER,
+    SECOND,
+    SOL_SOCKET,
+    Bind,
+    Connect,
+    Getsockname,
+    Getsockopt,
+    Op,
+    Read,
+    Reopen,
+    Send,
+    Setsockopt,
+)
+from tests.fidelity.wire import Message as Wire
+from tests.fidelity.wire import nla, u32
 
 
 def agree(script: Iterable[Message]) -> None:
@@ -109,3 +129,105 @@ def test_what_only_a_driver_sets_is_refused_first(netns: NetNs, ask: LinkMsg) ->
 def test_a_group_joined_for_an_address_outlives_it(netns: NetNs) -> None:
     join = add("ff02::1234/128", flags=IFA_F_MCAUTOJOIN)
     agree((join, up(), down(), join))
+
+
+# --- in bytes, on sockets ---------------------------------------------------------------------------------------------
+
+REQUEST, ACK, ECHO, DUMP = 0x1, 0x4, 0x8, 0x300
+PORTS = {SECOND: 2000, LISTENER: 1000}
+
+
+def agree_on_steps(*steps: Op) -> None:
+    """Both kernels, fresh, and all their sockets, answer every step with the same bytes."""
+    difference, _ = play(steps, settle=0.005)
+    assert str(difference or "") == ""
+
+
+def ask(nlmsg_type: int, head: bytes, *attrs: bytes, flags: int = REQUEST | ACK) -> bytes:
+    return bytes(Wire(nlmsg_type, flags, head, attrs))
+
+
+def new_address(local: str, *attrs: bytes, flags: int = REQUEST | ACK | NLM_F_CREATE) -> bytes:
+    return ask(20, b"\x0a\x40\0\0" + u32(1), nla(2, bytes.fromhex(local)), *attrs, flags=flags)
+
+
+ADDRESS = "20010db8000000000000000000000001"
+
+
+def test_a_local_address_longer_than_an_address_has_a_peer_always(netns: NetNs) -> None:
+    """The two are compared with their lengths, but only that of LOCAL."""
+    same = nla(1, bytes.fromhex(ADDRESS))
+    agree_on_steps(Send(new_address(ADDRESS, nla(1, bytes.fromhex(ADDRESS) + b"longer"))))
+    agree_on_steps(Send(new_address(ADDRESS + "00", same)))
+
+
+def test_the_end_of_a_dump_of_all_families_is_never_interrupted(netns: NetNs) -> None:
+    """It stands in a datagram of its own, before which no family is asked again."""
+    agree_on_steps(
+        Send(new_address(ADDRESS)),
+        Send(ask(22, bytes(8), flags=REQUEST | DUMP), hold=True),
+        Send(new_address(ADDRESS.replace("1", "2")), hold=True),
+        Getsockname(hold=False),
+    )
+
+
+@pytest.mark.parametrize("length", [17, 18, 19, 20, 21])
+@pytest.mark.parametrize("ext_ack", [0, 1])
+def test_an_acknowledgement_is_padded_behind_what_it_repeats(netns: NetNs, length: int, ext_ack: int) -> None:
+    agree_on_steps(Setsockopt(11, u32(ext_ack)), Send(ask(27, bytes(length - 16), flags=REQUEST)))
+
+
+@pytest.mark.parametrize("length", [-1, 0, 1, 3, 4, 7, 8, 9])
+def test_groups_are_listed_by_whole_words_once_there_is_room_for_them(netns: NetNs, length: int) -> None:
+    agree_on_steps(
+        Getsockopt(9, length, SECOND), Setsockopt(2, u32(7), SECOND), Getsockopt(9, length, SECOND),
+        Setsockopt(1, u32(39), SECOND), Getsockopt(9, length, SECOND),
+    )  # fmt: skip
+
+
+def test_a_datagram_to_another_socket_shows_the_group_it_went_to_before(netns: NetNs) -> None:
+    data = ask(27, b"hello")
+    agree_on_steps(
+        *(Send(data, by, to, groups) for by in (ASKER, SECOND, OUTSIDER) for to in (0, 1000, 2000, 7)
+          for groups in (0, 1, 6, 1 << 31)),
+    )  # fmt: skip
+
+
+def test_who_is_connected_hears_only_the_one_he_talks_to(netns: NetNs) -> None:
+    data = ask(27, b"hello")
+    agree_on_steps(
+        Connect(1000, 0, SECOND), Send(data, to=2000), Send(data, SECOND), Connect(0, 0, SECOND), Send(data, SECOND),
+        Connect(0, 1, OUTSIDER), Connect(0, 0, OUTSIDER), Send(data, OUTSIDER), Getsockname(OUTSIDER),
+    )  # fmt: skip
+
+
+def test_a_full_queue_loses_what_comes_and_says_so_once(netns: NetNs) -> None:
+    meminfo = Getsockopt(55, 36, LAGGARD, SOL_SOCKET)
+    script: list[Op] = []
+    for last in range(1, 9):
+        script += [Send(new_address(f"{ADDRESS[:-1]}{last}"), LAGGARD, hold=True), meminfo]
+    reads: list[Op] = [Read(LAGGARD), meminfo] * 3
+    agree_on_steps(*script, *reads, *script, Getsockname(LAGGARD, hold=False), meminfo, *reads)
+
+
+def test_a_dump_waits_for_room_in_the_queue(netns: NetNs) -> None:
+    dump = Send(ask(22, bytes(8), flags=REQUEST | DUMP), SECOND, hold=True)
+    small = Setsockopt(8, u32(2304), SECOND, SOL_SOCKET)
+    agree_on_steps(
+        Send(new_address(ADDRESS)), small, dump, dump, dump, *[Read(SECOND)] * 6, Getsockname(SECOND, hold=False)
+    )
+
+
+def test_a_socket_opened_anew_has_nothing_of_the_old_one(netns: NetNs) -> None:
+    agree_on_steps(
+        Bind(2000, 0x11),
+        Setsockopt(11, u32(1), SECOND),
+        Reopen(SECOND),
+        Getsockopt(9, 8, SECOND),
+        Getsockopt(11, 4, SECOND),
+        Bind(1000, 0),
+        Bind(2000, 0),
+        Bind(2001, 0),
+        Getsockname(SECOND),
+        Send(ask(27, b""), SECOND),
+    )
