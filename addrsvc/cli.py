@@ -36,6 +36,21 @@ that it passed, and for each rtnetlink message, indented under what caused it.  
 SIGINT or SIGTERM.  With --netns the model's namespaces are mirrored onto namespaces of the running kernel, and
 repaired whenever somebody changes what is ours there."""
 
+_NETLINK_HELP: Final = """\
+Serve the model to programs that speak rtnetlink: a Unix socket stands in for the kernel.  Each connection is one
+netlink socket (protocol NLUX/1), and all of them see the same fresh network namespace, whose lo is down.  A small
+library that is preloaded into a program can make its netlink sockets such connections; addrsvc.nlux.NluxSocket is a
+client in Python.  With the virtual clock time stands still until a client lets it pass, so that a test of lifetimes
+takes no time; with the real one it passes by itself.  Ends at SIGINT or SIGTERM."""
+
+_NETLINK_EPILOG: Final = """\
+examples:
+  addrsvc netlink --listen unix:/tmp/model
+  addrsvc netlink --listen unix:/tmp/model --clock real
+  addrsvc netlink --listen unix:/tmp/model --seed 7       the same chance each time, and another than by default
+
+who may do what: everybody may connect; to change something one must be root, or who runs this."""
+
 _INJECT_HELP: Final = """\
 Call the netdevice notifier chain with an event, as if a driver had announced it.
 
@@ -166,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(subparsers)
     _add_events(subparsers)
     _add_plan(subparsers)
+    _add_netlink(subparsers)
     _add_words(subparsers, "link", ("l",), LINK, _LINK_HELP)
     _add_words(subparsers, "addr", ("address", "a"), ADDR, _ADDR_HELP)
     for name, function in {**QUERIES, **CHANGES}.items():
@@ -186,13 +202,16 @@ def _add(
     description: str,
     aliases: Sequence[str] = (),
     epilog: str = "",
+    *,
+    asks: bool = True,
 ) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         name, aliases=aliases, help=_summary(description), description=description,
         epilog=f"{epilog}\n\n{_EXITS}".strip(), formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.set_defaults(run=run)
-    parser.add_argument("--control", type=Path, metavar="PATH", help="the control socket, if not the default one")
+    if asks:
+        parser.add_argument("--control", type=Path, metavar="PATH", help="the control socket, if not the default one")
     parser.add_argument("--json", "-j", action="store_true", help="print JSON")
     return parser
 
@@ -216,7 +235,7 @@ def _add_run(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument("--once", action="store_true", help="end after converging, without serving")
     _add_netns(parser, "mirror onto this namespace of the running kernel: a name below /run/netns, a path, a process "
                "id, or host for the one this command runs in; may be repeated")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="the seed of the model's chance (default: 0)")
+    _add_seed(parser)
     parser.add_argument("--verbose", "-v", action="store_true", help="log all that is heard of the running kernel")
 
 
@@ -230,6 +249,19 @@ def _add_plan(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add(subparsers, "plan", _plan, _first_line(commands.plan))
     _add_once(parser)
     _add_netns(parser, "only this namespace; with --once, what addrsvc run would do with it; may be repeated")
+
+
+def _add_netlink(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _add(subparsers, "netlink", _netlink, _NETLINK_HELP, epilog=_NETLINK_EPILOG, asks=False)
+    parser.add_argument("--listen", required=True, metavar="unix:PATH", help="where to listen")
+    parser.add_argument(
+        "--clock", choices=("virtual", "real"), default="virtual", help="what time the model goes by (default: virtual)"
+    )
+    _add_seed(parser)
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the model's chance (default: 0)")
 
 
 def _add_words(
@@ -508,3 +540,13 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.netns, printer, seed=arguments.seed, once=arguments.once, control=arguments.control,
         verbose=arguments.verbose,
     )  # fmt: skip
+
+
+def _netlink(arguments: argparse.Namespace) -> int:
+    from addrsvc.daemon.netlink_server import serve_netlink
+
+    scheme, colon, path = arguments.listen.partition(":")
+    if scheme != "unix" or not colon:
+        raise ControlError(f"--listen: {arguments.listen!r} is no place to listen; unix:PATH is")
+    serve_netlink(Path(path), as_json=arguments.json, seed=arguments.seed, is_real=arguments.clock == "real")
+    return 0

@@ -346,6 +346,38 @@ class NetlinkSock:
         self.bound = True
         self.table.socks[self.net, self.portid] = self
 
+    def name(self, portid: int = 0) -> None:
+        """Have a port id, 0 for any, in place of the one it may have.
+
+        Ours: a door may have to tell its client a port id before that says which one it wants.
+
+        Raises:
+            KernelError: EADDRINUSE.
+        """
+        if self.bound and portid in (0, self.portid):
+            return
+        if (self.net, portid) in self.table.socks:
+            raise KernelError(EADDRINUSE)
+        self._unname()
+        self._bind(portid)
+
+    def _unname(self) -> None:
+        if self.bound and self.table.socks.get((self.net, self.portid)) is self:
+            del self.table.socks[self.net, self.portid]
+        self.bound = False
+
+    def move(self, table: NetlinkTable, net: Net) -> None:
+        """Be a socket of another machine, whose name, groups and options stay and whose queue is empty.
+
+        Ours: a machine may begin again under the sockets that a door holds.
+        """
+        named, groups = self.portid if self.bound else 0, self.groups
+        self.close()
+        self.table, self.net, self.sk_err, self.congested, self.rmem_alloc = table, net, 0, False, 0
+        if named:
+            self._bind(named)
+        self._listen(groups)
+
     def _may_hear(self, group: int) -> None:
         """Kernel: net/core/rtnetlink.c, rtnetlink_bind()."""
         if group in (Rtnlgrp.RTNLGRP_IPV4_MROUTE_R, Rtnlgrp.RTNLGRP_IPV6_MROUTE_R) and not self.may_admin():
@@ -453,9 +485,8 @@ class NetlinkSock:
     def close(self) -> None:
         """End the socket; a second time does nothing."""
         self._listen(set())
-        if self.bound and self.table.socks.get((self.net, self.portid)) is self:
-            del self.table.socks[self.net, self.portid]
-        self.bound, self.dump = False, None
+        self._unname()
+        self.dump = None
         self.queue.clear()
 
     # --- sending: requests ---

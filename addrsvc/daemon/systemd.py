@@ -26,14 +26,14 @@ def notify(*states: str) -> bool:
     return True
 
 
-def inherited_socket() -> socket.socket | None:
-    """The one listening Unix stream socket that systemd passed to this very process, or None if it passed none.
+def inherited_socket(kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket | None:
+    """The one listening Unix socket that systemd passed to this very process, or None if it passed none.
 
     The variables are taken out of the environment, so that no child believes they are meant for it.
 
     Raises:
         OSError: the descriptor that was announced is not open, or is no socket.
-        ValueError: what was passed is not one listening Unix stream socket.
+        ValueError: what was passed is not one listening Unix socket of this kind.
     """
     pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
     os.environ.pop("LISTEN_FDNAMES", None)
@@ -43,12 +43,13 @@ def inherited_socket() -> socket.socket | None:
         raise ValueError(f"systemd passed {count} sockets, one was expected")
     sock = socket.socket(fileno=_LISTEN_FDS_START)
     os.set_inheritable(_LISTEN_FDS_START, False)  # noqa: FBT003
-    return _checked(sock)
+    return _checked(sock, kind)
 
 
-def _checked(sock: socket.socket) -> socket.socket:
+def _checked(sock: socket.socket, kind: socket.SocketKind) -> socket.socket:
     listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    if (sock.family, sock.type) == (socket.AF_UNIX, socket.SOCK_STREAM) and listening:
+    if (sock.family, sock.type) == (socket.AF_UNIX, kind) and listening:
         return sock
     sock.close()
-    raise ValueError("systemd passed a socket that is no listening Unix stream socket")
+    word = {socket.SOCK_STREAM: "stream", socket.SOCK_SEQPACKET: "seqpacket"}[kind]
+    raise ValueError(f"systemd passed a socket that is no listening Unix {word} socket")
