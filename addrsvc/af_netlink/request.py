@@ -90,6 +90,7 @@ class Dump(Request):
         answer_flags: flags of every message of the dump, NLM_F_DUMP_FILTERED among them.
         min_dump_alloc: bytes that one datagram has to hold, where that is more than the usual.
         full: the datagram had no room for the last message: it is asked for again.
+        too_long: what it ends with where a message fits into no datagram.
         done_errno: what the dump ended with, negative if it was refused.
         interrupted: it is marked NLM_F_DUMP_INTR throughout, whatever changes.
         base_seq: counts changes to what is dumped; a dump during which it changes is marked NLM_F_DUMP_INTR.
@@ -100,6 +101,7 @@ class Dump(Request):
     full: bool = False
     base_seq: Callable[[], int] | None = None
     prev_seq: int = 0
+    too_long: int = 0
     done_errno: int = 0
     interrupted: bool = False
     steps: Iterator[bytes] = field(default_factory=lambda: iter(()))
@@ -136,6 +138,7 @@ class Handler:
             empty message ends the datagram, unless that is empty: some of the kernel's dumps come back once more only
             to find that they have nothing left.
         bulk_delete: NLM_F_BULK is understood (RTNL_FLAG_BULK_DEL_SUPPORTED).
+        calcit: how many bytes a datagram of the dump has to hold, 0 for the usual.
         split_done: the end of a dump comes in a datagram of its own (RTNL_FLAG_DUMP_SPLIT_NLM_DONE).
     """
 
@@ -143,6 +146,7 @@ class Handler:
     dumpit: Dumpit | None = None
     bulk_delete: bool = False
     split_done: bool = False
+    calcit: Callable[[Request], int] | None = None
 
 
 def resumable(dump: Dump, items: Callable[[], list[T]]) -> Iterator[T]:

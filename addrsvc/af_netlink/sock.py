@@ -596,6 +596,8 @@ class NetlinkSock:
         dump.steps = handler.dumpit(dump)
         if handler.split_done:
             dump.steps = chain(dump.steps, (NEXT_DATAGRAM,))
+        dump.too_long = 0 if handler.split_done else -EMSGSIZE
+        dump.min_dump_alloc = handler.calcit(request) if handler.calcit is not None else 0
         self.dump = dump
         self._dump_on(dump)
 
@@ -618,6 +620,9 @@ class NetlinkSock:
                 for message in dump.steps:
                     length = _align(len(message))
                     if more := not message and used > 0:
+                        break
+                    if length > room and not used:
+                        dump.steps, done = iter(()), dump.too_long
                         break
                     if used + length > room:
                         dump.full = True

@@ -8,7 +8,9 @@ from addrsvc.model.addrconf import addrconf_init
 from addrsvc.model.dev import dev_change_net_namespace, unregister_netdevice_many
 from addrsvc.model.devinet import devinet_init
 from addrsvc.model.devinet_sysctl import devinet_ops
+from addrsvc.model.dummy import dummy_init_module
 from addrsvc.model.fib_frontend import ip_fib_init
+from addrsvc.model.ifb import ifb_init_module
 from addrsvc.model.ip6_route import ip6_route_init
 from addrsvc.model.loopback import loopback_net_ops
 from addrsvc.model.ndisc import ndisc_init
@@ -16,9 +18,10 @@ from addrsvc.model.net_namespace import addrconf_ops, copy_net_ns, register_pern
 from addrsvc.model.netdev_chain import for_each_netdev
 from addrsvc.model.rtnetlink import rtnetlink_init
 from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtnl_lock
-from addrsvc.model.structs import Chance, Machine, Net, PernetOperations
+from addrsvc.model.structs import Chance, Machine, Net, PernetOperations, RtnlAfOps
 from addrsvc.model.timer import INITIAL_JIFFIES, TimerBase
 from addrsvc.model.tracepoint import Trace
+from addrsvc.uapi import AF_BRIDGE
 
 __all__ = ["INITCALLS", "INIT_NET", "boot", "net_dev_init"]
 
@@ -34,7 +37,7 @@ def _default_device_exit(net: Net) -> None:
     with rtnl_lock(net.machine):
         ASSERT_RTNL(net)
         for dev in for_each_netdev(net):
-            if not dev.netns_immutable:
+            if not dev.netns_immutable and dev.rtnl_link_ops is None:
                 name = f"dev{dev.ifindex}"
                 dev_change_net_namespace(dev, init_net, "dev%d" if name in init_net.dev_name_head else name)
         unregister_netdevice_many(list(reversed(list(for_each_netdev(net)))))
@@ -74,6 +77,15 @@ def _inet_net_init(machine: Machine) -> None:
     register_pernet_subsys(machine, addrconf_ops)
 
 
+def br_init(machine: Machine) -> None:
+    """Know of bridges what rtnetlink asks: that a link message may speak of them, and that nothing is set so.
+
+    Kernel: net/bridge/br.c, br_init(); net/bridge/br_netlink.c, br_af_ops.
+    Differs: there are no bridges.
+    """
+    machine.rtnl_af_ops[AF_BRIDGE] = RtnlAfOps()
+
+
 # In the kernel's order: it decides who is called first among blocks of equal priority.
 INITCALLS: Final[Sequence[Callable[[Machine], None]]] = (
     net_init,
@@ -85,6 +97,9 @@ INITCALLS: Final[Sequence[Callable[[Machine], None]]] = (
     ip6_route_init,
     addrconf_init,
     ndisc_init,
+    br_init,
+    dummy_init_module,
+    ifb_init_module,
 )
 
 

@@ -4,7 +4,7 @@ Its other properties are changed in `dev_api`; who is told stands in `netdev_cha
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from errno import EEXIST, EINVAL, EIO, ENFILE, ENODEV
+from errno import EBUSY, EEXIST, EINVAL, EIO, ENFILE, ENODEV
 
 from addrsvc.errors import KernelError
 from addrsvc.model.dev_features import netdev_apply_features, netdev_features_init
@@ -16,7 +16,7 @@ from addrsvc.model.netdev_chain import (
     raise_veto,
 )
 from addrsvc.model.percpu import free_percpu, netdev_alloc_pcpu_stats
-from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtmsg_ifinfo, rtmsg_ifinfo_build, rtnl_notify
+from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtmsg_ifinfo, rtmsg_ifinfo_build, rtmsg_ifinfo_send, rtnl_notify
 from addrsvc.model.structs import (
     NETREG_REGISTERED,
     NETREG_RELEASED,
@@ -28,6 +28,7 @@ from addrsvc.model.structs import (
     NetdevNotifierChangeInfo,
 )
 from addrsvc.uapi import (
+    DEFAULT_TX_QUEUE_LEN,
     IFF_ALLMULTI,
     IFF_AUTOMEDIA,
     IFF_DEBUG,
@@ -61,13 +62,13 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "alloc_netdev", "dev_change_flags", "dev_change_net_namespace", "dev_close", "dev_get_by_index", "dev_get_by_name",
-    "dev_get_valid_name", "dev_open", "dev_valid_name", "netif_state_change", "register_netdevice",
-    "unregister_netdevice", "unregister_netdevice_many",
+    "alloc_netdev", "dev_activate", "dev_change_flags", "dev_change_flags_silently", "dev_change_net_namespace",
+    "dev_close", "dev_deactivate", "dev_get_by_index", "dev_get_by_name", "dev_get_valid_name", "dev_notify_flags",
+    "dev_open", "dev_valid_name", "netif_state_change", "register_netdevice", "unregister_netdevice",
+    "unregister_netdevice_many",
 ]  # fmt: skip
 
 ALL_CHANGED = 0xFFFFFFFF
-_DEFAULT_TX_QUEUE_LEN = 1000
 _MAX_NUMBERED = 8 * 4096
 _NOT_IN_NAMES = b"/: \t\n\v\f\r\xa0"  # the kernel takes 0xa0 for a space, inside UTF-8 too
 _USER_FLAGS = (
@@ -88,7 +89,7 @@ def dev_get_by_index(net: Net, ifindex: int) -> NetDevice | None:
 
 
 def dev_get_by_name(net: Net, name: str) -> NetDevice | None:
-    """The device with this name, if any.
+    """The device with this name, or this alternative name, if any.
 
     Kernel: net/core/dev.c, __dev_get_by_name().
     """
@@ -139,7 +140,7 @@ def _index_reserve(net: Net, ifindex: int) -> int:
         raise KernelError(EINVAL)
     if ifindex:
         if ifindex in net.dev_base_head:
-            raise KernelError(EEXIST)
+            raise KernelError(EBUSY)
         return ifindex
     while net.ifindex_cursor in net.dev_base_head:
         net.ifindex_cursor = net.ifindex_cursor % INT_MAX + 1
@@ -150,24 +151,28 @@ def _index_reserve(net: Net, ifindex: int) -> int:
 
 def _list_netdevice(dev: NetDevice) -> None:
     dev.net.dev_base_head[dev.ifindex] = dev
-    dev.net.dev_name_head[dev.name] = dev
+    for name in (dev.name, *dev.altnames):
+        dev.net.dev_name_head[name] = dev
     dev.net.dev_base_seq += 1
 
 
 def _unlist_netdevice(dev: NetDevice) -> None:
     del dev.net.dev_base_head[dev.ifindex]
-    del dev.net.dev_name_head[dev.name]
+    for name in (dev.name, *dev.altnames):
+        del dev.net.dev_name_head[name]
     dev.net.dev_base_seq += 1
 
 
 # --- making and registering -----------------------------------------------------------------------------------------
 
 
-def alloc_netdev(net: Net, name: str, name_assign_type: int, setup: Callable[[NetDevice], None]) -> NetDevice:
+def alloc_netdev(
+    net: Net, name: str, name_assign_type: int, setup: Callable[[NetDevice], None], *, txqs: int = 1, rxqs: int = 1
+) -> NetDevice:
     """A device that is not registered yet, filled in by `setup`.
 
     Kernel: net/core/dev.c, alloc_netdev_mqs(); include/linux/netdevice.h, alloc_netdev().
-    Differs: no private area; one queue each way.
+    Differs: no private area.
 
     Raises:
         KernelError: ENOMEM never; EINVAL, the name is longer than 15 bytes.
@@ -179,7 +184,8 @@ def alloc_netdev(net: Net, name: str, name_assign_type: int, setup: Callable[[Ne
     setup(dev)
     if not dev.tx_queue_len:
         dev.priv_flags |= IFF_NO_QUEUE
-        dev.tx_queue_len = _DEFAULT_TX_QUEUE_LEN
+        dev.tx_queue_len = DEFAULT_TX_QUEUE_LEN
+    dev.num_tx_queues, dev.num_rx_queues = txqs, rxqs
     return dev
 
 
@@ -252,7 +258,8 @@ def _announce(dev: NetDevice) -> None:
         dev.needs_free_netdev = False
         unregister_netdevice(dev)
         raise
-    rtmsg_ifinfo(RTM_NEWLINK, dev, ALL_CHANGED)
+    if not dev.rtnl_link_initializing:
+        rtmsg_ifinfo(RTM_NEWLINK, dev, ALL_CHANGED)
 
 
 def unregister_netdevice(dev: NetDevice) -> None:
@@ -263,11 +270,15 @@ def unregister_netdevice(dev: NetDevice) -> None:
     unregister_netdevice_many([dev])
 
 
-def unregister_netdevice_many(devs: Sequence[NetDevice]) -> None:
+def unregister_netdevice_many(devs: Sequence[NetDevice], *, asked: bool = False) -> None:
     """Take devices away together: close all, unlist all, then tell the chains of one after the other.
 
     Kernel: net/core/dev.c, unregister_netdevice_many_notify().
     Differs: nobody holds references, so nothing is waited for.
+
+    Args:
+        devs: in the order in which they go.
+        asked: the request that is being served is about them, and is named by the messages.
     """
     for dev in devs:
         ASSERT_RTNL(dev)
@@ -277,19 +288,21 @@ def unregister_netdevice_many(devs: Sequence[NetDevice]) -> None:
         _unlist_netdevice(dev)
         dev.reg_state = NETREG_UNREGISTERING
     for dev in devs:
-        _say_goodbye(dev)
+        _say_goodbye(dev, asked=asked)
     for dev in devs:
         _netdev_run_todo(dev)
 
 
-def _say_goodbye(dev: NetDevice) -> None:
+def _say_goodbye(dev: NetDevice, *, asked: bool) -> None:
     dev.qdisc = dev.qdisc_sleeping = "noop"
     call_netdevice_notifiers(NETDEV_UNREGISTER, dev)
-    farewell = rtmsg_ifinfo_build(RTM_DELLINK, dev, ALL_CHANGED)
+    farewell = None if dev.rtnl_link_initializing else rtmsg_ifinfo_build(RTM_DELLINK, dev, ALL_CHANGED)
+    dev.altnames.clear()
     call_netdevice_notifiers(NETDEV_PRE_UNINIT, dev)
     if dev.netdev_ops.ndo_uninit is not None:
         dev.netdev_ops.ndo_uninit(dev)
-    rtnl_notify(dev.net, farewell)
+    if farewell is not None:
+        rtmsg_ifinfo_send(farewell, dev, asked=asked)
 
 
 def _netdev_run_todo(dev: NetDevice) -> None:
@@ -301,14 +314,20 @@ def _netdev_run_todo(dev: NetDevice) -> None:
         dev.reg_state = NETREG_RELEASED
 
 
-def dev_change_net_namespace(dev: NetDevice, net: Net, pat: str | None = None) -> None:
+def dev_change_net_namespace(dev: NetDevice, net: Net, pat: str | None = None, new_ifindex: int = 0) -> None:
     """Move a device to another namespace; it arrives closed.
 
     Kernel: net/core/dev.c, __dev_change_net_namespace().
-    Differs: no alternative names, no new index asked for.
+
+    Args:
+        dev: the device.
+        net: where it goes.
+        pat: the name to take if its own is taken there; "%d" in it becomes the first free number.
+        new_ifindex: the index to have there; 0 for its own, or the next free one if that is taken.
 
     Raises:
-        KernelError: EINVAL, the device may not move; EEXIST, its name is taken and `pat` gives no other.
+        KernelError: EINVAL, the device may not move; EEXIST, a name is taken and `pat` gives no other; EBUSY, the
+            index is.
     """
     ASSERT_RTNL(dev)
     if dev.netns_immutable:
@@ -316,10 +335,11 @@ def dev_change_net_namespace(dev: NetDevice, net: Net, pat: str | None = None) -
     if dev.net is net:
         return
     name = _name_over_there(dev, net, pat)
+    ifindex = _index_over_there(dev, net, new_ifindex)
     dev_close(dev)
     _unlist_netdevice(dev)
+    dev.qdisc = dev.qdisc_sleeping = "noop"
     call_netdevice_notifiers(NETDEV_UNREGISTER, dev)
-    ifindex = _index_reserve(net, 0 if dev.ifindex in net.dev_base_head else dev.ifindex)
     rtnl_notify(dev.net, rtmsg_ifinfo_build(RTM_DELLINK, dev, ALL_CHANGED))
     move_netdevice_notifiers_dev_net(dev, net)
     dev.net, dev.name, dev.ifindex = net, name, ifindex
@@ -329,11 +349,29 @@ def dev_change_net_namespace(dev: NetDevice, net: Net, pat: str | None = None) -
 
 
 def _name_over_there(dev: NetDevice, net: Net, pat: str | None) -> str:
-    if dev.name not in net.dev_name_head:
-        return dev.name
-    if pat is None:
-        raise KernelError(EEXIST, "An interface with the same name exists in the target netns")
-    return dev_get_valid_name(net, pat)
+    name = dev.name
+    if name in net.dev_name_head:
+        if pat is None:
+            raise KernelError(EEXIST, "An interface with the same name exists in the target netns")
+        try:
+            name = dev_get_valid_name(net, pat)
+        except KernelError as refusal:
+            text = f"Unable to use '{pat}' for the new interface name in the target netns"
+            raise KernelError(refusal.errno or EINVAL, text) from refusal
+    for altname in dev.altnames:
+        if altname in net.dev_name_head:
+            raise KernelError(EEXIST, f"An interface with the altname {altname} exists in the target netns")
+    return name
+
+
+def _index_over_there(dev: NetDevice, net: Net, wish: int) -> int:
+    if not wish:
+        return _index_reserve(net, 0 if dev.ifindex in net.dev_base_head else dev.ifindex)
+    try:
+        return _index_reserve(net, wish)
+    except KernelError as refusal:
+        text = f"The ifindex {wish} is not available in the target netns"
+        raise KernelError(refusal.errno or EINVAL, text) from refusal
 
 
 # --- up and down ----------------------------------------------------------------------------------------------------
@@ -369,15 +407,33 @@ def _open(dev: NetDevice) -> None:
         dev.running = False
         raise
     dev.flags |= IFF_UP
-    _activate(dev)
+    dev_activate(dev)
 
 
-def _activate(dev: NetDevice) -> None:
-    """Kernel: net/sched/sch_generic.c, dev_activate()."""
+def dev_activate(dev: NetDevice) -> None:
+    """Let a device send, if it has a carrier; the first time it gets a discipline.
+
+    Kernel: net/sched/sch_generic.c, dev_activate().
+    """
     if dev.qdisc_sleeping == "noop":
-        dev.qdisc_sleeping = "noqueue" if dev.priv_flags & IFF_NO_QUEUE else "pfifo_fast"
+        dev.qdisc_sleeping = _default_qdisc(dev)
     if dev.carrier:
         dev.qdisc = dev.qdisc_sleeping
+
+
+def dev_deactivate(dev: NetDevice) -> None:
+    """Let a device send no more.
+
+    Kernel: net/sched/sch_generic.c, dev_deactivate().
+    """
+    dev.qdisc = "noop"
+
+
+def _default_qdisc(dev: NetDevice) -> str:
+    """Kernel: net/sched/sch_generic.c, attach_default_qdiscs(), attach_one_default_qdisc()."""
+    if dev.priv_flags & IFF_NO_QUEUE:
+        return "noqueue"
+    return "mq" if dev.num_tx_queues > 1 else "pfifo_fast"
 
 
 def dev_close(dev: NetDevice) -> None:
@@ -410,7 +466,7 @@ def _take_down(devs: Sequence[NetDevice]) -> None:
         call_netdevice_notifiers(NETDEV_GOING_DOWN, dev)
         dev.running = False
     for dev in devs:
-        dev.qdisc = "noop"
+        dev_deactivate(dev)
         if dev.netdev_ops.ndo_stop is not None:
             dev.netdev_ops.ndo_stop(dev)
         dev.flags &= ~IFF_UP
@@ -428,12 +484,18 @@ def dev_change_flags(dev: NetDevice, flags: int) -> None:
         KernelError: the device could not be opened.
     """
     old_flags, old_gflags = dev.flags, dev.gflags
-    _change_flags(dev, flags)
-    _notify_flags(dev, old_flags, (old_flags ^ dev.flags) | (old_gflags ^ dev.gflags))
+    dev_change_flags_silently(dev, flags)
+    dev_notify_flags(dev, old_flags, (old_flags ^ dev.flags) | (old_gflags ^ dev.gflags))
 
 
-def _change_flags(dev: NetDevice, flags: int) -> None:
-    """Kernel: net/core/dev.c, __dev_change_flags()."""
+def dev_change_flags_silently(dev: NetDevice, flags: int) -> None:
+    """Set the flags without a word.
+
+    Kernel: net/core/dev.c, __dev_change_flags().
+
+    Raises:
+        KernelError: the device could not be opened.
+    """
     ASSERT_RTNL(dev)
     old_flags = dev.flags
     dev.flags = flags & _USER_FLAGS | old_flags & (IFF_UP | IFF_VOLATILE | IFF_PROMISC | IFF_ALLMULTI)
@@ -475,11 +537,14 @@ def _set_allmulti(dev: NetDevice, inc: int) -> None:
         printk(dev.machine, "info", f"{dev.name}: {verb} allmulticast mode")
 
 
-def _notify_flags(dev: NetDevice, old_flags: int, gchanges: int) -> None:
-    """Kernel: net/core/dev.c, __dev_notify_flags()."""
+def dev_notify_flags(dev: NetDevice, old_flags: int, gchanges: int, *, asked: bool = False) -> None:
+    """Tell listeners of what changed, `gchanges`, and the chains of what became of the flags.
+
+    Kernel: net/core/dev.c, __dev_notify_flags().
+    """
     changes = dev.flags ^ old_flags
     if gchanges:
-        rtmsg_ifinfo(RTM_NEWLINK, dev, gchanges)
+        rtmsg_ifinfo(RTM_NEWLINK, dev, gchanges, asked=asked)
     if changes & IFF_UP:
         call_netdevice_notifiers(NETDEV_UP if dev.flags & IFF_UP else NETDEV_DOWN, dev)
     if dev.flags & IFF_UP and changes & ~_SILENT_FLAGS:

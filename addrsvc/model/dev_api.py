@@ -1,6 +1,6 @@
 """net/core/dev.c and dev_api.c: changing one property of a device, with those who are told and those who may veto."""
 
-from errno import EINVAL, ENODEV, EOPNOTSUPP
+from errno import EEXIST, EINVAL, ENODEV, ENOENT, EOPNOTSUPP
 
 from addrsvc.errors import KernelError
 from addrsvc.model.dev import dev_get_valid_name, netif_state_change
@@ -35,7 +35,8 @@ from addrsvc.uapi import (
 
 __all__ = [
     "dev_change_name", "dev_change_tx_queue_len", "dev_set_alias", "dev_set_broadcast", "dev_set_group",
-    "dev_set_mac_address", "dev_set_mtu", "set_operstate",
+    "dev_set_mac_address", "dev_set_mtu", "dev_validate_mtu", "netdev_name_node_alt_create",
+    "netdev_name_node_alt_destroy", "netif_change_carrier", "set_operstate",
 ]  # fmt: skip
 
 # which operational states each wish is granted from
@@ -59,7 +60,7 @@ def set_operstate(dev: NetDevice, transition: int) -> None:
 def dev_set_mtu(dev: NetDevice, new_mtu: int) -> None:
     """Change the MTU, in bytes.
 
-    Kernel: net/core/dev.c, netif_set_mtu_ext(), dev_validate_mtu().
+    Kernel: net/core/dev.c, netif_set_mtu_ext().
 
     Raises:
         KernelError: EINVAL, outside of what the device takes; ENODEV, it is not present; a callback's veto at
@@ -67,10 +68,7 @@ def dev_set_mtu(dev: NetDevice, new_mtu: int) -> None:
     """
     if new_mtu == dev.mtu:
         return
-    if new_mtu < 0 or new_mtu < dev.min_mtu:
-        raise KernelError(EINVAL, "mtu less than device minimum")
-    if 0 < dev.max_mtu < new_mtu:
-        raise KernelError(EINVAL, "mtu greater than device maximum")
+    dev_validate_mtu(dev, new_mtu)
     if not dev.present:
         raise KernelError(ENODEV)
     raise_veto(call_netdevice_notifiers(NETDEV_PRECHANGEMTU, dev))
@@ -81,6 +79,20 @@ def dev_set_mtu(dev: NetDevice, new_mtu: int) -> None:
         _write_mtu(dev, orig_mtu)
         call_netdevice_notifiers_mtu(NETDEV_CHANGEMTU, dev, new_mtu)
         raise_veto(veto)
+
+
+def dev_validate_mtu(dev: NetDevice, new_mtu: int) -> None:
+    """Refuse an MTU that a device does not take.
+
+    Kernel: net/core/dev.c, dev_validate_mtu().
+
+    Raises:
+        KernelError: EINVAL.
+    """
+    if new_mtu < 0 or new_mtu < dev.min_mtu:
+        raise KernelError(EINVAL, "mtu less than device minimum")
+    if 0 < dev.max_mtu < new_mtu:
+        raise KernelError(EINVAL, "mtu greater than device maximum")
 
 
 def _write_mtu(dev: NetDevice, mtu: int) -> None:
@@ -120,6 +132,50 @@ def _rename(dev: NetDevice, name: str, assign_type: int) -> None:
     del dev.net.dev_name_head[dev.name]
     dev.name, dev.name_assign_type = name, assign_type
     dev.net.dev_name_head[name] = dev
+
+
+def netdev_name_node_alt_create(dev: NetDevice, name: str) -> None:
+    """Give a device one more name, which may be anything that no device is called yet.
+
+    Kernel: net/core/dev.c, netdev_name_node_alt_create().
+
+    Raises:
+        KernelError: EEXIST.
+    """
+    if name in dev.net.dev_name_head:
+        raise KernelError(EEXIST)
+    dev.altnames[name] = None
+    dev.net.dev_name_head[name] = dev
+
+
+def netdev_name_node_alt_destroy(dev: NetDevice, name: str) -> None:
+    """Take an alternative name from a device.
+
+    Kernel: net/core/dev.c, netdev_name_node_alt_destroy().
+
+    Raises:
+        KernelError: ENOENT, nobody has it; EINVAL, another device has, or it is the device's own.
+    """
+    if name not in dev.net.dev_name_head:
+        raise KernelError(ENOENT)
+    if name not in dev.altnames:
+        raise KernelError(EINVAL)
+    del dev.altnames[name], dev.net.dev_name_head[name]
+
+
+def netif_change_carrier(dev: NetDevice, *, new_carrier: bool) -> None:
+    """Pretend that the carrier comes or goes.
+
+    Kernel: net/core/dev.c, netif_change_carrier().
+
+    Raises:
+        KernelError: EOPNOTSUPP, the device cannot; ENODEV, it is not present.
+    """
+    if dev.netdev_ops.ndo_change_carrier is None:
+        raise KernelError(EOPNOTSUPP)
+    if not dev.present:
+        raise KernelError(ENODEV)
+    dev.netdev_ops.ndo_change_carrier(dev, new_carrier)
 
 
 def dev_set_mac_address(dev: NetDevice, addr: bytes) -> None:

@@ -5,7 +5,7 @@ It is here because its messages interleave with those of IPv6, and because it is
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENOBUFS, ENODEV
+from errno import EADDRNOTAVAIL, EAFNOSUPPORT, EEXIST, EINVAL, ENOBUFS, ENODEV
 from typing import Final
 
 from addrsvc.errors import KernelError
@@ -22,7 +22,9 @@ from addrsvc.model.notifier import (
 )
 from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_lock, rtnl_notify
 from addrsvc.model.structs import (
+    AfReader,
     InDevice,
+    InetLinkWish,
     InIfaddr,
     InValidatorInfo,
     Ipv4Devconf,
@@ -70,9 +72,10 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "INADDR_LOOPBACK", "devinet_init", "inet_base_seq", "inet_fill_ifaddr", "inet_ifa_list",
-    "inet_netconf_fill_devconf", "inet_netconf_get_devconf", "inet_netconf_notify_devconf",
-    "inet_rtm_deladdr", "inet_rtm_newaddr", "inetdev_event", "ipv4_devconf_setall",
+    "INADDR_LOOPBACK", "devinet_init", "inet_af_ops", "inet_base_seq", "inet_fill_ifaddr",
+    "inet_ifa_list", "inet_netconf_fill_devconf", "inet_netconf_get_devconf", "inet_netconf_notify_devconf",
+    "inet_rtm_deladdr", "inet_rtm_newaddr", "inet_set_link_af", "inet_validate_link_af", "inetdev_event",
+    "ipv4_devconf_setall",
 ]  # fmt: skip
 
 INADDR_LOOPBACK = bytes((127, 0, 0, 1))
@@ -221,6 +224,59 @@ def ipv4_devconf_setall(in_dev: InDevice) -> None:
     Kernel: include/linux/inetdevice.h, ipv4_devconf_setall().
     """
     in_dev.cnf.state.update(in_dev.cnf)
+
+
+# --- what a link message says of IPv4, and may want of it -------------------------------------------------------------
+
+
+def inet_fill_link_af(spec: AfSpec, dev: NetDevice, ext_filter_mask: int) -> AfSpec:
+    """Add what a link message says of IPv4; nothing for a device without.
+
+    Kernel: net/ipv4/devinet.c, inet_fill_link_af().
+    """
+    if dev.ip_ptr is None:
+        return spec
+    return replace(spec, inet=InetLinkInfo(tuple([value & 0xFFFFFFFF for value in dev.ip_ptr.cnf.values()])))
+
+
+def _wanted(dev: NetDevice, read: AfReader) -> tuple[InDevice, InetLinkWish]:
+    if dev.ip_ptr is None:
+        raise KernelError(EAFNOSUPPORT)
+    wish = read()
+    assert isinstance(wish, InetLinkWish), "each family reads its own"
+    return dev.ip_ptr, wish
+
+
+def inet_validate_link_af(dev: NetDevice, read: AfReader) -> None:
+    """Check what a link message wants of IPv4.
+
+    Kernel: net/ipv4/devinet.c, inet_validate_link_af().
+
+    Raises:
+        KernelError: EAFNOSUPPORT, the device has no IPv4; EINVAL, there is no such setting.
+    """
+    in_dev, wanted = _wanted(dev, read)
+    if any(not 0 < number <= len(in_dev.cnf) for number, _ in wanted.conf):
+        raise KernelError(EINVAL)
+
+
+def inet_set_link_af(dev: NetDevice, read: AfReader) -> None:
+    """Write settings, and no more than that: what a write below /proc does besides is not done.
+
+    Kernel: net/ipv4/devinet.c, inet_set_link_af(); include/linux/inetdevice.h, ipv4_devconf_set().
+
+    Raises:
+        KernelError: as inet_validate_link_af().
+    """
+    in_dev, wanted = _wanted(dev, read)
+    settings = list(in_dev.cnf)
+    for number, value in wanted.conf:
+        in_dev.cnf[settings[number - 1]] = value
+        in_dev.cnf.state.add(settings[number - 1])
+
+
+inet_af_ops = RtnlAfOps(inet_fill_link_af, inet_validate_link_af, inet_set_link_af)
+"""Kernel: net/ipv4/devinet.c, inet_af_ops."""
 
 
 # --- addresses ------------------------------------------------------------------------------------------------------
@@ -630,24 +686,10 @@ def inet_base_seq(net: Net) -> int:
     return net.ipv4.dev_addr_genid + net.dev_base_seq
 
 
-def inet_fill_link_af(spec: AfSpec, dev: NetDevice, ext_filter_mask: int) -> AfSpec:
-    """Add what a link message says of IPv4; nothing for a device without.
-
-    Kernel: net/ipv4/devinet.c, inet_fill_link_af().
-    """
-    if dev.ip_ptr is None:
-        return spec
-    return replace(spec, inet=InetLinkInfo(tuple([value & 0xFFFFFFFF for value in dev.ip_ptr.cnf.values()])))
-
-
-inet_af_ops = RtnlAfOps(inet_fill_link_af)
-"""Kernel: net/ipv4/devinet.c, inet_af_ops."""
-
-
 def devinet_init(machine: Machine) -> None:
-    """Subscribe IPv4 to devices, and put its part into link messages.
+    """Subscribe IPv4 to devices, and give it its part of link messages.
 
     Kernel: net/ipv4/devinet.c, devinet_init().
     """
-    machine.rtnl_af_ops[AF_INET] = inet_af_ops
     register_netdevice_notifier(machine, NotifierBlock(inetdev_event))
+    machine.rtnl_af_ops[AF_INET] = inet_af_ops

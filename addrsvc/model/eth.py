@@ -1,21 +1,29 @@
-"""net/ethernet/eth.c: Ethernet headers, made and read, and how a device with such addresses takes a new one."""
+"""net/ethernet/eth.c: Ethernet headers, made and read; what such devices have in common, and their addresses."""
 
-from errno import EADDRNOTAVAIL, EBUSY
+from errno import EADDRNOTAVAIL, EBUSY, EINVAL
 from struct import Struct
 from typing import Final
 
 from addrsvc.errors import KernelError
 from addrsvc.model.skbuff import SkBuff
 from addrsvc.model.structs import HeaderOps, NetDevice
+from addrsvc.netlink.messages import LinkMsg
 from addrsvc.uapi import (
+    ARPHRD_ETHER,
+    DEFAULT_TX_QUEUE_LEN,
     ETH_ALEN,
+    ETH_DATA_LEN,
     ETH_HLEN,
+    ETH_MIN_MTU,
     ETH_P_802_2,
     ETH_P_802_3,
     ETH_P_802_3_MIN,
+    IFF_BROADCAST,
     IFF_LIVE_ADDR_CHANGE,
     IFF_LOOPBACK,
+    IFF_MULTICAST,
     IFF_NOARP,
+    NET_ADDR_RANDOM,
     PACKET_BROADCAST,
     PACKET_MULTICAST,
     PACKET_OTHERHOST,
@@ -23,10 +31,12 @@ from addrsvc.uapi import (
 
 __all__ = [
     "eth_header", "eth_header_cache", "eth_header_cache_update", "eth_header_ops", "eth_header_parse",
-    "eth_header_parse_protocol", "eth_mac_addr", "eth_type_trans", "is_valid_ether_addr",
+    "eth_header_parse_protocol", "eth_hw_addr_random", "eth_mac_addr", "eth_type_trans", "eth_validate_addr",
+    "ether_setup", "is_valid_ether_addr", "validate_ether_link",
 ]  # fmt: skip
 
 _MULTICAST_BIT: Final = 0x01
+_LOCAL_BIT: Final = 0x02
 _PROTO: Final = Struct("!H")
 _RAW_IPX: Final = b"\xff\xff"
 
@@ -52,6 +62,59 @@ def eth_mac_addr(dev: NetDevice, addr: bytes) -> None:
     if not is_valid_ether_addr(addr):
         raise KernelError(EADDRNOTAVAIL)
     dev.dev_addr = addr
+
+
+def eth_validate_addr(dev: NetDevice) -> None:
+    """Refuse to open a device whose address is none.
+
+    Kernel: net/ethernet/eth.c, eth_validate_addr().
+
+    Raises:
+        KernelError: EADDRNOTAVAIL.
+    """
+    if not is_valid_ether_addr(dev.dev_addr):
+        raise KernelError(EADDRNOTAVAIL)
+
+
+def eth_hw_addr_random(dev: NetDevice) -> None:
+    """Give a device a random address: unicast, locally administered.
+
+    Kernel: include/linux/etherdevice.h, eth_hw_addr_random(), eth_random_addr().
+    """
+    first, *others = (dev.machine.chance.randrange(256) for _ in range(ETH_ALEN))
+    dev.dev_addr = bytes((first & ~_MULTICAST_BIT | _LOCAL_BIT, *others))
+    dev.addr_assign_type = NET_ADDR_RANDOM
+
+
+def ether_setup(dev: NetDevice) -> None:
+    """Fill in what Ethernet-like devices have in common.
+
+    Kernel: net/ethernet/eth.c, ether_setup().
+    """
+    dev.type = ARPHRD_ETHER
+    dev.hard_header_len = dev.min_header_len = ETH_HLEN
+    dev.mtu = dev.max_mtu = ETH_DATA_LEN
+    dev.min_mtu = ETH_MIN_MTU
+    dev.addr_len = ETH_ALEN
+    dev.tx_queue_len = DEFAULT_TX_QUEUE_LEN
+    dev.flags = IFF_BROADCAST | IFF_MULTICAST
+    dev.broadcast = b"\xff" * ETH_ALEN
+
+
+def validate_ether_link(msg: LinkMsg) -> None:
+    """Check the hardware address that a request wants for a device of an Ethernet-like kind.
+
+    Kernel: drivers/net/dummy.c, dummy_validate(); drivers/net/ifb.c, ifb_validate(): both alike.
+
+    Raises:
+        KernelError: EINVAL, not 6 bytes; EADDRNOTAVAIL, not a unicast address.
+    """
+    if msg.address is None:
+        return
+    if len(msg.address) != ETH_ALEN:
+        raise KernelError(EINVAL)
+    if not is_valid_ether_addr(msg.address):
+        raise KernelError(EADDRNOTAVAIL)
 
 
 # --- headers --------------------------------------------------------------------------------------------------------

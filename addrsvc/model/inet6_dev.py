@@ -17,6 +17,7 @@ from addrsvc.model.ip6_route import (
 from addrsvc.model.mcast import ipv6_dev_mc_inc
 from addrsvc.model.rtnl import ASSERT_RTNL, dev_get_flags, netif_oper_up, rtnl_notify
 from addrsvc.model.structs import (
+    AfReader,
     Inet6Dev,
     Ipv6Devconf,
     Machine,
@@ -54,8 +55,9 @@ __all__ = [
     "FORWARDING_IFINDEX", "addrconf_add_dev", "addrconf_link_ready", "addrconf_sysctl_register",
     "addrconf_sysctl_unregister", "check_addr_gen_mode", "check_stable_privacy", "inet6_fill_ifinfo",
     "inet6_fill_ifla6_attrs", "inet6_fill_link_af", "inet6_ifinfo_notify", "inet6_netconf_fill_devconf",
-    "inet6_netconf_get_devconf", "inet6_netconf_notify_devconf", "inet6_ops", "inet6_set_link_af",
-    "inet6_validate_link_af", "ipv6_add_dev", "ipv6_find_idev", "ipv6_store_devconf", "neigh_rand_reach_time",
+    "inet6_netconf_get_devconf", "inet6_netconf_notify_devconf", "inet6_ops", "inet6_set_iftoken",
+    "inet6_set_link_af", "inet6_validate_link_af", "ipv6_add_dev", "ipv6_find_idev", "ipv6_store_devconf",
+    "neigh_rand_reach_time",
 ]  # fmt: skip
 
 _RESERVED_NAMES = ("all", "default")
@@ -341,7 +343,15 @@ def check_stable_privacy(idev: Inet6Dev, mode: int) -> None:
         raise KernelError(EINVAL)
 
 
-def inet6_validate_link_af(dev: NetDevice, wish: Inet6LinkInfo) -> None:
+def _wanted(dev: NetDevice, read: AfReader) -> tuple[Inet6Dev, Inet6LinkInfo]:
+    if dev.ip6_ptr is None:
+        raise KernelError(EAFNOSUPPORT)
+    wish = read()
+    assert isinstance(wish, Inet6LinkInfo), "each family reads its own"
+    return dev.ip6_ptr, wish
+
+
+def inet6_validate_link_af(dev: NetDevice, read: AfReader) -> None:
     """Check what a link message wants of IPv6.
 
     Kernel: net/ipv6/addrconf.c, inet6_validate_link_af().
@@ -349,25 +359,54 @@ def inet6_validate_link_af(dev: NetDevice, wish: Inet6LinkInfo) -> None:
     Raises:
         KernelError: EAFNOSUPPORT, the device has no IPv6; EINVAL, nothing or nothing possible is wanted.
     """
-    if dev.ip6_ptr is None:
-        raise KernelError(EAFNOSUPPORT)
-    if wish.addr_gen_mode is None:
+    idev, wanted = _wanted(dev, read)
+    if wanted.addr_gen_mode is None and wanted.token is None:
         raise KernelError(EINVAL)
-    check_addr_gen_mode(wish.addr_gen_mode)
-    check_stable_privacy(dev.ip6_ptr, wish.addr_gen_mode)
+    if wanted.addr_gen_mode is not None:
+        check_addr_gen_mode(wanted.addr_gen_mode)
+        check_stable_privacy(idev, wanted.addr_gen_mode)
 
 
-def inet6_set_link_af(dev: NetDevice, wish: Inet6LinkInfo) -> None:
-    """Set the address generation mode; no address is made by that.
+def inet6_set_link_af(dev: NetDevice, read: AfReader) -> None:
+    """Set the token, then the address generation mode; no address is made by that.
 
     Kernel: net/ipv6/addrconf.c, inet6_set_link_af().
 
     Raises:
-        KernelError: as inet6_validate_link_af().
+        KernelError: as inet6_set_iftoken().
     """
-    inet6_validate_link_af(dev, wish)
-    if dev.ip6_ptr is not None and wish.addr_gen_mode is not None:
-        dev.ip6_ptr.cnf["addr_gen_mode"] = wish.addr_gen_mode
+    idev, wanted = _wanted(dev, read)
+    if wanted.token is not None:
+        inet6_set_iftoken(idev, wanted.token)
+    if wanted.addr_gen_mode is not None:
+        idev.cnf["addr_gen_mode"] = wanted.addr_gen_mode
+
+
+def inet6_set_iftoken(idev: Inet6Dev, token: bytes) -> None:
+    """Set the lower half of the addresses that router advertisements make; all zeros for none.
+
+    Kernel: net/ipv6/addrconf.c, inet6_set_iftoken().
+    Differs: no router is asked, so no address is ever made of it.
+
+    Raises:
+        KernelError: EINVAL, the device would never hear a router.
+    """
+    for never, why in (
+        (idev.dev.flags & IFF_LOOPBACK, "Device is loopback"),
+        (idev.dev.flags & IFF_NOARP, "Device does not do neighbour discovery"),
+        (not _ipv6_accept_ra(idev), "Router advertisement is disabled on device"),
+        (not idev.cnf["router_solicitations"], "Router solicitation is disabled on device"),
+    ):
+        if never:
+            raise KernelError(EINVAL, f"ipv6: {why}")
+    idev.token = bytes(8) + token[8:16]
+    inet6_ifinfo_notify(idev)
+
+
+def _ipv6_accept_ra(idev: Inet6Dev) -> bool:
+    """Kernel: include/net/ipv6.h, ipv6_accept_ra(): a router hears others only if that is insisted on."""
+    accept_ra = idev.cnf["accept_ra"]
+    return accept_ra == 2 if idev.cnf["forwarding"] else bool(accept_ra)
 
 
 inet6_ops = RtnlAfOps(inet6_fill_link_af, inet6_validate_link_af, inet6_set_link_af)

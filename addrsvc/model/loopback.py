@@ -32,6 +32,7 @@ from addrsvc.uapi import (
     ARPHRD_LOOPBACK,
     ETH_ALEN,
     ETH_HLEN,
+    GSO_MAX_SIZE,
     IFF_LIVE_ADDR_CHANGE,
     IFF_LOOPBACK,
     IFF_NO_QUEUE,
@@ -54,7 +55,6 @@ __all__ = [
 
 LOOPBACK_IFINDEX = 1
 _MTU = 64 * 1024
-_TSO_MAX_SIZE = 8 * 65535
 _FEATURES = (
     NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_GSO_SOFTWARE | NETIF_F_HW_CSUM | NETIF_F_RXCSUM | NETIF_F_SCTP_CRC
     | NETIF_F_HIGHDMA | NETIF_F_VLAN_CHALLENGED | NETIF_F_LOOPBACK
@@ -166,7 +166,7 @@ def gen_lo_setup(
     dev.ethtool_ops, dev.header_ops, dev.netdev_ops = eth_ops, hdr_ops, dev_ops
     dev.pcpu_stat_type = NETDEV_PCPU_STAT_LSTATS
     dev.priv_destructor = dev_destructor
-    dev.tso_max_size = _TSO_MAX_SIZE
+    dev.tso_max_size = GSO_MAX_SIZE
 
 
 def loopback_setup(dev: NetDevice) -> None:

@@ -16,7 +16,7 @@ from addrsvc.model.structs import (
     RtnlLinkStats64,
     RtnlNotify,
 )
-from addrsvc.netlink.messages import AfSpec, LinkMsg, WireMessage, Xdp
+from addrsvc.netlink.messages import AfSpec, LinkInfo, LinkMsg, WireMessage, Xdp
 from addrsvc.uapi import (
     IF_OPER_DOWN,
     IF_OPER_UNKNOWN,
@@ -26,11 +26,12 @@ from addrsvc.uapi import (
     IFF_LOWER_UP,
     IFF_PROMISC,
     IFF_RUNNING,
+    RTEXT_FILTER_SKIP_STATS,
 )
 
 __all__ = [
     "ASSERT_RTNL", "dev_get_flags", "dev_get_stats", "drain", "netif_oper_up", "printk", "rtmsg_ifinfo",
-    "rtmsg_ifinfo_build", "rtnl_lock", "rtnl_notify",
+    "rtmsg_ifinfo_build", "rtmsg_ifinfo_send", "rtnl_lock", "rtnl_notify",
 ]  # fmt: skip
 
 _SHOWN_ONLY = IFF_RUNNING | IFF_LOWER_UP | IFF_DORMANT
@@ -157,7 +158,7 @@ def rtmsg_ifinfo_build(
     Kernel: net/core/rtnetlink.c, rtmsg_ifinfo_build_skb(), rtnl_fill_ifinfo().
     """
     ASSERT_RTNL(dev)
-    stats = _STATS64(dev_get_stats(dev))
+    stats = None if ext_filter_mask & RTEXT_FILTER_SKIP_STATS else _STATS64(dev_get_stats(dev))
     af_spec = _link_af(dev, ext_filter_mask)
     return LinkMsg(
         nlmsg_type=nlmsg_type,
@@ -198,14 +199,16 @@ def rtmsg_ifinfo_build(
         address=dev.dev_addr if dev.addr_len else None,
         broadcast=dev.broadcast if dev.addr_len else None,
         stats64=stats,
-        stats=tuple([counter & 0xFFFFFFFF for counter in stats[:_STATS_LENGTH]]),
+        stats=None if stats is None else tuple([counter & 0xFFFFFFFF for counter in stats[:_STATS_LENGTH]]),
         xdp=_NO_XDP,
+        linkinfo=None if dev.rtnl_link_ops is None else LinkInfo(dev.rtnl_link_ops.kind),
         perm_address=_perm_address(dev),
         qdisc=dev.qdisc_sleeping,
         inet=af_spec.inet,
         inet6=af_spec.inet6,
         af_other=() if af_spec == _NO_AF_SPEC else None,
         map=_NO_IFMAP,
+        altnames=tuple(dev.altnames) or None,
         devlink_port=b"",
         dpll_pin=b"",
     )
@@ -233,10 +236,21 @@ def _link_af(dev: NetDevice, ext_filter_mask: int) -> AfSpec:
     return spec
 
 
-def rtmsg_ifinfo(nlmsg_type: int, dev: NetDevice, change: int, event: int | None = None) -> None:
+def rtmsg_ifinfo(
+    nlmsg_type: int, dev: NetDevice, change: int, event: int | None = None, *, asked: bool = False
+) -> None:
     """Say a device to the LINK group, unless it is not yet or no longer registered.
 
     Kernel: net/core/rtnetlink.c, rtmsg_ifinfo().
     """
     if dev.reg_state == NETREG_REGISTERED:
-        rtnl_notify(dev.net, rtmsg_ifinfo_build(nlmsg_type, dev, change, event))
+        rtmsg_ifinfo_send(rtmsg_ifinfo_build(nlmsg_type, dev, change, event), dev, asked=asked)
+
+
+def rtmsg_ifinfo_send(msg: LinkMsg, dev: NetDevice, *, asked: bool) -> None:
+    """Say a message of a device; one that was `asked` for names the request only if an echo is wanted.
+
+    Kernel: net/core/rtnetlink.c, rtmsg_ifinfo_send(), rtmsg_ifinfo_build_skb().
+    """
+    asker = dev.machine.asker
+    rtnl_notify(dev.net, msg, asked=asked and asker is not None and asker.echo)

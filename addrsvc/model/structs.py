@@ -15,7 +15,7 @@ from addrsvc.model.percpu import Allocator, Cpus, PcpuLstats, PerCpu
 from addrsvc.model.skbuff import SkBuff
 from addrsvc.model.timer import Timer, TimerBase
 from addrsvc.model.tracepoint import Trace
-from addrsvc.netlink.messages import AfSpec, Inet6LinkInfo, WireMessage
+from addrsvc.netlink.messages import AfSpec, Inet6LinkInfo, LinkMsg, WireMessage
 from addrsvc.uapi import (
     IF_OPER_UNKNOWN,
     INFINITY_LIFE_TIME,
@@ -100,6 +100,7 @@ class NetDeviceOps:
     """Fills in what the device has counted; without it, `NetDevice.stats` is what it has (ndo_get_stats)."""
     ndo_fix_features: "Callable[[NetDevice, int], int] | None" = None
     ndo_set_features: "Callable[[NetDevice, int], None] | None" = None
+    ndo_change_carrier: "Callable[[NetDevice, bool], None] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,20 @@ class NetDeviceCoreStats:
     rx_otherhost_dropped: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RtnlLinkOps:
+    """struct rtnl_link_ops: a kind of device that can be made by request.
+
+    Attributes:
+        setup: fills in a device that was just allocated.
+        validate: refuses, by KernelError, what a request of this kind wants, before any device is looked for.
+    """
+
+    kind: str
+    setup: "Callable[[NetDevice], None]"
+    validate: Callable[[LinkMsg], None]
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class NetDevice:
     """struct net_device."""
@@ -194,6 +209,8 @@ class NetDevice:
     num_rx_queues: int = 1
     group: int = 0
     ifalias: str | None = None
+    altnames: dict[str, None] = field(default_factory=dict)
+    """The names beside `name` (dev->name_node->list), oldest first."""
     operstate: int = IF_OPER_UNKNOWN
     link_mode: int = 0
     promiscuity: int = 0
@@ -221,6 +238,8 @@ class NetDevice:
     carrier_down_count: int = 0
     needed_headroom: int = 0
     needed_tailroom: int = 0
+    link_watch: Timer | None = None
+    """Ours: the work that tells of a change of the carrier, once there was one."""
     qdisc: str = "noop"
     """The queue's active discipline: "noop" while the device is down."""
     qdisc_sleeping: str = "noop"
@@ -240,6 +259,9 @@ class NetDevice:
     header_ops: HeaderOps | None = None
     ethtool_ops: EthtoolOps | None = None
     netdev_ops: NetDeviceOps = NetDeviceOps()
+    rtnl_link_ops: RtnlLinkOps | None = None
+    rtnl_link_initializing: bool = False
+    """It is being made by request: who makes it tells of it, and nobody before."""
     priv_destructor: "Callable[[NetDevice], None] | None" = None
     ip_ptr: "InDevice | None" = None
     ip6_ptr: "Inet6Dev | None" = None
@@ -508,8 +530,9 @@ class Inet6Dev:
     dead: bool = False
     sysctl_registered: bool = False
     """/proc/sys/net/ipv6/conf/NAME is there."""
-    tstamp: int = 0
     token: bytes = bytes(16)
+    """Upper half always zero."""
+    tstamp: int = 0
     ra_mtu: int = 0
     reachable_time: int = 0
     """Of nd_parms, in jiffies: drawn at random about its base."""
@@ -630,10 +653,12 @@ class Net:
     dev_base_head: dict[int, NetDevice] = field(default_factory=dict)
     """Devices in registration order, by ifindex."""
     dev_name_head: dict[str, NetDevice] = field(default_factory=dict)
-    dev_base_seq: int = 0
+    """Devices by name, and by alternative name."""
     netns_ids: "dict[int, Net]" = field(default_factory=dict)
     """Other namespaces by the ids that this one knows them by."""
     ifindex_cursor: int = 1
+    dev_base_seq: int = 1
+    """Counts devices that come and go."""
     loopback_dev: NetDevice | None = None
     ipv4: NetnsIpv4 = field(init=False)
     ipv6: NetnsIpv6 = field(init=False)
@@ -729,13 +754,24 @@ class Chance(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class InetLinkWish:
+    """What a request wants of IPv4 (IFLA_AF_SPEC/AF_INET): settings by IPV4_DEVCONF_*, in the request's order."""
+
+    conf: tuple[tuple[int, int], ...] = ()
+
+
+AfReader: TypeAlias = Callable[[], Inet6LinkInfo | InetLinkWish]
+"""Reads what a request wants of an address family, or raises KernelError if that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
 class RtnlAfOps:
     """struct rtnl_af_ops: what an address family says and takes in a link message."""
 
     fill_link_af: Callable[[AfSpec, NetDevice, int], AfSpec] | None = None
     """Told what the others say, the device, and RTEXT_FILTER_*."""
-    validate_link_af: Callable[[NetDevice, Inet6LinkInfo], None] | None = None
-    set_link_af: Callable[[NetDevice, Inet6LinkInfo], None] | None = None
+    validate_link_af: Callable[[NetDevice, AfReader], None] | None = None
+    set_link_af: Callable[[NetDevice, AfReader], None] | None = None
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -759,6 +795,8 @@ class Machine:
     pernet_device: list[PernetOperations] = field(default_factory=list)
     dev_boot_phase: bool = True
     rtnl_af_ops: dict[int, RtnlAfOps] = field(default_factory=dict)
+    link_ops: dict[str, RtnlLinkOps] = field(default_factory=dict)
+    """Kinds of devices, by name."""
     auto_addrs_by_type: dict[int, AutoAddrs] = field(default_factory=dict)
     """Device type handlers added by users; they win over addrconf.AUTO_ADDRS_BY_TYPE."""
     netdev_chain: RawNotifierHead = field(init=False)

@@ -430,7 +430,7 @@ def test_indexes_are_not_used_again_and_a_wish_does_not_move_the_cursor(linux: L
     assert net.links() == ["lo", "d", "c", "e", "g", "i", "j", "f", "h"]
 
 
-@pytest.mark.parametrize(("wish", "errno"), [(1, EEXIST), (-1, EINVAL), (2**31, EINVAL)])
+@pytest.mark.parametrize(("wish", "errno"), [(1, EBUSY), (-1, EINVAL), (2**31, EINVAL)])
 def test_an_index_that_is_taken_or_none_is_refused(linux: Linux, net: Namespace, wish: int, errno: int) -> None:
     with pytest.raises(KernelError) as refused:
         register(linux, driven(net, NetDeviceOps(), ifindex=wish))

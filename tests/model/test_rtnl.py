@@ -155,7 +155,7 @@ CALLS: dict[Callable[..., Any], Callable[[NetDevice], object]] = {
     dev.dev_change_net_namespace: lambda lo: dev.dev_change_net_namespace(lo, lo.net),
     dev._open: dev._open,
     dev._take_down: lambda lo: dev._take_down([lo]),
-    dev._change_flags: lambda lo: dev._change_flags(lo, 0),
+    dev.dev_change_flags_silently: lambda lo: dev.dev_change_flags_silently(lo, 0),
     dev._set_promiscuity: lambda lo: dev._set_promiscuity(lo, 1),
     dev_features.netdev_apply_features: dev_features.netdev_apply_features,
     dev_api.dev_change_name: lambda lo: dev_api.dev_change_name(lo, "other"),
