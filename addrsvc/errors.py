@@ -1,7 +1,7 @@
 """Every error addrsvc raises on purpose.  What a kernel refuses is a KernelError, whichever kernel it was."""
 
 import os
-from errno import errorcode
+from errno import EOPNOTSUPP, errorcode
 
 __all__ = ["AddrsvcError", "CodecError", "ControlError", "KernelError", "RtnlAssertionError"]
 
@@ -30,7 +30,9 @@ class KernelError(AddrsvcError, OSError):
 
     @property
     def name(self) -> str:
-        """The errno's symbol, ``EADDRNOTAVAIL``."""
+        """The errno's symbol, ``EADDRNOTAVAIL``; of two for one number, the one that the kernel uses."""
+        if self.errno == EOPNOTSUPP:
+            return "EOPNOTSUPP"
         return errorcode.get(self.errno, str(self.errno)) if self.errno is not None else "?"
 
 

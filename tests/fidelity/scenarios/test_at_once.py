@@ -80,10 +80,10 @@ CHANGES: dict[str, tuple[LinkMsg, str, dict[str, object]]] = {
     ),
     "the carrier comes after the flags and before the queue": (
         at_once(mtu=1400, ifname="lo9", ifi_flags=IFF_DEBUG, ifi_change=IFF_DEBUG, carrier=1, txqlen=7),
-        f"ENOTSUP - L {RENAMED} L", {"mtu": 1400, "ifname": "lo9", "txqlen": 1000},
+        f"EOPNOTSUPP - L {RENAMED} L", {"mtu": 1400, "ifname": "lo9", "txqlen": 1000},
     ),
     "a refusal does not keep the change that is told last from being told": (
-        at_once(mtu=1400, ifalias="x", txqlen=7, proto_down=1), "ENOTSUP Protodown not supported by device L L L",
+        at_once(mtu=1400, ifalias="x", txqlen=7, proto_down=1), "EOPNOTSUPP Protodown not supported by device L L L",
         {"mtu": 1400, "ifalias": "x", "txqlen": 7},
     ),
 }  # fmt: skip

@@ -41,8 +41,8 @@ PROPERTIES: tuple[tuple[str, Message, str, str, str], ...] = (
     ("gro_ipv4_max_size", link(gro_ipv4_max_size=5000), "", "", ""),
 )  # fmt: skip
 REFUSED = (
-    ("carrier", link(carrier=1), "ENOTSUP -"),
-    ("proto_down", link(proto_down=1), "ENOTSUP Protodown not supported by device"),
+    ("carrier", link(carrier=1), "EOPNOTSUPP -"),
+    ("proto_down", link(proto_down=1), "EOPNOTSUPP Protodown not supported by device"),
     ("gso_max_size beyond tso_max_size", link(gso_max_size=524281), "EINVAL too big gso_max_size"),
     ("gso_max_segs beyond 65535", link(gso_max_segs=65536), "EINVAL too big gso_max_segs"),
     ("gro_max_size beyond 8 times 65535", link(gro_max_size=524281), "EINVAL too big gro_max_size"),
