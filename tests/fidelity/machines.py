@@ -69,7 +69,7 @@ class _CapData(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint32) for name in ("effective", "permitted", "inheritable")]
 
 
-def _give_up_privilege() -> None:
+def give_up_privilege() -> None:
     """Take CAP_NET_ADMIN and CAP_NET_BROADCAST from the calling thread: capset(2) is about one thread."""
     head, data = _CapHeader(0x20080522, 0), (_CapData * 2)()
     if _LIBC.capget(ctypes.byref(head), data) != 0:
@@ -87,7 +87,7 @@ class Running:
 
     def __init__(self) -> None:
         self._netns = create_anonymous()
-        self._unprivileged = ThreadPoolExecutor(1, "outsider", _give_up_privilege)
+        self._unprivileged = ThreadPoolExecutor(1, "outsider", give_up_privilege)
         self._socks = {by: self._opened(by) for by in SOCKETS}
         self._poll = select.poll()
         self._poll.register(self._socks[LISTENER], select.POLLIN)
@@ -172,7 +172,7 @@ def _new_socket() -> socket.socket:
 
 def _new_unprivileged_socket() -> socket.socket:
     """To be called in a thread that ends soon."""
-    _give_up_privilege()
+    give_up_privilege()
     return _new_socket()
 
 

@@ -21,8 +21,10 @@ from addrsvc.mirror.netns import NetNs, create_anonymous, run_in
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, RouteMsg
 from addrsvc.uapi import AF_INET6, IFA_F_TENTATIVE, RTM_GETMULTICAST
+from tests.af_netlink.twins import KernelPort, ModelPort, Port
 from tests.fidelity.compare import DAD_RESTART, Difference, Outcome, by_address, is_chancy, normal
 from tests.fidelity.notation import brief, holds, refusal
+from tests.fidelity.scenarios.wire import PORTID, ComparedPort, UnprivilegedPort
 
 __all__ = ["Compared", "Model", "Running", "Subject", "address", "addresses", "groups", "lo", "routes"]
 
@@ -32,6 +34,8 @@ QUIET = 0.008
 """Seconds of silence after which the running kernel's work queues count as empty."""
 PATIENCE = 0.5
 """Seconds that a busy machine may take until an address is TENTATIVE no more."""
+
+UPTIME = 60.0
 
 
 class Subject(ABC):
@@ -66,6 +70,10 @@ class Subject(ABC):
         """The text of a sysctl; KernelError where it cannot be read."""
 
     @abstractmethod
+    def port(self, *, strict: bool = False, admin: bool = True) -> Port:
+        """A netlink socket in it, bytes in and bytes out; ends with the subject."""
+
+    @abstractmethod
     def another(self) -> "Subject":
         """A second namespace of the same kernel."""
 
@@ -84,7 +92,7 @@ class Model(Subject):
     """A namespace of the model.  Its time passes only in `wait`."""
 
     def __init__(self, linux: Linux | None = None, net: Namespace | None = None) -> None:
-        self.linux = linux or Linux()
+        self.linux = linux or _booted()
         self.net = net or self.linux.init_net
         self._watch = self.net.watch()
 
@@ -107,11 +115,21 @@ class Model(Subject):
     def read(self, sysctl: str) -> str:
         return self.net.sysctl(sysctl)
 
+    def port(self, *, strict: bool = False, admin: bool = True) -> Port:
+        return ModelPort(self.net, portid=PORTID, strict=strict, admin=admin)
+
     def another(self) -> "Model":
         return Model(self.linux, self.linux.add_net(f"net{len(self.linux.nets)}"))
 
     def close(self) -> None:
         self._watch.close()
+
+
+def _booted() -> Linux:
+    """A machine that has been up for a while, so that a time stamp of 0 is none."""
+    linux = Linux()
+    linux.advance(UPTIME)
+    return linux
 
 
 class Running(Subject):
@@ -121,6 +139,7 @@ class Running(Subject):
         with create_anonymous() as netns:
             self.kernel = RtnlKernel(netns)
         self._watch = self.kernel.watch(settle=QUIET)
+        self._ports: list[Port] = []
 
     @property
     def netns(self) -> NetNs:
@@ -162,10 +181,18 @@ class Running(Subject):
         except OSError as error:
             raise KernelError(error.errno or EIO) from None
 
+    def port(self, *, strict: bool = False, admin: bool = True) -> Port:
+        port: Port
+        port = KernelPort(self.netns, portid=PORTID, strict=strict) if admin else UnprivilegedPort(self.netns, PORTID)
+        self._ports.append(port)
+        return port
+
     def another(self) -> "Running":
         return Running()
 
     def close(self) -> None:
+        for port in self._ports:
+            port.close()
         self._watch.close()
         self.kernel.close()
 
@@ -201,6 +228,9 @@ class Compared(Subject):
     def _agreed(self, model: T, running: T) -> T:
         assert model == running
         return running
+
+    def port(self, *, strict: bool = False, admin: bool = True) -> Port:
+        return ComparedPort(*(it.port(strict=strict, admin=admin) for it in (self.model, self.running)))
 
     def another(self) -> "Compared":
         return Compared(self.model.another(), self.running.another())
