@@ -114,7 +114,6 @@ from addrsvc.uapi import (
     NLM_F_DUMP_FILTERED,
     NLM_F_DUMP_INTR,
     NLM_F_MULTI,
-    RTEXT_FILTER_SKIP_STATS,
     RTEXT_FILTER_VF,
     RTM_DELLINK,
     RTM_DELLINKPROP,
@@ -575,17 +574,18 @@ def _valid_getlink_req(request: Request) -> _Reader:
     return reader
 
 
-_Keeps: TypeAlias = Callable[[NetDevice], bool]
+_Filter: TypeAlias = tuple[Callable[[NetDevice], bool], int]
+"""Which devices are told of, and the flag of each message that says that not all are; the end does not bear it."""
 
 
 def _dump_ifinfo(dump: Dump) -> Iterator[bytes]:
     """Kernel: net/core/rtnetlink.c, rtnl_dump_ifinfo()."""
-    net, asked, keeps = _valid_dump_ifinfo_req(dump)
+    net, asked, (keeps, filtered) = _valid_dump_ifinfo_req(dump)
     opens, prev_seq = True, 0
     for dev in _walk(dump, net):
         if not keeps(dev):
             continue
-        flags = NLM_F_MULTI | dump.answer_flags
+        flags = NLM_F_MULTI | filtered
         if opens and prev_seq not in (0, net.dev_base_seq):
             flags |= NLM_F_DUMP_INTR
         prev_seq = net.dev_base_seq
@@ -665,14 +665,14 @@ def _if_nlmsg_size(dev: NetDevice, ext_mask: int) -> int:
         size += _total(_IPV4_DEVCONF_SIZE)
     if dev.ip6_ptr is not None:
         size += _SIZE_OF_INET6
-    return size if ext_mask & RTEXT_FILTER_SKIP_STATS else size + _total(_STATS_SIZE) + _total(_STATS64_SIZE)
+    return size + _total(_STATS_SIZE) + _total(_STATS64_SIZE)
 
 
 def _everything(dev: NetDevice) -> bool:
     return True
 
 
-def _valid_dump_ifinfo_req(dump: Dump) -> tuple[Net, LinkMsg, _Keeps]:
+def _valid_dump_ifinfo_req(dump: Dump) -> tuple[Net, LinkMsg, _Filter]:
     """Of which namespace devices are to be told, how, and which of them.
 
     Kernel: net/core/rtnetlink.c, rtnl_valid_dump_ifinfo_req(): what cannot be read is passed over, unless the socket
@@ -683,7 +683,7 @@ def _valid_dump_ifinfo_req(dump: Dump) -> tuple[Net, LinkMsg, _Keeps]:
     except KernelError:
         if dump.strict:
             raise
-        return dump.net, LinkMsg(), _everything
+        return dump.net, LinkMsg(), (_everything, 0)
     for attr in sorted(reader.tb):
         if attr == IFLA_TARGET_NETNSID:
             _net_of_id(reader, attr, "Invalid target network namespace id")
@@ -705,14 +705,13 @@ def _parse_dump_req(dump: Dump) -> _Reader:
     return _parse(dump, NL_VALIDATE_DEPRECATED_STRICT)
 
 
-def _filter(dump: Dump, reader: _Reader) -> _Keeps:
+def _filter(dump: Dump, reader: _Reader) -> _Filter:
     """Kernel: net/core/rtnetlink.c, link_dump_filtered(): no device of the model has a master."""
     master = reader.s32(IFLA_MASTER) or 0
     ops = _kind_ops(reader)
     if not master and ops is None:
-        return _everything
-    dump.answer_flags |= NLM_F_DUMP_FILTERED
-    return lambda dev: master in (0, -1) and (ops is None or dev.rtnl_link_ops is ops)
+        return _everything, 0
+    return lambda dev: master in (0, -1) and (ops is None or dev.rtnl_link_ops is ops), NLM_F_DUMP_FILTERED
 
 
 def _kind_ops(reader: _Reader) -> RtnlLinkOps | None:

@@ -204,11 +204,13 @@ class NetlinkTable:
         asker = said.asker
         group = group_of(said.msg)
         data = encode(said.msg, asker.seq if asker else 0, asker.portid if asker else 0)
-        hearers = []
-        for sock in self.listeners:
-            echoed = asker is not None and asker.echo and sock.portid == asker.portid
-            if sock.net.name == said.net and group in sock.groups and not echoed:
-                hearers.append(sock)
+        # Who hears the echo is left out; without one it is port 0 that is, and so a socket that has no port id yet.
+        left_out = asker.portid if asker is not None and asker.echo else 0
+        hearers = [
+            sock
+            for sock in self.listeners
+            if sock.net.name == said.net and group in sock.groups and sock.portid != left_out
+        ]
         if self.faults is None:
             datagram, truesize = Datagram(data, group=group), _truesize_of(data)
             for sock in hearers:

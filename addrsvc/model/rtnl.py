@@ -26,7 +26,6 @@ from addrsvc.uapi import (
     IFF_LOWER_UP,
     IFF_PROMISC,
     IFF_RUNNING,
-    RTEXT_FILTER_SKIP_STATS,
 )
 
 __all__ = [
@@ -158,7 +157,7 @@ def rtmsg_ifinfo_build(
     Kernel: net/core/rtnetlink.c, rtmsg_ifinfo_build_skb(), rtnl_fill_ifinfo().
     """
     ASSERT_RTNL(dev)
-    stats = None if ext_filter_mask & RTEXT_FILTER_SKIP_STATS else _STATS64(dev_get_stats(dev))
+    stats = _STATS64(dev_get_stats(dev))
     af_spec = _link_af(dev, ext_filter_mask)
     return LinkMsg(
         nlmsg_type=nlmsg_type,
@@ -199,7 +198,7 @@ def rtmsg_ifinfo_build(
         address=dev.dev_addr if dev.addr_len else None,
         broadcast=dev.broadcast if dev.addr_len else None,
         stats64=stats,
-        stats=None if stats is None else tuple([counter & 0xFFFFFFFF for counter in stats[:_STATS_LENGTH]]),
+        stats=tuple([counter & 0xFFFFFFFF for counter in stats[:_STATS_LENGTH]]),
         xdp=_NO_XDP,
         linkinfo=None if dev.rtnl_link_ops is None else LinkInfo(dev.rtnl_link_ops.kind),
         perm_address=_perm_address(dev),

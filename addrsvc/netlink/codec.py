@@ -148,7 +148,7 @@ class Text(Kind):
         return lambda value: _attribute(nla_type, value.encode("utf-8", "surrogateescape") + end)
 
     def get(self, data: bytes, start: int, length: int) -> str:
-        return data[start : start + length].removesuffix(b"\0").decode("utf-8", "surrogateescape")
+        return data[start : start + length].rstrip(b"\0").decode("utf-8", "surrogateescape")
 
 
 class Nest(Kind):
@@ -268,15 +268,16 @@ def _attributes(data: bytes, pos: int, end: int) -> Iterator[tuple[int, int, int
         pos += length + 3 & ~3
 
 
-class _Layout:
+class Layout:
     """A message on the wire: its header, and its attributes.
 
     Attributes:
+        header: the members of the header, in order, with their struct codes.
         instead: a header member, a bit, and the layout to take where the member has it.
     """
 
     __slots__ = (
-        "_header", "_header_size", "_make", "_members", "_names", "_table", "family", "instead", "value",
+        "_header", "_header_size", "_members", "_names", "_table", "family", "header", "instead", "make", "value",
     )  # fmt: skip
 
     def __init__(
@@ -285,19 +286,20 @@ class _Layout:
         header: str,
         *rows: Row,
         make: Callable[..., WireMessage] | None = None,
-        instead: "tuple[str, int, _Layout] | None" = None,
+        instead: "tuple[str, int, Layout] | None" = None,
     ) -> None:
         """`header` names its members, each behind its struct code, the family first; a code without a name is padding.
 
         Padding at the end is not needed in what is read.
         """
         members = [tuple(member.split(":")) for member in header.split()]
-        self._names = tuple(member[1] for member in members if len(member) > 1)
+        self.header = {name: code for code, *names in members for name in names}
+        self._names = tuple(self.header)
         self._header = Struct("=" + "".join(member[0] for member in members))
         self._header_size = struct.calcsize("=" + "".join(code for code, *name in members if name))
         self._members = attrgetter("nlmsg_type", "nlmsg_flags", *self._names)
         self._table = _Table(rows)
-        self._make = make or value
+        self.make: Callable[..., WireMessage] = make or value
         self.family = attrgetter(self._names[0])
         self.value = value
         self.instead = instead
@@ -333,7 +335,7 @@ class _Layout:
         if instead is not None and fields[instead[0]] & instead[1]:
             layout = instead[2]
         layout._table.read(data, start + header.size, end, fields)
-        return layout._make(**fields)
+        return layout.make(**fields)
 
 
 # --- links: net/core/rtnetlink.c, rtnl_fill_ifinfo() ----------------------------------------------------------------
@@ -395,11 +397,11 @@ def _make_link(*, af_spec: AfSpec | None = None, **fields: Any) -> LinkMsg:
 
 _IFINFOMSG: Final = "Bx:ifi_family H:ifi_type i:ifi_index I:ifi_flags I:ifi_change"
 # A request says settings of IPv4 one by one, and an alias without a zero byte, which would count as a character.
-_LINK_REQUEST: Final = _Layout(
+_LINK_REQUEST: Final = Layout(
     LinkMsg, _IFINFOMSG, *_link(af_spec=_af_spec((1, "changes", Settings())), alias=PLAIN), make=_make_link
 )
 _IS_LINK_REQUEST: Final = ("nlmsg_flags", NLM_F_REQUEST, _LINK_REQUEST)
-_LINK: Final = _Layout(
+_LINK: Final = Layout(
     LinkMsg,
     _IFINFOMSG,
     *_link(af_spec=_af_spec((1, "conf", U32S)), alias=NAME),
@@ -407,7 +409,7 @@ _LINK: Final = _Layout(
     instead=_IS_LINK_REQUEST,
 )
 # net/ipv6/addrconf.c, inet6_fill_ifinfo().
-_INET6_LINK: Final = _Layout(
+_INET6_LINK: Final = Layout(
     LinkMsg,
     _IFINFOMSG,
     (3, "ifname", NAME), (1, "address", BYTES), (4, "mtu", U32), (5, "link", U32), (16, "operstate", U8),
@@ -415,7 +417,7 @@ _INET6_LINK: Final = _Layout(
     instead=_IS_LINK_REQUEST,
 )  # fmt: skip
 # net/bridge/br_netlink.c, br_fill_ifinfo().
-_BRIDGE_LINK: Final = _Layout(
+_BRIDGE_LINK: Final = Layout(
     LinkMsg,
     _IFINFOMSG,
     (3, "ifname", NAME), (10, "master", U32), (4, "mtu", U32), (16, "operstate", U8), (1, "address", BYTES),
@@ -430,7 +432,7 @@ _PUT_IFA_PROTO: Final = U8.putter(_IFA_PROTO)
 _CACHEINFO: Final = Numbers("IIII", IfaCacheinfo, "ifa_prefered", "ifa_valid", "cstamp", "tstamp")
 
 
-class _Inet6AddrLayout(_Layout):
+class _Inet6AddrLayout(Layout):
     """Most IPv6 addresses are said in one form, and the kernel says many: that one is one struct."""
 
     __slots__ = ()
@@ -467,7 +469,7 @@ _INET6_ADDR: Final = _Inet6AddrLayout(
     (11, "proto", U8), (4, "broadcast", BYTES), (3, "label", NAME),
 )  # fmt: skip
 # net/ipv4/devinet.c, inet_fill_ifaddr(), inet_fill_ifmcaddr().
-_INET_ADDR: Final = _Layout(
+_INET_ADDR: Final = Layout(
     AddrMsg,
     _IFADDRMSG,
     (10, "target_netnsid", S32), (1, "address", BYTES), (2, "local", BYTES), (4, "broadcast", BYTES),
@@ -485,7 +487,7 @@ _RTA_CACHEINFO: Final = Numbers(
 )
 _ONLY_ASKED: Final[tuple[Row, ...]] = ((27, "ip_proto", U8), (28, "sport", BYTES), (29, "dport", BYTES))
 # net/ipv6/route.c, rt6_fill_node().
-_INET6_ROUTE: Final = _Layout(
+_INET6_ROUTE: Final = Layout(
     RouteMsg,
     _RTMSG,
     (15, "table", U32), (1, "dst", BYTES), (2, "src", BYTES), (3, "iif", U32), (7, "prefsrc", BYTES),
@@ -494,7 +496,7 @@ _INET6_ROUTE: Final = _Layout(
     (12, "cacheinfo", _RTA_CACHEINFO), (20, "pref", U8), (16, "mark", U32), (25, "uid", U32), *_ONLY_ASKED,
 )  # fmt: skip
 # net/ipv4/route.c, rt_fill_info(): what a look-up found.
-_INET_ROUTE_FOUND: Final = _Layout(
+_INET_ROUTE_FOUND: Final = Layout(
     RouteMsg,
     _RTMSG,
     (15, "table", U32), (1, "dst", BYTES), (2, "src", BYTES), (4, "oif", U32), (11, "flow", U32),
@@ -503,7 +505,7 @@ _INET_ROUTE_FOUND: Final = _Layout(
     (6, "priority", U32), (9, "multipath", BYTES), (30, "nh_id", U32), (20, "pref", U8), *_ONLY_ASKED,
 )  # fmt: skip
 # net/ipv4/fib_semantics.c, fib_dump_info().
-_INET_ROUTE: Final = _Layout(
+_INET_ROUTE: Final = Layout(
     RouteMsg,
     _RTMSG,
     (15, "table", U32), (1, "dst", BYTES), (6, "priority", U32), (8, "metrics", BYTES), (7, "prefsrc", BYTES),
@@ -513,7 +515,7 @@ _INET_ROUTE: Final = _Layout(
     instead=("rtm_flags", RTM_F_CLONED, _INET_ROUTE_FOUND),
 )  # fmt: skip
 # net/core/fib_rules.c, fib_nl_fill_rule(); net/ipv4/fib_rules.c and net/ipv6/fib6_rules.c, fib4_rule_fill() and kin.
-_RULE: Final = _Layout(
+_RULE: Final = Layout(
     RuleMsg,
     "B:frh_family B:frh_dst_len B:frh_src_len B:frh_tos B2x:frh_table B:frh_action I:frh_flags",
     (15, "table", U32), (14, "suppress_prefixlen", U32), (21, "protocol", U8), (3, "iifname", NAME),
@@ -528,14 +530,14 @@ _RULE: Final = _Layout(
 
 _NDMSG: Final = "B3x:ndm_family i:ndm_ifindex H:ndm_state B:ndm_flags B:ndm_type"
 _NDA_CACHEINFO: Final = Numbers("IIII", NdaCacheinfo, "confirmed", "used", "updated", "refcnt")
-_NEIGH: Final = _Layout(
+_NEIGH: Final = Layout(
     NeighMsg,
     _NDMSG,
     (1, "dst", BYTES), (2, "lladdr", BYTES), (4, "probes", U32), (3, "cacheinfo", _NDA_CACHEINFO),
     (12, "protocol", U8), (15, "flags_ext", U32), (9, "master", U32), (8, "ifindex", U32), (7, "vni", U32),
 )  # fmt: skip
 # net/bridge/br_fdb.c, fdb_fill_info(); drivers/net/vxlan, vxlan_fdb_info().
-_FDB: Final = _Layout(
+_FDB: Final = Layout(
     NeighMsg,
     _NDMSG,
     (10, "link_netnsid", S32), (2, "lladdr", BYTES), (9, "master", U32), (13, "nh_id", U32), (1, "dst", BYTES),
@@ -556,7 +558,7 @@ _NEIGH_PARMS: Final = Nest(
     (7, "delay_probe_time", U64), (5, "retrans_time", U64), (12, "anycast_delay", U64), (13, "proxy_delay", U64),
     (15, "locktime", U64), (19, "interval_probe_time_ms", U64),
 )  # fmt: skip
-_NEIGHTBL: Final = _Layout(
+_NEIGHTBL: Final = Layout(
     NeightblMsg,
     "B3x:ndtm_family",
     (1, "name", NAME), (8, "gc_interval", U64), (2, "thresh1", U32), (3, "thresh2", U32), (4, "thresh3", U32),
@@ -566,21 +568,21 @@ _NEIGHTBL: Final = _Layout(
 # --- the rest -------------------------------------------------------------------------------------------------------
 
 # net/ipv4/devinet.c, inet_netconf_fill_devconf(); net/ipv6/addrconf.c, inet6_netconf_fill_devconf().
-_NETCONF: Final = _Layout(
+_NETCONF: Final = Layout(
     NetconfMsg,
     "B:ncm_family 3x",
     (1, "ifindex", S32), (2, "forwarding", S32), (3, "rp_filter", S32), (4, "mc_forwarding", S32),
     (8, "bc_forwarding", S32), (5, "proxy_neigh", S32), (6, "ignore_routes_with_linkdown", S32),
 )  # fmt: skip
 # net/core/rtnetlink.c, rtnl_fill_statsinfo().
-_STATS: Final = _Layout(
+_STATS: Final = Layout(
     StatsMsg,
     "B3x:family I:ifindex I:filter_mask",
     (1, "link_64", U64S), (2, "link_xstats", BYTES), (3, "link_xstats_slave", BYTES),
     (4, "link_offload_xstats", BYTES), (5, "af_spec", BYTES),
 )  # fmt: skip
 # net/core/net_namespace.c, rtnl_net_fill().
-_NSID: Final = _Layout(
+_NSID: Final = Layout(
     NsidMsg,
     "B:rtgen_family 3x",
     (1, "nsid", S32), (5, "current_nsid", S32), (2, "pid", U32), (3, "fd", U32), (4, "target_nsid", S32),
@@ -588,7 +590,7 @@ _NSID: Final = _Layout(
 
 # One row per message type, without its last two bits (NEW, DEL, GET, SET): the layout of each family that has one of
 # its own, and that of all others.
-LAYOUTS: Final[Mapping[int, tuple[Mapping[int, _Layout], _Layout]]] = {
+LAYOUTS: Final[Mapping[int, tuple[Mapping[int, Layout], Layout]]] = {
     Rtm.RTM_NEWLINK: ({AF_INET6: _INET6_LINK, AF_BRIDGE: _BRIDGE_LINK}, _LINK),
     Rtm.RTM_NEWADDR: ({AF_INET: _INET_ADDR}, _INET6_ADDR),
     Rtm.RTM_NEWROUTE: ({AF_INET: _INET_ROUTE}, _INET6_ROUTE),
@@ -613,7 +615,8 @@ def encode(msg: Message, seq: int = 0, pid: int = 0) -> bytes:
     """A value as one netlink message, padded to a multiple of four bytes.
 
     Raises:
-        CodecError: a Sysctl; a type that the value cannot have; or a number that does not fit where it belongs.
+        CodecError: a Sysctl; a type that the value cannot have; a number that does not fit where it belongs; a text
+            that is none.
     """
     if isinstance(msg, Sysctl):
         raise CodecError("a setting is written to a file, not sent")
@@ -625,7 +628,7 @@ def encode(msg: Message, seq: int = 0, pid: int = 0) -> bytes:
         layout = families.get(layout.family(msg), layout)
     try:
         return layout.encode(msg, seq, pid)
-    except struct.error as error:
+    except (struct.error, UnicodeEncodeError) as error:
         raise CodecError(f"{type(msg).__name__}: {error}") from None
 
 

@@ -31,3 +31,19 @@ def up(netns: NetNs) -> Iterator[Twins]:
         kernel.request(LinkMsg(ifi_index=1, ifi_flags=IFF_UP, ifi_change=IFF_UP))
     with Twins(netns, net) as twins:
         yield twins
+
+
+@pytest.fixture(params=["model", pytest.param("both", marks=pytest.mark.needs_netns)])
+def sides(request: pytest.FixtureRequest) -> Iterator[Twins]:
+    """The model alone, then it and the running kernel side by side; lo is up."""
+    net = Linux().init_net
+    net.link_set("lo", up=True)
+    if request.param == "model":
+        with Twins(None, net) as twins:
+            yield twins
+        return
+    netns: NetNs = request.getfixturevalue("netns")
+    with RtnlKernel(netns) as kernel:
+        kernel.request(LinkMsg(ifi_index=1, ifi_flags=IFF_UP, ifi_change=IFF_UP))
+    with Twins(netns, net) as twins:
+        yield twins

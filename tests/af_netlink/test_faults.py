@@ -51,6 +51,8 @@ class Client:
         self.sock = sock
 
     def listen(self, *groups: int) -> None:
+        if not self.sock.bound:
+            self.sock.bind()  # without a port id it would hear nothing
         for group in groups:
             self.sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 

@@ -2,7 +2,8 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from struct import Struct, unpack_from
 from types import TracebackType
@@ -22,14 +23,16 @@ from addrsvc.uapi import (
     NLM_F_REQUEST,
     SOL_NETLINK,
 )
+from tests.fidelity.normal import Normaliser
 
 NLMSGHDR = Struct("=IHHII")
 PORTIDS = {False: 40_001, True: 40_002}
 """The same on both sides, by whether the socket checks strictly, since acknowledgements carry it."""
-MONITOR_PORTID = 40_003
+MONITOR_PORTID, SLOW_PORTID = 40_003, 40_004
 _BUFFER = 1 << 20
 _PATIENCE = 0.05
 _seq = count(1)
+_NORMALISER = Normaliser()
 
 
 def nla(kind: int, payload: bytes | int | str = b"") -> bytes:
@@ -47,7 +50,8 @@ def nlmsg(nlmsg_type: int, body: bytes, flags: int = NLM_F_ACK) -> bytes:
 
 
 class Port(Protocol):
-    def exchange(self, data: bytes) -> list[bytes]: ...
+    def send(self, data: bytes) -> object: ...
+    def recv(self, size: int) -> bytes: ...
     def heard(self) -> list[tuple[int, bytes]]: ...
     def close(self) -> None: ...
 
@@ -67,9 +71,11 @@ class KernelPort:
             for group in range(1, NGROUPS + 1):
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
-    def exchange(self, data: bytes) -> list[bytes]:
-        self._socket.send(data)
-        return [data for _, data in self.heard()]
+    def send(self, data: bytes) -> object:
+        return self._socket.send(data)
+
+    def recv(self, size: int) -> bytes:
+        return self._socket.recv(size)
 
     def heard(self) -> list[tuple[int, bytes]]:
         return list(self._read())
@@ -100,9 +106,11 @@ class ModelPort:
         for group in range(1, NGROUPS + 1) if monitor else ():
             self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
-    def exchange(self, data: bytes) -> list[bytes]:
-        self._socket.send(data)
-        return [data for _, data in self.heard()]
+    def send(self, data: bytes) -> object:
+        return self._socket.send(data)
+
+    def recv(self, size: int) -> bytes:
+        return self._socket.recv(size).data
 
     def heard(self) -> list[tuple[int, bytes]]:
         return list(self._read())
@@ -117,37 +125,70 @@ class ModelPort:
 
 
 class Twins:
-    """Both kernels, each with one fresh namespace and lo as told, and sockets that check strictly and that do not."""
+    """Both kernels, each with one fresh namespace and lo as told, and sockets that check strictly and that do not.
 
-    def __init__(self, netns: NetNs, net: Namespace | None = None) -> None:
+    Without a namespace of the running kernel the model is alone, and compared with nothing.
+    """
+
+    def __init__(self, netns: NetNs | None, net: Namespace | None = None) -> None:
         self.netns, self.net = netns, net or Linux().init_net
         self._ports: dict[tuple[str, bool], Port] = {}
-        self._monitors: dict[str, Port] = {
-            "kernel": KernelPort(netns, portid=MONITOR_PORTID, monitor=True),
-            "model": ModelPort(self.net, portid=MONITOR_PORTID, monitor=True),
-        }
+        self._sides = ("model",) if netns is None else ("kernel", "model")
+        self._monitors = {side: self._open(side, MONITOR_PORTID, monitor=True) for side in self._sides}
 
-    def _port(self, side: str, strict: bool) -> Port:
+    def _open(self, side: str, portid: int, *, strict: bool = False, monitor: bool = False) -> Port:
+        if side == "kernel" and self.netns is not None:
+            return KernelPort(self.netns, portid=portid, strict=strict, monitor=monitor)
+        return ModelPort(self.net, portid=portid, strict=strict, monitor=monitor)
+
+    def port(self, side: str, *, strict: bool = False) -> Port:
+        """The socket that asks, of "kernel" or "model"."""
         if (side, strict) not in self._ports:
-            portid = PORTIDS[strict]
-            self._ports[side, strict] = (
-                KernelPort(self.netns, portid=portid, strict=strict)
-                if side == "kernel"
-                else ModelPort(self.net, portid=portid, strict=strict)
-            )
+            self._ports[side, strict] = self._open(side, PORTIDS[strict], strict=strict)
         return self._ports[side, strict]
 
     def ask(self, data: bytes, *, strict: bool = False) -> list[bytes]:
         """Send a datagram to both, compare what comes back and what is told, and hand out the answers."""
-        kernel, model = (self._port(side, strict).exchange(data) for side in ("kernel", "model"))
-        assert spelled(model) == spelled(kernel), f"model (left) and kernel (right) answered {data.hex()}"
-        told = self.told()
-        assert told["model"] == told["kernel"], f"model (left) and kernel (right) told of {data.hex()}"
-        return model
+        ports = {side: self.port(side, strict=strict) for side in self._sides}
+        for port in ports.values():
+            port.send(data)
+        return self._compared(ports, data)
+
+    def _compared(self, ports: Mapping[str, Port], data: bytes) -> list[bytes]:
+        answers = {side: [got for _, got in port.heard()] for side, port in ports.items()}
+        if "kernel" in answers:
+            model, kernel = spelled(answers["model"]), spelled(answers["kernel"])
+            assert model == kernel, f"model (left) and kernel (right) answered {data.hex()}"
+            told = self.told()
+            assert told["model"] == told["kernel"], f"model (left) and kernel (right) told of {data.hex()}"
+        return answers["model"]
+
+    @contextmanager
+    def half_read(self, data: bytes, size: int, *, strict: bool = False) -> Iterator[list[bytes]]:
+        """Send a datagram to both by new sockets, and read one datagram of the answer into so much room.
+
+        The others are read, compared, and put into the list that this gives, when the block ends.
+        """
+        ports = {side: self._open(side, SLOW_PORTID, strict=strict) for side in self._sides}
+        for port in ports.values():
+            port.send(data)
+        first = [spelled([port.recv(size)]) for port in ports.values()]
+        assert first[-1] == first[0], f"model (left) and kernel (right) began to answer {data.hex()}"
+        rest: list[bytes] = []
+        yield rest
+        rest += self._compared(ports, data)
+        for port in ports.values():
+            port.close()
+
+    def heard(self, side: str) -> list[tuple[int, bytes]]:
+        """What one of them, "kernel" or "model", told its listeners since the last look, each with its group."""
+        return self._monitors[side].heard()
 
     def told(self) -> dict[str, list[str]]:
-        """What both told their listeners since the last look; the running kernel may still be at it."""
+        """What each told its listeners since the last look; the running kernel may still be at it."""
         model = [f"group {group} {line}" for group, data in self._monitors["model"].heard() for line in spell(data)]
+        if "kernel" not in self._monitors:
+            return {"model": model}
         kernel: list[str] = []
         deadline = time.monotonic() + _PATIENCE
         while True:
@@ -179,7 +220,9 @@ def messages(data: bytes) -> list[tuple[int, int, int, int, bytes]]:
 
 
 def spell(data: bytes) -> list[str]:
-    return [f"type {t} flags {f:#x} seq {seq} pid {pid} {body.hex()}" for t, f, seq, pid, body in messages(data)]
+    """Messages as lines to compare, without what cannot be compared."""
+    comparable = messages(_NORMALISER.data(data))
+    return [f"type {t} flags {f:#x} seq {seq} pid {pid} {body.hex()}" for t, f, seq, pid, body in comparable]
 
 
 def spelled(datagrams: list[bytes]) -> list[str]:

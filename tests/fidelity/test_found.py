@@ -231,3 +231,17 @@ def test_a_socket_opened_anew_has_nothing_of_the_old_one(netns: NetNs) -> None:
         Getsockname(SECOND),
         Send(ask(27, b""), SECOND),
     )
+
+
+def test_a_member_of_a_group_hears_nothing_before_it_has_a_port_id(netns: NetNs) -> None:
+    join = Setsockopt(1, u32(9), SECOND)
+    look = Getsockname(SECOND, hold=False)
+    agree_on_steps(
+        Reopen(SECOND),
+        join,
+        Send(new_address(ADDRESS)),
+        look,
+        Bind(0, 0x100),
+        Send(new_address(ADDRESS[:-1] + "2")),
+        look,
+    )

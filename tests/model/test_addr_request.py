@@ -127,7 +127,7 @@ def answer_to(kernel: Kernel, ask: Message) -> str:
     try:
         kernel.request(ask)
     except KernelError as error:
-        return refusal(error).replace("ENOTSUP ", "EOPNOTSUPP ")
+        return refusal(error)
     return ""
 
 

@@ -1,16 +1,24 @@
 """drivers/net/loopback.c: the device that is first in every namespace."""
 
+import socket
+from struct import pack
+
 import pytest
 
 from addrsvc import Linux
 from addrsvc.mirror.kernel import Kernel
+from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.model.dev import alloc_netdev, register_netdevice
+from addrsvc.model.inet6_dev import inet6_fill_ifinfo
 from addrsvc.model.loopback import loopback_setup
 from addrsvc.model.net_namespace import register_pernet_subsys
-from addrsvc.model.rtnl import rtnl_lock
+from addrsvc.model.rtnl import rtmsg_ifinfo_build, rtnl_lock
 from addrsvc.model.structs import NETREG_RELEASED, Net, NetDevice, PernetOperations, RtnlNotify
+from addrsvc.netlink.codec import encode
 from addrsvc.netlink.messages import IflaCacheinfo, Inet6LinkInfo, InetLinkInfo, LinkMsg, Xdp
 from addrsvc.uapi import (
+    AF_INET6,
+    AF_UNSPEC,
     ARPHRD_LOOPBACK,
     IF_OPER_DOWN,
     IF_OPER_UNKNOWN,
@@ -23,10 +31,14 @@ from addrsvc.uapi import (
     IFF_XMIT_DST_RELEASE,
     NET_NAME_ENUM,
     NET_NAME_PREDICTABLE,
+    NLM_F_DUMP,
+    RTM_GETLINK,
+    RTM_NEWLINK,
 )
 from tests.fidelity.asks import down, up
 from tests.fidelity.compare import normal
 from tests.fidelity.notation import brief
+from tests.netlink.recording import ask
 
 FRESH = LinkMsg(
     ifi_type=ARPHRD_LOOPBACK, ifi_index=1, ifi_flags=IFF_LOOPBACK, ifname="lo", txqlen=1000, operstate=IF_OPER_DOWN,
@@ -58,6 +70,31 @@ def lo_of(kernel: Kernel) -> LinkMsg:
 
 def test_a_fresh_lo_is_the_same_on_both_kernels_in_every_attribute(kernel: Kernel) -> None:
     assert normal([lo_of(kernel)]) == normal([FRESH])
+
+
+def dumped(family: int) -> bytes:
+    """RTM_NEWLINK of lo as the running kernel sends it."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+        (message,) = ask(sock, LinkMsg(nlmsg_type=RTM_GETLINK, ifi_family=family), NLM_F_DUMP)
+        return message
+
+
+def without_chance(message: bytes) -> bytes:
+    """What follows the netlink header, but for tstamp and reachable_time of IFLA_INET6_CACHEINFO."""
+    before, found, after = message[16:].partition(pack("=HHI", 20, 5, 65535))
+    assert found
+    return before + found + after[8:]
+
+
+@pytest.mark.parametrize("family", [AF_UNSPEC, AF_INET6])
+def test_the_message_of_a_fresh_lo_is_that_of_the_running_kernel_to_the_byte(netns: NetNs, family: int) -> None:
+    linux = Linux()
+    lo = linux.init_net.device("lo")
+    assert lo.ip6_ptr is not None
+    with rtnl_lock(linux.machine):
+        msg = rtmsg_ifinfo_build(RTM_NEWLINK, lo, 0) if family == AF_UNSPEC else inet6_fill_ifinfo(lo.ip6_ptr)
+
+    assert without_chance(encode(msg)) == without_chance(run_in(netns, lambda: dumped(family)))
 
 
 def test_lo_runs_as_soon_as_it_is_up_and_keeps_its_queue_when_down(kernel: Kernel) -> None:
