@@ -30,7 +30,7 @@ class KernelError(AddrsvcError, OSError):
 
     @property
     def name(self) -> str:
-        """The errno's symbol, ``EADDRNOTAVAIL``; of EOPNOTSUPP and ENOTSUP, which are one number, the kernel's."""
+        """The errno's symbol, ``EADDRNOTAVAIL``; of two for one number, the one that the kernel uses."""
         if self.errno == EOPNOTSUPP:
             return "EOPNOTSUPP"
         return errorcode.get(self.errno, str(self.errno)) if self.errno is not None else "?"

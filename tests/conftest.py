@@ -12,6 +12,8 @@ from addrsvc.uapi import REFERENCE_RELEASE
 
 # Where addrsvc is installed its entry point has loaded the plugin by now; in a bare checkout nobody has.
 pytest_plugins = ["pytester", *(["addrsvc.pytest_plugin"] if "addrsvc.pytest_plugin" not in sys.modules else [])]
+# What asserts without being a test itself, and should say as much when it fails.
+pytest.register_assert_rewrite("tests.af_netlink.twins", "tests.fidelity.scenarios.wire")
 
 
 @pytest.fixture

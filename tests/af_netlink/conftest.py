@@ -9,10 +9,7 @@ from addrsvc.mirror.netns import NetNs
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import LinkMsg
 from addrsvc.uapi import IFF_UP
-
-pytest.register_assert_rewrite("tests.af_netlink.twins")
-
-from tests.af_netlink.twins import Twins  # noqa: E402 - its assertions are to be rewritten
+from tests.af_netlink.twins import Twins
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from addrsvc.mirror.netns import NetNs, create_anonymous, run_in
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, RouteMsg
 from addrsvc.uapi import AF_INET6, IFA_F_TENTATIVE, RTM_GETMULTICAST
-from tests.af_netlink.twins import KernelPort, ModelPort, Port
+from tests.af_netlink.twins import KernelPort, ModelPort
 from tests.fidelity.compare import DAD_RESTART, Difference, Outcome, by_address, is_chancy, normal
 from tests.fidelity.notation import brief, holds, refusal
-from tests.fidelity.scenarios.wire import PORTID, ComparedPort, UnprivilegedPort
+from tests.fidelity.scenarios.wire import PORTID, ComparedPort, OnePort, Port, UnprivilegedPort
 
 __all__ = ["Compared", "Model", "Running", "Subject", "address", "addresses", "groups", "lo", "routes"]
 
@@ -116,7 +116,7 @@ class Model(Subject):
         return self.net.sysctl(sysctl)
 
     def port(self, *, strict: bool = False, admin: bool = True) -> Port:
-        return ModelPort(self.net, portid=PORTID, strict=strict, admin=admin)
+        return OnePort(ModelPort(self.net, portid=PORTID, strict=strict, admin=admin))
 
     def another(self) -> "Model":
         return Model(self.linux, self.linux.add_net(f"net{len(self.linux.nets)}"))
@@ -182,8 +182,7 @@ class Running(Subject):
             raise KernelError(error.errno or EIO) from None
 
     def port(self, *, strict: bool = False, admin: bool = True) -> Port:
-        port: Port
-        port = KernelPort(self.netns, portid=PORTID, strict=strict) if admin else UnprivilegedPort(self.netns, PORTID)
+        port = OnePort(KernelPort(self.netns, portid=PORTID, strict=strict)) if admin else UnprivilegedPort(self.netns)
         self._ports.append(port)
         return port
 

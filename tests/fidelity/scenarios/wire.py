@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from errno import errorcode
 from struct import Struct, unpack_from
-from typing import Final
+from typing import Final, Protocol
 
 from addrsvc.mirror.netns import NetNs
 from addrsvc.uapi import (
@@ -19,16 +19,43 @@ from addrsvc.uapi import (
     NLMSGERR_ATTR_OFFS,
     NLMSGERR_ATTR_POLICY,
 )
-from tests.af_netlink.twins import KernelPort, Port, messages, spelled
+from tests.af_netlink import twins
+from tests.af_netlink.twins import messages
 from tests.fidelity.machines import give_up_privilege
 from tests.fidelity.normal import Normaliser
 
-__all__ = ["PORTID", "Answer", "ComparedPort", "UnprivilegedPort", "answer", "attributes", "brief_answer"]
+__all__ = [
+    "PORTID", "Answer", "ComparedPort", "OnePort", "Port", "UnprivilegedPort", "answer", "attributes", "brief_answer",
+]  # fmt: skip
 
 PORTID: Final = 4711
 """Of every socket here: acknowledgements carry it, so that it has to be the same."""
 _NLATTR: Final = Struct("=HH")
 _S32: Final = Struct("=i")
+
+
+class Port(Protocol):
+    """A socket that asks."""
+
+    def exchange(self, data: bytes) -> list[bytes]:
+        """Send a datagram and read all that comes back."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class OnePort:
+    """A socket of one kernel."""
+
+    def __init__(self, socket: twins.Port) -> None:
+        self._socket = socket
+
+    def exchange(self, data: bytes) -> list[bytes]:
+        self._socket.send(data)
+        return [data for _, data in self._socket.heard()]
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 class ComparedPort:
@@ -39,34 +66,28 @@ class ComparedPort:
 
     def exchange(self, data: bytes) -> list[bytes]:
         answers = [[Normaliser().data(it) for it in port.exchange(data)] for port in (self._running, self._model)]
-        running, model = map(spelled, answers)
+        running, model = map(twins.spelled, answers)
         assert model == running, f"model (left) and running kernel (right) answer {data.hex()}"
         return answers[0]
-
-    def heard(self) -> list[tuple[int, bytes]]:
-        raise NotImplementedError("it only asks")
 
     def close(self) -> None:
         self._model.close()
         self._running.close()
 
 
-class UnprivilegedPort:
-    """A socket of the running kernel whose opener and user have given up their capabilities."""
+class UnprivilegedPort(OnePort):
+    """A socket of the running kernel whose user has given up the capabilities: it is used by a thread of its own."""
 
-    def __init__(self, netns: NetNs, portid: int) -> None:
+    def __init__(self, netns: NetNs) -> None:
         self._thread = ThreadPoolExecutor(1, "unprivileged", give_up_privilege)
-        self._port = KernelPort(netns, portid=portid)
+        super().__init__(twins.KernelPort(netns, portid=PORTID))
 
     def exchange(self, data: bytes) -> list[bytes]:
-        return self._thread.submit(self._port.exchange, data).result()
-
-    def heard(self) -> list[tuple[int, bytes]]:
-        return self._port.heard()
+        return self._thread.submit(super().exchange, data).result()
 
     def close(self) -> None:
         self._thread.shutdown()
-        self._port.close()
+        super().close()
 
 
 # --- the answer in brief ---------------------------------------------------------------------------------------------
