@@ -37,7 +37,6 @@ def rtnl_dump_all(dump: Dump) -> Iterator[bytes]:
             yield from handler.dumpit(dump)
     dump.base_seq = None  # nobody looks at it again
     yield NEXT_DATAGRAM
-    dump.base_seq = None  # no family looks at it once more, as one does that is dumped alone
 
 
 # One row per message type and family, from the tables of the modules that serve them.

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from addrsvc import Linux
 from addrsvc.mirror.netns import NetNs
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import LinkMsg
 from addrsvc.uapi import IFF_UP
-from tests.af_netlink.twins import Twins
+from tests.af_netlink.twins import Twins, young_net
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def twins(netns: NetNs) -> Iterator[Twins]:
 @pytest.fixture
 def up(netns: NetNs) -> Iterator[Twins]:
     """A fresh namespace of either kernel, lo up."""
-    net = Linux().init_net
+    net = young_net()
     net.link_set("lo", up=True)
     with RtnlKernel(netns) as kernel:
         kernel.request(LinkMsg(ifi_index=1, ifi_flags=IFF_UP, ifi_change=IFF_UP))
@@ -33,7 +32,7 @@ def up(netns: NetNs) -> Iterator[Twins]:
 @pytest.fixture(params=["model", pytest.param("both", marks=pytest.mark.needs_netns)])
 def sides(request: pytest.FixtureRequest) -> Iterator[Twins]:
     """The model alone, then it and the running kernel side by side; lo is up."""
-    net = Linux().init_net
+    net = young_net()
     net.link_set("lo", up=True)
     if request.param == "model":
         with Twins(None, net) as twins:

@@ -15,7 +15,6 @@ from struct import Struct
 import pytest
 
 from addrsvc import Linux
-from addrsvc.linux import Namespace
 from addrsvc.mirror.netns import NetNs
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import Sysctl
@@ -822,7 +821,9 @@ def test_whatever_comes_and_goes_in_a_few_subnets(sides: Twins, seed: int) -> No
 GROUPS = (RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR)
 
 
-def test_ipv4_addresses_are_deprecated_and_removed_in_time(machine: Linux, net: Namespace) -> None:
+def test_ipv4_addresses_are_deprecated_and_removed_in_time() -> None:
+    machine = Linux()
+    net = machine.init_net
     sides = Twins(None, net)
     sides.ask(new4(L + lifetimes(2, 5), 32))
     listener = net.socket()
@@ -846,8 +847,9 @@ WINDOW = 0.4
 
 
 @pytest.mark.needs_netns
-def test_both_kernels_age_addresses_alike(netns: NetNs, machine: Linux, net: Namespace) -> None:
-    with Twins(netns, net) as sides:
+def test_both_kernels_age_addresses_alike(netns: NetNs, machine: Linux) -> None:
+    machine.advance(1)
+    with Twins(netns, machine.add_net("young")) as sides:
         began = time.monotonic()
         for preferred, valid in LIMITS:
             sides.ask(new4(nla(IFA_LOCAL, bytes((10, 9, preferred, valid))) + lifetimes(preferred, valid), 32))

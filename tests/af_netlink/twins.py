@@ -124,6 +124,13 @@ class ModelPort:
         self._socket.close()
 
 
+def young_net() -> Namespace:
+    """A namespace of the model, lo down, made a second after boot, so that no time stamp in it is 0."""
+    linux = Linux()
+    linux.advance(1)
+    return linux.add_net("young")
+
+
 class Twins:
     """Both kernels, each with one fresh namespace and lo as told, and sockets that check strictly and that do not.
 
@@ -131,7 +138,7 @@ class Twins:
     """
 
     def __init__(self, netns: NetNs | None, net: Namespace | None = None) -> None:
-        self.netns, self.net = netns, net or Linux().init_net
+        self.netns, self.net = netns, net or young_net()
         self._ports: dict[tuple[str, bool], Port] = {}
         self._sides = ("model",) if netns is None else ("kernel", "model")
         self._monitors = {side: self._open(side, MONITOR_PORTID, monitor=True) for side in self._sides}
