@@ -14,7 +14,7 @@ from addrsvc.model.loopback import loopback_setup
 from addrsvc.model.net_namespace import register_pernet_subsys
 from addrsvc.model.rtnl import rtmsg_ifinfo_build, rtnl_lock
 from addrsvc.model.structs import NETREG_RELEASED, Net, NetDevice, PernetOperations, RtnlNotify
-from addrsvc.netlink.codec import encode
+from addrsvc.netlink.codec import decode, encode
 from addrsvc.netlink.messages import IflaCacheinfo, Inet6LinkInfo, InetLinkInfo, LinkMsg, Xdp
 from addrsvc.uapi import (
     AF_INET6,
@@ -32,6 +32,7 @@ from addrsvc.uapi import (
     NET_NAME_ENUM,
     NET_NAME_PREDICTABLE,
     NLM_F_DUMP,
+    RTEXT_FILTER_SKIP_STATS,
     RTM_GETLINK,
     RTM_NEWLINK,
 )
@@ -72,10 +73,10 @@ def test_a_fresh_lo_is_the_same_on_both_kernels_in_every_attribute(kernel: Kerne
     assert normal([lo_of(kernel)]) == normal([FRESH])
 
 
-def dumped(family: int) -> bytes:
+def answer(question: LinkMsg, flags: int = 0) -> bytes:
     """RTM_NEWLINK of lo as the running kernel sends it."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-        (message,) = ask(sock, LinkMsg(nlmsg_type=RTM_GETLINK, ifi_family=family), NLM_F_DUMP)
+        (message,) = ask(sock, question, flags)
         return message
 
 
@@ -94,7 +95,8 @@ def test_the_message_of_a_fresh_lo_is_that_of_the_running_kernel_to_the_byte(net
     with rtnl_lock(linux.machine):
         msg = rtmsg_ifinfo_build(RTM_NEWLINK, lo, 0) if family == AF_UNSPEC else inet6_fill_ifinfo(lo.ip6_ptr)
 
-    assert without_chance(encode(msg)) == without_chance(run_in(netns, lambda: dumped(family)))
+    question = LinkMsg(nlmsg_type=RTM_GETLINK, ifi_family=family)
+    assert without_chance(encode(msg)) == without_chance(run_in(netns, lambda: answer(question, NLM_F_DUMP)))
 
 
 def test_lo_runs_as_soon_as_it_is_up_and_keeps_its_queue_when_down(kernel: Kernel) -> None:
@@ -161,3 +163,16 @@ def test_another_device_can_be_set_up_like_lo_without_being_the_namespaces_own()
 
     assert [str(a.network) for a in net.addresses("lo2")] == ["127.0.0.1/8", "::1/128"]
     assert net.net.loopback_dev is net.device("lo")
+
+
+def test_a_reader_who_wants_no_statistics_does_without_those_of_ipv6_alone(netns: NetNs) -> None:
+    linux = Linux()
+    with rtnl_lock(linux.machine):
+        model = rtmsg_ifinfo_build(RTM_NEWLINK, linux.init_net.device("lo"), 0, None, RTEXT_FILTER_SKIP_STATS)
+    wish = LinkMsg(nlmsg_type=RTM_GETLINK, ifi_index=1, ext_mask=RTEXT_FILTER_SKIP_STATS)
+    (running,) = normal([decode(run_in(netns, lambda: answer(wish)))])
+
+    assert running == normal([model])[0]
+    assert isinstance(running, LinkMsg)
+    assert running.inet6 is not None
+    assert (running.stats64, running.inet6.stats) == ((0,) * 25, None)
