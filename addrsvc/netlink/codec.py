@@ -427,18 +427,25 @@ _BRIDGE_LINK: Final = Layout(
 # --- addresses ------------------------------------------------------------------------------------------------------
 
 _IFADDRMSG: Final = "B:ifa_family B:ifa_prefixlen B:ifa_flags B:ifa_scope i:ifa_index"
-_IFA_ADDRESS, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 6, 8, 11
-_PUT_IFA_PROTO: Final = U8.putter(_IFA_PROTO)
+_U8_PADDED: Final = Struct("=4sB3x")
 _CACHEINFO: Final = Numbers("IIII", IfaCacheinfo, "ifa_prefered", "ifa_valid", "cstamp", "tstamp")
 
 
 class _Inet6AddrLayout(Layout):
-    """Most IPv6 addresses are said in one form, and the kernel says many: that one is one struct."""
+    """Most IPv6 addresses are said in one form, and a kernel says many: that one is one struct.
+
+    It has an address, its lifetimes and flags, and perhaps who made it.
+    """
 
     __slots__ = ()
 
-    _WHOLE: Final = Struct("=IHHII BBBBi HH16s HHIIII HHI")
-    _LENGTH: Final = _WHOLE.size
+    _FORM: Final = Struct("=BBBBi 4s16s 4sIIII 4sI")
+    _FIELDS: Final = Struct("=BBBBi 4x16s 4xIIII 4xI")
+    _HEADERS: Final = Struct("=8x 4s16x 4s16x 4s4x")
+    _PLAIN: Final = (_NLATTR.pack(20, 1), _NLATTR.pack(20, 6), _NLATTR.pack(8, 8))
+    """The headers of IFA_ADDRESS, IFA_CACHEINFO and IFA_FLAGS."""
+    _PROTO: Final = _NLATTR.pack(5, 11)
+    _SIZES: Final = (_FORM.size, _FORM.size + 8)
     _OTHERS: Final = attrgetter(
         "local", "rt_priority", "multicast", "anycast", "target_netnsid", "broadcast", "label", "unknown"
     )
@@ -447,17 +454,30 @@ class _Inet6AddrLayout(Layout):
     def encode(self, msg: WireMessage, seq: int, pid: int) -> bytes:
         """The message in bytes."""
         if type(msg) is AddrMsg and self._OTHERS(msg) == self._NO_OTHERS:
-            address, info, flags, proto = msg.address, msg.cacheinfo, msg.flags, msg.proto
+            address, info, flags = msg.address, msg.cacheinfo, msg.flags
             if address is not None and len(address) == 16 and info is not None and flags is not None:
-                proto_attr = b"" if proto is None else _PUT_IFA_PROTO(proto)
-                return self._WHOLE.pack(
-                    self._LENGTH + len(proto_attr), msg.nlmsg_type, msg.nlmsg_flags, seq, pid,
-                    msg.ifa_family, msg.ifa_prefixlen, msg.ifa_flags, msg.ifa_scope, msg.ifa_index,
-                    20, _IFA_ADDRESS, address,
-                    20, _IFA_CACHEINFO, info.ifa_prefered, info.ifa_valid, info.cstamp, info.tstamp,
-                    8, _IFA_FLAGS, flags,
-                ) + proto_attr  # fmt: skip
+                one, two, three = self._PLAIN
+                body = self._FORM.pack(
+                    msg.ifa_family, msg.ifa_prefixlen, msg.ifa_flags, msg.ifa_scope, msg.ifa_index, one, address,
+                    two, info.ifa_prefered, info.ifa_valid, info.cstamp, info.tstamp, three, flags,
+                )  # fmt: skip
+                if msg.proto is not None:
+                    body += _U8_PADDED.pack(self._PROTO, msg.proto)
+                return _NLMSGHDR.pack(NLMSG_HDRLEN + len(body), msg.nlmsg_type, msg.nlmsg_flags, seq, pid) + body
         return super().encode(msg, seq, pid)
+
+    def decode(self, data: bytes, start: int, end: int, nlmsg_type: int, nlmsg_flags: int) -> WireMessage:
+        """The message whose header begins at `start`."""
+        size, plain = end - start, self._FORM.size
+        is_plain = size in self._SIZES and self._HEADERS.unpack_from(data, start) == self._PLAIN
+        if not is_plain or (size > plain and data[start + plain : end - 4] != self._PROTO):
+            return super().decode(data, start, end, nlmsg_type, nlmsg_flags)
+        family, prefixlen, flags8, scope, ifindex, address, *info, flags = self._FIELDS.unpack_from(data, start)
+        proto = data[end - 4] if size > plain else None
+        return AddrMsg(
+            nlmsg_type, nlmsg_flags, family, prefixlen, flags8, scope, ifindex,
+            address=address, cacheinfo=IfaCacheinfo(*info), flags=flags, proto=proto,
+        )  # fmt: skip
 
 
 # net/ipv6/addrconf.c, inet6_fill_ifaddr(), inet6_fill_ifmcaddr(), inet6_fill_ifacaddr().

@@ -131,12 +131,14 @@ def test_what_is_written_is_read_again(msg: WireMessage, seq: int, pid: int) -> 
     assert (nlmsg_type, flags, numbers) == (msg.nlmsg_type, msg.nlmsg_flags, [seq, pid])
 
 
-def test_the_plain_form_of_an_ipv6_address_is_written_as_the_table_has_it() -> None:
+def test_the_plain_form_of_an_ipv6_address_is_written_and_read_as_the_table_has_it() -> None:
     plain = AddrMsg(address=bytes(16), cacheinfo=IfaCacheinfo(1, 2, 3, 4), flags=IFA_F_PERMANENT, proto=1)
     _, layout = LAYOUTS[RTM_NEWADDR]
 
     for msg in (plain, AddrMsg(address=bytes(16), cacheinfo=IfaCacheinfo(1, 2), flags=0, nlmsg_type=RTM_DELADDR)):
-        assert encode(msg, 7, 8) == Layout.encode(layout, msg, 7, 8)
+        data = encode(msg, 7, 8)
+        assert data == Layout.encode(layout, msg, 7, 8)
+        assert decode(data) == Layout.decode(layout, data, HEADER.size, len(data), msg.nlmsg_type, 0) == msg
 
 
 # --- what a kernel says ---------------------------------------------------------------------------------------------
