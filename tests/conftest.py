@@ -23,6 +23,14 @@ def rtnl(netns: NetNs) -> Iterator[RtnlKernel]:
         yield kernel
 
 
+@pytest.fixture
+def cap_sys_admin(request: pytest.FixtureRequest) -> None:
+    """CAP_SYS_ADMIN itself, as names of namespaces need it."""
+    from addrsvc.pytest_plugin import need_cap_sys_admin
+
+    need_cap_sys_admin(request.config)
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     from addrsvc.pytest_plugin.namespaces import why_no_netns
 

@@ -600,6 +600,7 @@ def test_an_operation_reaches_the_kernel_through_the_service(tmp_path: Path, net
         background.end()
 
 
+@pytest.mark.needs_cap_sys_admin
 def test_without_privilege_the_missing_one_is_named(netns: NetNs) -> None:
     """Even root has none once its capabilities are gone."""
     dropped = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from addrsvc.pytest_plugin.messages import expect_messages
     from addrsvc.pytest_plugin.waiting import wait_for, wait_until
 
-__all__ = ["assert_addresses", "check_leaks", "expect_messages", "need_netns", "wait_for", "wait_until"]
+__all__ = [
+    "assert_addresses", "check_leaks", "expect_messages", "need_cap_sys_admin", "need_netns", "wait_for", "wait_until",
+]  # fmt: skip
 
 _HOME: Final = {
     "assert_addresses": "addresses",
@@ -68,12 +70,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("needs_netns"):
         need_netns(item.config)
     if item.get_closest_marker("needs_cap_sys_admin"):
-        _require(item.config, "why_no_cap_sys_admin")
+        need_cap_sys_admin(item.config)
 
 
 def need_netns(config: pytest.Config) -> None:
     """Skip the test that needs a namespace of the running kernel and cannot have it; with --netns=require, fail it."""
     _require(config, "why_no_netns")
+
+
+def need_cap_sys_admin(config: pytest.Config) -> None:
+    """The same for a test that needs CAP_SYS_ADMIN itself."""
+    _require(config, "why_no_cap_sys_admin")
 
 
 def _require(config: pytest.Config, why_not: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from addrsvc.mirror.kernel import Kernel
-from addrsvc.mirror.netns import NETNS_RUN_DIR, NetNs, create_named, open_netns, remove_named
+from addrsvc.mirror.netns import NETNS_RUN_DIR, create_named, open_netns, remove_named
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Sysctl
 from addrsvc.uapi import IFF_UP, RTM_DELADDR
@@ -31,7 +31,7 @@ def has_loopback(kernel: Kernel) -> bool:
 
 
 @pytest.fixture
-def name(netns: NetNs) -> Iterator[str]:
+def name(cap_sys_admin: None) -> Iterator[str]:
     """A namespace below /run/netns that nobody else uses."""
     name = f"addrsvc-run-{os.getpid()}"
     create_named(name).close()

@@ -13,9 +13,9 @@ from typing import Self
 
 from addrsvc import Linux
 from addrsvc.errors import KernelError
-from addrsvc.mirror.netns import create_anonymous
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, LinkMsg, Message, RouteMsg
+from addrsvc.pytest_plugin.namespaces import create
 from addrsvc.uapi import AF_INET6, IFF_NOARP, IFF_UP, INFINITY_LIFE_TIME, IPV6_MIN_MTU, RTM_NEWADDR
 from tests.fidelity.notation import refusal, spelled
 
@@ -247,7 +247,7 @@ class Running:
     """A fresh namespace of the running kernel."""
 
     def __init__(self) -> None:
-        with create_anonymous() as netns:
+        with create("compared") as netns:
             self._kernel = RtnlKernel(netns)
         self._watch = self._kernel.watch()
         self._refused = ""

@@ -14,8 +14,9 @@ from typing import Final
 from addrsvc import Linux
 from addrsvc.af_netlink.sock import NetlinkSock
 from addrsvc.errors import KernelError
-from addrsvc.mirror.netns import create_anonymous, run_in
+from addrsvc.mirror.netns import run_in
 from addrsvc.netlink.messages import Sysctl as SysctlMsg
+from addrsvc.pytest_plugin.namespaces import create
 from tests.fidelity.steps import (
     LAGGARD,
     LISTENER,
@@ -86,7 +87,7 @@ class Running:
     """
 
     def __init__(self) -> None:
-        self._netns = create_anonymous()
+        self._netns = create("compared")
         self._unprivileged = ThreadPoolExecutor(1, "outsider", give_up_privilege)
         self._socks = {by: self._opened(by) for by in SOCKETS}
         self._poll = select.poll()

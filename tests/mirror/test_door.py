@@ -8,11 +8,11 @@ import pytest
 
 from addrsvc.errors import ControlError
 from addrsvc.mirror.door import NetnsDoor
-from addrsvc.mirror.netns import NETNS_RUN_DIR, NetNs, NoNetns, create_named, remove_named
+from addrsvc.mirror.netns import NETNS_RUN_DIR, NoNetns, create_named, remove_named
 
 
 @pytest.fixture
-def name(netns: NetNs) -> Iterator[str]:
+def name(cap_sys_admin: None) -> Iterator[str]:
     """A namespace below /run/netns that nobody else uses."""
     name = f"addrsvc-door-{os.getpid()}"
     create_named(name).close()

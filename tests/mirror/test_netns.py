@@ -29,7 +29,7 @@ from addrsvc.mirror.netns import (
 
 
 @pytest.fixture
-def name(netns: NetNs) -> Iterator[str]:
+def name(cap_sys_admin: None) -> Iterator[str]:
     """A name below /run/netns that nobody else uses; whatever the test leaves there is taken away."""
     name = f"addrsvc-test-{os.getpid()}"
     yield name
@@ -68,6 +68,7 @@ def test_a_fresh_namespace_has_lo_alone(netns: NetNs) -> None:
     assert run_in(netns, interfaces) == [(1, "lo")]
 
 
+@pytest.mark.needs_cap_sys_admin
 def test_every_anonymous_namespace_is_another(netns: NetNs) -> None:
     with create_anonymous() as other, open_netns("host") as here:
         assert len({netns.inode, other.inode, here.inode}) == 3
@@ -80,6 +81,7 @@ def test_the_caller_stays_where_it_was(netns: NetNs) -> None:
     assert Path("/proc/thread-self/ns/net").stat().st_ino == before
 
 
+@pytest.mark.needs_cap_sys_admin
 def test_the_thread_that_entered_has_ended(netns: NetNs) -> None:
     inside = run_in(netns, threading.current_thread)
 
@@ -204,6 +206,7 @@ def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
         create_named(name)
 
 
+@pytest.mark.needs_cap_sys_admin
 def test_without_privilege_the_missing_capability_is_named(netns: NetNs) -> None:
     """A forked child drops its privileges for good, and tells what it was told."""
     assert in_a_child_without_privilege(lambda: create_anonymous("t")) == (

@@ -17,9 +17,10 @@ import pytest
 from addrsvc import Linux
 from addrsvc.errors import KernelError
 from addrsvc.linux import Namespace
-from addrsvc.mirror.netns import NetNs, create_anonymous, run_in
+from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, RouteMsg
+from addrsvc.pytest_plugin.namespaces import create
 from addrsvc.uapi import AF_INET6, IFA_F_TENTATIVE, RTM_GETMULTICAST
 from tests.af_netlink.twins import KernelPort, ModelPort
 from tests.fidelity.compare import DAD_RESTART, Difference, Outcome, by_address, is_chancy, normal
@@ -136,7 +137,7 @@ class Running(Subject):
     """A namespace of the running kernel."""
 
     def __init__(self) -> None:
-        with create_anonymous() as netns:
+        with create("compared") as netns:
             self.kernel = RtnlKernel(netns)
         self._watch = self.kernel.watch(settle=QUIET)
         self._ports: list[Port] = []
