@@ -10,7 +10,7 @@ from functools import partial
 from struct import Struct
 from typing import Final, TypeAlias
 
-from addrsvc.af_netlink.request import Dump, Handler, Request
+from addrsvc.af_netlink.request import Dump, Handler, Request, for_each_netdev_dump
 from addrsvc.errors import KernelError
 from addrsvc.model.dev import dev_get_by_index
 from addrsvc.model.inet6_dev import inet6_fill_ifinfo
@@ -33,6 +33,7 @@ from addrsvc.netlink.nlattr import (
     NLA_S32,
     NLA_STRING,
     NLA_U8,
+    NLA_U16,
     NLA_U32,
     Attrs,
     ExtAck,
@@ -220,7 +221,7 @@ _PORT_POLICY: Final[Policies] = {
     _PORT_INSTANCE: NlaPolicy(NLA_BINARY, len=16),
     _PORT_HOST: NlaPolicy(NLA_STRING, len=16),
     _PORT_REQUEST: NlaPolicy(NLA_U8),
-    _PORT_RESPONSE: NlaPolicy(type=3),
+    _PORT_RESPONSE: NlaPolicy(NLA_U16),
     _PORT_VSI_TYPE: NlaPolicy(NLA_BINARY, len=8),
 }
 
@@ -574,18 +575,17 @@ def _valid_getlink_req(request: Request) -> _Reader:
     return reader
 
 
-_Filter: TypeAlias = tuple[Callable[[NetDevice], bool], int]
-"""Which devices are told of, and the flag of each message that says that not all are; the end does not bear it."""
+_Keeps: TypeAlias = Callable[[NetDevice], bool]
 
 
 def _dump_ifinfo(dump: Dump) -> Iterator[bytes]:
     """Kernel: net/core/rtnetlink.c, rtnl_dump_ifinfo()."""
-    net, asked, (keeps, filtered) = _valid_dump_ifinfo_req(dump)
+    net, asked, keeps = _valid_dump_ifinfo_req(dump)
     opens, prev_seq = True, 0
-    for dev in _walk(dump, net):
+    for dev in for_each_netdev_dump(dump, net):
         if not keeps(dev):
             continue
-        flags = NLM_F_MULTI | filtered
+        flags = NLM_F_MULTI if keeps is _everything else NLM_F_MULTI | NLM_F_DUMP_FILTERED
         if opens and prev_seq not in (0, net.dev_base_seq):
             flags |= NLM_F_DUMP_INTR
         prev_seq = net.dev_base_seq
@@ -593,21 +593,6 @@ def _dump_ifinfo(dump: Dump) -> Iterator[bytes]:
         opens = dump.full
 
 
-def _walk(dump: Dump, net: Net) -> Iterator[NetDevice]:
-    """Devices by rising index.
-
-    Kernel: include/linux/netdevice.h, for_each_netdev_dump(): a dump goes on behind the last index, whatever has come
-    and gone meanwhile.
-    """
-    ifindex = 1
-    while following := min((index for index in net.dev_base_head if index >= ifindex), default=0):
-        yield net.dev_base_head[following]
-        ifindex = following if dump.full else following + 1
-        dump.full = False
-
-
-_STATS_SIZE: Final = 24 * 4
-_STATS64_SIZE: Final = 25 * 8
 _IPV4_DEVCONF_SIZE: Final = 33 * 4
 
 
@@ -621,7 +606,7 @@ _SIZE_OF_INET6: Final = sum(map(_total, (4, 16, 60 * 4, 38 * 8, 7 * 8, 16, 1, 4)
 _U32S: Final = 27
 _U8S: Final = 5  # carrier, operstate, link mode, netns_immutable, proto_down
 # What any device may need: names and alias, map, addresses, numbers, port ids, XDP, the reason of proto_down, nests of
-# the address families, empty nests of devlink and dpll.
+# the address families, empty nests of devlink and dpll, more numbers, the permanent address, counters.
 _SIZE_OF_ANY: Final = (
     _IFINFOMSG.size
     + sum(map(_total, (IFNAMSIZ, IFALIASZ, IFNAMSIZ, _IFMAP.size, MAX_ADDR_LEN, MAX_ADDR_LEN)))
@@ -632,6 +617,7 @@ _SIZE_OF_ANY: Final = (
     + 4 * _total(_NLA_HDRLEN)
     + _total(0) + _total(0)
     + _total(8) + 2 * _total(2) + _total(MAX_ADDR_LEN)
+    + _total(24 * 4) + _total(25 * 8)
 )  # fmt: skip
 
 
@@ -665,14 +651,14 @@ def _if_nlmsg_size(dev: NetDevice, ext_mask: int) -> int:
         size += _total(_IPV4_DEVCONF_SIZE)
     if dev.ip6_ptr is not None:
         size += _SIZE_OF_INET6
-    return size + _total(_STATS_SIZE) + _total(_STATS64_SIZE)
+    return size
 
 
 def _everything(dev: NetDevice) -> bool:
     return True
 
 
-def _valid_dump_ifinfo_req(dump: Dump) -> tuple[Net, LinkMsg, _Filter]:
+def _valid_dump_ifinfo_req(dump: Dump) -> tuple[Net, LinkMsg, _Keeps]:
     """Of which namespace devices are to be told, how, and which of them.
 
     Kernel: net/core/rtnetlink.c, rtnl_valid_dump_ifinfo_req(): what cannot be read is passed over, unless the socket
@@ -683,7 +669,7 @@ def _valid_dump_ifinfo_req(dump: Dump) -> tuple[Net, LinkMsg, _Filter]:
     except KernelError:
         if dump.strict:
             raise
-        return dump.net, LinkMsg(), (_everything, 0)
+        return dump.net, LinkMsg(), _everything
     for attr in sorted(reader.tb):
         if attr == IFLA_TARGET_NETNSID:
             _net_of_id(reader, attr, "Invalid target network namespace id")
@@ -691,7 +677,7 @@ def _valid_dump_ifinfo_req(dump: Dump) -> tuple[Net, LinkMsg, _Filter]:
             raise KernelError(EINVAL, "Unsupported attribute in link dump request")
     asked = LinkMsg(ext_mask=reader.u32(IFLA_EXT_MASK), target_netnsid=reader.s32(IFLA_TARGET_NETNSID))
     net = dump.net if asked.target_netnsid is None else _net_of_id(reader, IFLA_TARGET_NETNSID)
-    return net, asked, _filter(dump, reader)
+    return net, asked, _filter(reader)
 
 
 def _parse_dump_req(dump: Dump) -> _Reader:
@@ -705,13 +691,13 @@ def _parse_dump_req(dump: Dump) -> _Reader:
     return _parse(dump, NL_VALIDATE_DEPRECATED_STRICT)
 
 
-def _filter(dump: Dump, reader: _Reader) -> _Filter:
+def _filter(reader: _Reader) -> _Keeps:
     """Kernel: net/core/rtnetlink.c, link_dump_filtered(): no device of the model has a master."""
     master = reader.s32(IFLA_MASTER) or 0
     ops = _kind_ops(reader)
     if not master and ops is None:
-        return _everything, 0
-    return lambda dev: master in (0, -1) and (ops is None or dev.rtnl_link_ops is ops), NLM_F_DUMP_FILTERED
+        return _everything
+    return lambda dev: master in (0, -1) and (ops is None or dev.rtnl_link_ops is ops)
 
 
 def _kind_ops(reader: _Reader) -> RtnlLinkOps | None:
@@ -731,7 +717,7 @@ def _dump_ifinfo6(dump: Dump) -> Iterator[bytes]:
         if len(dump.data) > _NLMSG_HDRLEN + _IFINFOMSG.size:
             raise KernelError(EINVAL, "ipv6: Invalid data after header")
         _check_header(dump, "ipv6: Invalid values in header for dump request", also_index=True)
-    for dev in _walk(dump, dump.net):
+    for dev in for_each_netdev_dump(dump):
         if dev.ip6_ptr is not None:
             yield encode(replace(inet6_fill_ifinfo(dev.ip6_ptr), nlmsg_flags=NLM_F_MULTI), dump.seq, dump.portid)
 
@@ -742,14 +728,25 @@ _IFLA_BRIDGE_FLAGS, _IFLA_BRIDGE_MODE = 0, 1
 
 
 def _dump_bridge(dump: Dump) -> Iterator[bytes]:
-    """Kernel: net/core/rtnetlink.c, rtnl_bridge_getlink(), valid_bridge_getlink_req(): there are no bridges."""
-    if dump.strict:
-        if not _has_header(dump):
-            raise KernelError(EINVAL, "Invalid header for bridge link dump")
-        _check_header(dump, "Invalid values in header for bridge link dump request", also_index=True)
-        reader = _parse(dump, NL_VALIDATE_DEPRECATED_STRICT)
-        _refuse_others(reader, (IFLA_EXT_MASK,), "Unsupported attribute in bridge link dump request")
+    """Kernel: net/core/rtnetlink.c, rtnl_bridge_getlink(): there are no bridges."""
+    try:
+        _valid_bridge_getlink_req(dump)
+    except KernelError:
+        if dump.strict:
+            raise
     yield from ()
+
+
+def _valid_bridge_getlink_req(dump: Dump) -> None:
+    """Kernel: net/core/rtnetlink.c, valid_bridge_getlink_req()."""
+    if not dump.strict:
+        _parse(dump)
+        return
+    if not _has_header(dump):
+        raise KernelError(EINVAL, "Invalid header for bridge link dump")
+    _check_header(dump, "Invalid values in header for bridge link dump request", also_index=True)
+    reader = _parse(dump, NL_VALIDATE_DEPRECATED_STRICT)
+    _refuse_others(reader, (IFLA_EXT_MASK,), "Unsupported attribute in bridge link dump request")
 
 
 def _bridge_change(request: Request) -> None:

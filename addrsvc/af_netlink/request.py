@@ -90,7 +90,7 @@ class Dump(Request):
         answer_flags: flags of every message of the dump, NLM_F_DUMP_FILTERED among them.
         min_dump_alloc: bytes that one datagram has to hold, where that is more than the usual.
         full: the datagram had no room for the last message: it is asked for again.
-        too_long: what it ends with where a message fits into no datagram.
+        split_done: its end comes in a datagram of its own.
         done_errno: what the dump ended with, negative if it was refused.
         interrupted: it is marked NLM_F_DUMP_INTR throughout, whatever changes.
         base_seq: counts changes to what is dumped; a dump during which it changes is marked NLM_F_DUMP_INTR.
@@ -101,7 +101,7 @@ class Dump(Request):
     full: bool = False
     base_seq: Callable[[], int] | None = None
     prev_seq: int = 0
-    too_long: int = 0
+    split_done: bool = False
     done_errno: int = 0
     interrupted: bool = False
     steps: Iterator[bytes] = field(default_factory=lambda: iter(()))
@@ -164,12 +164,14 @@ def resumable(dump: Dump, items: Callable[[], list[T]]) -> Iterator[T]:
             position += 1
 
 
-def for_each_netdev_dump(dump: Dump) -> Iterator[NetDevice]:
+def for_each_netdev_dump(dump: Dump, net: Net | None = None) -> Iterator[NetDevice]:
     """Walk the devices of a namespace by rising index; one that had no room comes again, if it is still there.
+
+    Without a namespace, of the one that the dump was asked for in.
 
     Kernel: include/linux/netdevice.h, for_each_netdev_dump().
     """
-    devs = dump.net.dev_base_head
+    devs = (net or dump.net).dev_base_head
     first: int | None = 0
     while first is not None:
         start, first = first, None

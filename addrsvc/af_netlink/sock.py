@@ -597,8 +597,7 @@ class NetlinkSock:
         dump.interrupted = self.table.faults is not None and self.table.faults.interrupts(self)
         dump.steps = handler.dumpit(dump)
         if handler.split_done:
-            dump.steps = chain(dump.steps, (NEXT_DATAGRAM,))
-        dump.too_long = 0 if handler.split_done else -EMSGSIZE
+            dump.steps, dump.split_done = chain(dump.steps, (NEXT_DATAGRAM,)), True
         dump.min_dump_alloc = handler.calcit(request) if handler.calcit is not None else 0
         self.dump = dump
         self._dump_on(dump)
@@ -624,7 +623,7 @@ class NetlinkSock:
                     if more := not message and used > 0:
                         break
                     if length > room and not used:
-                        dump.steps, done = iter(()), dump.too_long
+                        dump.steps, done = iter(()), 0 if dump.split_done else -EMSGSIZE
                         break
                     if used + length > room:
                         dump.full = True
@@ -634,6 +633,8 @@ class NetlinkSock:
         except KernelError as refusal:
             _explain(dump, refusal)
             done = -(refusal.errno or EINVAL)
+        if more and dump.split_done:
+            dump.extack = ExtAck()  # the end is told without asking the handler again
         if not dump.full and not more:
             if used + _HDRLEN + _S32.size <= room:
                 parts.append(self._done(dump, done, room - used))
