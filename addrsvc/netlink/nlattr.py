@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from errno import EINVAL, ERANGE
 from struct import Struct
 from typing import Final, NoReturn, TypeAlias
@@ -56,6 +56,51 @@ _BITFIELD32: Final = Struct("=II")
 
 
 @dataclass(frozen=True, slots=True)
+class _Number:
+    """How a type of number lies in its bytes, and what it can hold."""
+
+    length: int
+    tell: int
+    """NL_ATTR_TYPE_*; 0 where the kernel does not tell the type of a policy."""
+    signed: bool = False
+    big_endian: bool = False
+
+    def read(self, payload: bytes) -> int:
+        return int.from_bytes(payload[: self.length], "big" if self.big_endian else sys.byteorder, signed=self.signed)
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        bits = 8 * self.length
+        return (-(1 << bits - 1), (1 << bits - 1) - 1) if self.signed else (0, (1 << bits) - 1)
+
+
+_NUMBERS: Final[Mapping[int, _Number]] = {
+    NLA_U8: _Number(1, 2),
+    NLA_U16: _Number(2, 3),
+    NLA_U32: _Number(4, 4),
+    NLA_U64: _Number(8, 5),
+    NLA_MSECS: _Number(8, 5),
+    NLA_S8: _Number(1, 6, signed=True),
+    NLA_S16: _Number(2, 7, signed=True),
+    NLA_S32: _Number(4, 8, signed=True),
+    NLA_S64: _Number(8, 9, signed=True),
+    NLA_BE16: _Number(2, 0, big_endian=True),
+    NLA_BE32: _Number(4, 0, big_endian=True),
+    NLA_SINT: _Number(8, 16, signed=True),
+    NLA_UINT: _Number(8, 17),
+}
+_VARIABLE_INTS: Final = (NLA_SINT, NLA_UINT)
+# NLA_MSECS may be longer than its number; the others are refused so by strict checks.
+_EXACT: Final = {
+    type_: number.length for type_, number in _NUMBERS.items() if type_ not in (NLA_MSECS, *_VARIABLE_INTS)
+}
+_BINARY_MAX: Final = 0xFFFF
+_MINIMUM: Final = _EXACT | {NLA_MSECS: 8}
+_NEVER: Final = 1 << 16
+"""More than any attribute has."""
+
+
+@dataclass(frozen=True, slots=True)
 class NlaPolicy:
     """What an attribute has to be: one entry of the kernel's struct nla_policy arrays.
 
@@ -78,6 +123,13 @@ class NlaPolicy:
     """NLA_VALIDATE_FUNCTION: told the message, the payload's offset and length; raises KernelError."""
     strict_start_type: int = 0
     """Of entry 0 only: from this attribute type on, every check is strict."""
+    least: int = field(init=False, compare=False, repr=False, default=_NEVER)
+    """Ours: all that liberal checks want of the attribute is that it has so many bytes."""
+
+    def __post_init__(self) -> None:
+        """Find out whether there is anything to check but a least length."""
+        if self.validation == NLA_VALIDATE_NONE and (self.type == NLA_UNSPEC or self.type in _MINIMUM):
+            object.__setattr__(self, "least", self.len or _MINIMUM.get(self.type, 0))
 
     @classmethod
     def nest(cls, maxtype: int, policy: Policies | None) -> NlaPolicy:
@@ -159,48 +211,6 @@ class ExtAck:
         self.msg, self.bad_attr, self.policy = msg, attr, policy
 
 
-@dataclass(frozen=True, slots=True)
-class _Number:
-    """How a type of number lies in its bytes, and what it can hold."""
-
-    length: int
-    tell: int
-    """NL_ATTR_TYPE_*; 0 where the kernel does not tell the type of a policy."""
-    signed: bool = False
-    big_endian: bool = False
-
-    def read(self, payload: bytes) -> int:
-        return int.from_bytes(payload[: self.length], "big" if self.big_endian else sys.byteorder, signed=self.signed)
-
-    @property
-    def limits(self) -> tuple[int, int]:
-        bits = 8 * self.length
-        return (-(1 << bits - 1), (1 << bits - 1) - 1) if self.signed else (0, (1 << bits) - 1)
-
-
-_NUMBERS: Final[Mapping[int, _Number]] = {
-    NLA_U8: _Number(1, 2),
-    NLA_U16: _Number(2, 3),
-    NLA_U32: _Number(4, 4),
-    NLA_U64: _Number(8, 5),
-    NLA_MSECS: _Number(8, 5),
-    NLA_S8: _Number(1, 6, signed=True),
-    NLA_S16: _Number(2, 7, signed=True),
-    NLA_S32: _Number(4, 8, signed=True),
-    NLA_S64: _Number(8, 9, signed=True),
-    NLA_BE16: _Number(2, 0, big_endian=True),
-    NLA_BE32: _Number(4, 0, big_endian=True),
-    NLA_SINT: _Number(8, 16, signed=True),
-    NLA_UINT: _Number(8, 17),
-}
-_VARIABLE_INTS: Final = (NLA_SINT, NLA_UINT)
-# NLA_MSECS may be longer than its number; the others are refused so by strict checks.
-_EXACT: Final = {
-    type_: number.length for type_, number in _NUMBERS.items() if type_ not in (NLA_MSECS, *_VARIABLE_INTS)
-}
-_BINARY_MAX: Final = 0xFFFF
-
-
 def nlmsg_parse(
     data: bytes, hdrlen: int, maxtype: int, policy: Policies | None, validate: int, extack: ExtAck
 ) -> Attrs:
@@ -256,6 +266,7 @@ def _validate_parse(
         extack.msg = "allowed policy recursion depth exceeded"
         raise KernelError(EINVAL, extack.msg)
     found: Attrs = {}
+    strict_from = policy[0].strict_start_type if policy is not None and 0 in policy else 0
     while end - pos >= NLA_HDRLEN:
         nla_len, nla_type = _NLATTR.unpack_from(data, pos)
         if not NLA_HDRLEN <= nla_len <= end - pos:
@@ -263,7 +274,10 @@ def _validate_parse(
         type_ = nla_type & NLA_TYPE_MASK
         if 0 < type_ <= maxtype:
             if policy is not None:
-                _validate_nla(data, pos, nla_len, nla_type, policy, validate, extack, depth)
+                pt = policy.get(type_, _UNSPEC)
+                how = validate | NL_VALIDATE_STRICT if strict_from and type_ >= strict_from else validate
+                if how or nla_len - NLA_HDRLEN < pt.least:
+                    _validate_nla(data, pos, nla_len, nla_type, pt, how, extack, depth)
             found[type_] = (pos + NLA_HDRLEN, nla_len - NLA_HDRLEN)
         elif validate & NL_VALIDATE_MAXTYPE:
             _refuse(extack, pos, "Unknown attribute type")
@@ -276,12 +290,8 @@ def _validate_parse(
 
 
 def _validate_nla(
-    data: bytes, pos: int, nla_len: int, nla_type: int, policy: Policies, validate: int, extack: ExtAck, depth: int
+    data: bytes, pos: int, nla_len: int, nla_type: int, pt: NlaPolicy, validate: int, extack: ExtAck, depth: int
 ) -> None:
-    type_ = nla_type & NLA_TYPE_MASK
-    if (first := policy.get(0)) is not None and first.strict_start_type and type_ >= first.strict_start_type:
-        validate |= NL_VALIDATE_STRICT
-    pt = policy.get(type_, _UNSPEC)
     length = nla_len - NLA_HDRLEN
     if validate & NL_VALIDATE_STRICT_ATTRS and length != _EXACT.get(pt.type, length):
         _refuse(extack, pos, "invalid attribute length", pt)
@@ -391,7 +401,6 @@ def _check_minimum(
 
 
 _UNSPEC: Final = NlaPolicy()
-_MINIMUM: Final = _EXACT | {NLA_MSECS: 8}
 _CHECKS: Final[Mapping[int, Callable[[bytes, int, int, NlaPolicy, int, ExtAck, int], None]]] = {
     NLA_UNSPEC: _check_unspec,
     NLA_STRING: _check_string,
