@@ -13,7 +13,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from addrsvc.errors import CodecError
 from addrsvc.mirror.netns import NetNs
-from addrsvc.netlink import codec
+from addrsvc.netlink import attributes
 from addrsvc.netlink.codec import LAYOUTS, Layout, decode, encode, knows
 from addrsvc.netlink.messages import (
     AddrMsg,
@@ -57,29 +57,29 @@ def numbers(code: str) -> st.SearchStrategy[int]:
 texts = st.binary(max_size=20).filter(lambda raw: 0 not in raw).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
 
 
-def fields_of(kind: codec.Kind) -> st.SearchStrategy[Any]:
+def fields_of(kind: attributes.Kind) -> st.SearchStrategy[Any]:
     """Whatever an attribute of this kind can be."""
     match kind:
-        case codec.Number(code=code):
+        case attributes.Number(code=code):
             return numbers(code)
-        case codec.Numbers(codes=codes, make=make):
+        case attributes.Numbers(codes=codes, make=make):
             members = st.tuples(*(numbers(code) for code in codes if code in "BHIQi"))
             return members.map(lambda values: values if make is None else make(*values))
-        case codec.Array(code=code):
+        case attributes.Array(code=code):
             return st.lists(numbers(code), max_size=5).map(tuple)
-        case codec.Text():
+        case attributes.Text():
             return texts
-        case codec.Nest(make=make, table=table):
+        case attributes.Nest(make=make, table=table):
             return attributes_of(table.rows).map(lambda fields: make(**fields))
-        case codec.Names():
+        case attributes.Names():
             return st.lists(texts, max_size=3).map(tuple)
-        case codec.Settings():
+        case attributes.Settings():
             return st.lists(st.tuples(st.integers(1, 99), numbers("I")), max_size=3).map(tuple)
         case _:
             return st.binary(max_size=20)
 
 
-def attributes_of(rows: tuple[codec.Row, ...]) -> st.SearchStrategy[dict[str, Any]]:
+def attributes_of(rows: tuple[attributes.Row, ...]) -> st.SearchStrategy[dict[str, Any]]:
     """Any choice of attributes, and some that nobody knows."""
     known = {nla_type & 0x3FFF for nla_type, _, _ in rows}
     nobody_knows = st.integers(1, 0xFFFF).filter(lambda nla_type: nla_type & 0x3FFF not in known)
