@@ -135,9 +135,10 @@ class _Target:
         if where in FORWARDING_IFINDEX:
             self.cnf = ipv6.devconf_all if where == "all" else ipv6.devconf_dflt
             return
-        dev = dev_get_by_name(net, where.replace("/", "."))
-        if dev is None or dev.ip6_ptr is None or not dev.ip6_ptr.sysctl_registered:
-            raise KernelError(ENOENT)
+        name = where.replace("/", ".")
+        dev = dev_get_by_name(net, name)
+        if dev is None or dev.name != name or dev.ip6_ptr is None or not dev.ip6_ptr.sysctl_registered:
+            raise KernelError(ENOENT)  # an alternative name has no directory
         self.idev, self.cnf = dev.ip6_ptr, dev.ip6_ptr.cnf
 
     def halves(self) -> list[Inet6Dev]:

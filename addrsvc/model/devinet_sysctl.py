@@ -73,9 +73,10 @@ class _Target:
             return self.net.ipv4.devconf_all, NETCONFA_IFINDEX_ALL
         if self.is_dflt:
             return self.net.ipv4.devconf_dflt, NETCONFA_IFINDEX_DEFAULT
-        dev = dev_get_by_name(self.net, where.replace("/", "."))
-        if dev is None or dev.ip_ptr is None:
-            raise KernelError(ENOENT)
+        name = where.replace("/", ".")
+        dev = dev_get_by_name(self.net, name)
+        if dev is None or dev.name != name or dev.ip_ptr is None:
+            raise KernelError(ENOENT)  # an alternative name has no directory
         return dev.ip_ptr.cnf, dev.ifindex
 
     def say(self, setting: str) -> None:

@@ -49,7 +49,8 @@ PORTS: Final = {LISTENER: 1000, SECOND: 2000, LAGGARD: 3000, OUTSIDER: 4000}
 """Port ids taken at the start; ASKER's is automatic."""
 LAG: Final = 4096
 """SO_RCVBUF of LAGGARD."""
-LAGGARD_GROUPS: Final = 0x7FF
+LAGGARD_GROUPS: Final = 0x7FB
+"""The first eleven, but for NEIGH, whose messages come at random times."""
 _S32: Final = Struct("=i")
 
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tests.fidelity.machines import Modelled, Running
-from tests.fidelity.normal import Normaliser, normal_result
+from tests.fidelity.normal import Normaliser, normal_result, starts_traffic
 from tests.fidelity.steps import LISTENER, SOCKETS, Datagram, Heard, Machine, Op, Outcome, Send
 from tests.fidelity.wire import described, header, messages, type_name
 
@@ -32,13 +32,15 @@ class Side:
 
     def do(self, op: Op) -> object:
         """Do a step; its result, without what cannot be compared."""
+        self._normaliser.in_traffic |= starts_traffic(op)
         result = self.machine.do(op)
         self._normaliser.learn(op.by, self.machine.portid(op.by))
         return normal_result(result, self._normaliser)
 
     def hear(self, by: int) -> list[Heard]:
         """What a socket has to say, without what cannot be compared."""
-        return [self._normaliser.heard(heard) for heard in self.machine.hear(by)]
+        heard = map(self._normaliser.heard, self.machine.hear(by))
+        return [each for each in heard if each is not None]
 
 
 @dataclass(frozen=True, slots=True)
