@@ -183,6 +183,8 @@ AF_BRIDGE: Final = 7
 AF_INET6: Final = 10
 AF_NETLINK: Final = 16
 AF_PACKET: Final = 17
+RTNL_FAMILY_IPMR: Final = 128
+RTNL_FAMILY_IP6MR: Final = 129
 RTNL_FAMILY_MAX: Final = 129
 
 # --- net_device flags (include/uapi/linux/if.h) ---------------------------------------------------------------
@@ -376,6 +378,7 @@ IPV6_MIN_MTU: Final = 1280
 IPV4_MIN_MTU: Final = 68
 
 # --- routes (include/uapi/linux/rtnetlink.h, ipv6_route.h) ------------------------------------------------------
+RT_TABLE_DEFAULT: Final = 253
 RT_TABLE_MAIN: Final = 254
 RT_TABLE_LOCAL: Final = 255
 RT_TABLE_NAMES: Final = {RT_TABLE_MAIN: "main", RT_TABLE_LOCAL: "local"}

@@ -40,9 +40,10 @@ from tests.fidelity.steps import (
     Reopen,
     Send,
     Setsockopt,
+    Sysctl,
 )
 from tests.fidelity.wire import Message as Wire
-from tests.fidelity.wire import nla, u32
+from tests.fidelity.wire import nest, nla, u32
 
 
 def agree(script: Iterable[Message]) -> None:
@@ -244,4 +245,19 @@ def test_a_member_of_a_group_hears_nothing_before_it_has_a_port_id(netns: NetNs)
         Bind(0, 0x100),
         Send(new_address(ADDRESS[:-1] + "2")),
         look,
+    )
+
+
+@pytest.mark.parametrize("strict", [0, 1])
+@pytest.mark.parametrize("rest", [b"", bytes(15), bytes(3) + u32(1) + bytes(8), bytes(15) + nla(29, u32(1))])
+def test_multicast_routing_has_a_table_among_the_links(netns: NetNs, strict: int, rest: bytes) -> None:
+    dump = ask(18, b"\x80" + rest, flags=REQUEST | DUMP)
+    agree_on_steps(Setsockopt(11, u32(1)), Setsockopt(12, u32(strict)), Send(dump))
+
+
+def test_an_alternative_name_has_no_sysctls(netns: NetNs) -> None:
+    head = bytes(4) + u32(1) + bytes(8)
+    path = "net/ipv{}/conf/alt/forwarding"
+    agree_on_steps(
+        Send(ask(108, head, nest(52, nla(53, b"alt\0")))), Sysctl(path.format(6), "1"), Sysctl(path.format(4), "1")
     )
