@@ -25,6 +25,7 @@ from addrsvc.uapi import AF_INET6, IFA_F_TENTATIVE, RTM_GETMULTICAST
 from tests.af_netlink.twins import KernelPort, ModelPort
 from tests.fidelity.compare import DAD_RESTART, Difference, Outcome, by_address, is_chancy, normal
 from tests.fidelity.notation import brief, holds, refusal
+from tests.fidelity.scenarios.programs import ModelProgram, Program, RunningProgram
 from tests.fidelity.scenarios.wire import PORTID, ComparedPort, OnePort, Port, UnprivilegedPort
 
 __all__ = ["Compared", "Model", "Running", "Subject", "address", "addresses", "groups", "lo", "routes"]
@@ -75,6 +76,10 @@ class Subject(ABC):
         """A netlink socket in it, bytes in and bytes out; ends with the subject."""
 
     @abstractmethod
+    def program(self) -> Program:
+        """A program that runs in it, and ends with the subject."""
+
+    @abstractmethod
     def another(self) -> "Subject":
         """A second namespace of the same kernel."""
 
@@ -119,6 +124,9 @@ class Model(Subject):
     def port(self, *, strict: bool = False, admin: bool = True) -> Port:
         return OnePort(ModelPort(self.net, portid=PORTID, strict=strict, admin=admin))
 
+    def program(self) -> Program:
+        return ModelProgram(self.linux, self.net)
+
     def another(self) -> "Model":
         return Model(self.linux, self.linux.add_net(f"net{len(self.linux.nets)}"))
 
@@ -140,7 +148,7 @@ class Running(Subject):
         with create("compared") as netns:
             self.kernel = RtnlKernel(netns)
         self._watch = self.kernel.watch(settle=QUIET)
-        self._ports: list[Port] = []
+        self._ends: list[Port | RunningProgram] = []
 
     @property
     def netns(self) -> NetNs:
@@ -184,15 +192,20 @@ class Running(Subject):
 
     def port(self, *, strict: bool = False, admin: bool = True) -> Port:
         port = OnePort(KernelPort(self.netns, portid=PORTID, strict=strict)) if admin else UnprivilegedPort(self.netns)
-        self._ports.append(port)
+        self._ends.append(port)
         return port
+
+    def program(self) -> RunningProgram:
+        program = RunningProgram(self.netns)
+        self._ends.append(program)
+        return program
 
     def another(self) -> "Running":
         return Running()
 
     def close(self) -> None:
-        for port in self._ports:
-            port.close()
+        for end in self._ends:
+            end.close()
         self._watch.close()
         self.kernel.close()
 
@@ -231,6 +244,9 @@ class Compared(Subject):
 
     def port(self, *, strict: bool = False, admin: bool = True) -> Port:
         return ComparedPort(*(it.port(strict=strict, admin=admin) for it in (self.model, self.running)))
+
+    def program(self) -> Program:
+        raise NotImplementedError("a program runs on one kernel")
 
     def another(self) -> "Compared":
         return Compared(self.model.another(), self.running.another())
