@@ -16,7 +16,7 @@ from addrsvc.model.ifaddr import inet6_addr_list, inet6_base_seq, inet6_fill_ifa
 from addrsvc.model.igmp import inet_dump_ifmcaddr
 from addrsvc.model.mcast import inet6_dump_ifmcaddr
 from addrsvc.model.net_namespace import get_net_ns_by_id
-from addrsvc.model.structs import Net, NetDevice
+from addrsvc.model.structs import Inet6Ifaddr, Net, NetDevice
 from addrsvc.netlink.codec import encode
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
 from addrsvc.netlink.nlattr import (
@@ -290,6 +290,10 @@ def _device(net: Net, ifindex: int, *, only: int) -> NetDevice | None:
     return net.dev_base_head[min(left)] if left else None
 
 
+def _inet6_addr_list(dev: NetDevice) -> list[Inet6Ifaddr]:
+    return inet6_addr_list(dev.ip6_ptr) if dev.ip6_ptr is not None else []
+
+
 def _as_it_is(msg: AddrMsg) -> AddrMsg:
     return msg
 
@@ -302,7 +306,7 @@ HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
     (RTM_NEWADDR, AF_INET6): Handler(doit=_inet6_rtm_newaddr),
     (RTM_DELADDR, AF_INET6): Handler(doit=_inet6_rtm_deladdr),
     (RTM_GETADDR, AF_INET6): Handler(
-        doit=_inet6_rtm_getaddr, dumpit=_dumpit(_IPV6, inet6_addr_list, inet6_fill_ifaddr)
+        doit=_inet6_rtm_getaddr, dumpit=_dumpit(_IPV6, _inet6_addr_list, inet6_fill_ifaddr)
     ),
     (RTM_GETMULTICAST, AF_INET6): Handler(dumpit=_dumpit(_IPV6, inet6_dump_ifmcaddr, _as_it_is, checked=False)),
     (RTM_GETANYCAST, AF_INET6): Handler(dumpit=_dumpit(_IPV6, inet6_dump_ifacaddr, _as_it_is, checked=False)),

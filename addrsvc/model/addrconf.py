@@ -25,6 +25,8 @@ from addrsvc.model.ifaddr import (
     addrconf_leave_anycast,
     addrconf_leave_solict,
     addresses_to_restore,
+    cancel_dad_work,
+    inet6_addr_list,
     ipv6_add_addr,
     ipv6_ifa_notify,
     ipv6_unlink_addr,
@@ -63,7 +65,6 @@ from addrsvc.model.structs import (
     NetdevNotifierChangeInfo,
     NetdevNotifierInfo,
 )
-from addrsvc.model.timer import del_timer
 from addrsvc.uapi import (
     AF_INET6,
     ARPHRD_6LOWPAN,
@@ -211,7 +212,7 @@ def addrconf_ifdown(dev: NetDevice, *, unregister: bool) -> None:
         dev.ip6_ptr = None
     else:
         idev.if_flags &= ~(IF_RS_SENT | IF_RA_RCVD | IF_READY)
-    for ifp in list(idev.addr_list):
+    for ifp in list(inet6_addr_list(idev)):
         if keep and ifp.flags & IFA_F_PERMANENT and not ifp.scope & (IFA_HOST | IFA_LINK):
             _keep_through_ifdown(ifp)
         else:
@@ -224,8 +225,7 @@ def addrconf_ifdown(dev: NetDevice, *, unregister: bool) -> None:
 
 
 def _keep_through_ifdown(ifp: Inet6Ifaddr) -> None:
-    if ifp.dad_work is not None:
-        del_timer(ifp.dad_work)
+    cancel_dad_work(ifp)
     set_state(ifp, INET6_IFADDR_STATE_PREDAD)
     if not ifp.flags & IFA_F_NODAD:
         ifp.flags |= IFA_F_TENTATIVE
@@ -404,7 +404,7 @@ def dev_forward_change(idev: Inet6Dev) -> None:
     if dev.flags & IFF_MULTICAST:
         for group in _ALL_ROUTERS:
             _membership(idev, group, join=bool(forwarding))
-    for ifp in list(idev.addr_list):
+    for ifp in list(inet6_addr_list(idev)):
         if ifp.flags & IFA_F_TENTATIVE:
             continue
         if forwarding:

@@ -3,7 +3,7 @@
 On lo, and on any device without neighbours, there is nobody to ask: it stops as soon as the work queue gets to it.
 """
 
-from addrsvc.model.ifaddr import addrconf_join_solict, ipv6_ifa_notify, set_state
+from addrsvc.model.ifaddr import addrconf_join_solict, cancel_dad_work, inet6_addr_list, ipv6_ifa_notify, set_state
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import (
     INET6_IFADDR_STATE_DAD,
@@ -12,7 +12,7 @@ from addrsvc.model.structs import (
     Inet6Dev,
     Inet6Ifaddr,
 )
-from addrsvc.model.timer import HZ, Timer, del_timer, mod_timer
+from addrsvc.model.timer import HZ, Timer, del_timer, mod_timer, queue_work
 from addrsvc.uapi import (
     IF_READY,
     IFA_F_DADFAILED,
@@ -32,10 +32,23 @@ _SETTLED = IFA_F_TENTATIVE | IFA_F_OPTIMISTIC | IFA_F_DADFAILED
 
 
 def _mod_dad_work(ifp: Inet6Ifaddr, delay: int) -> None:
+    """Kernel: net/ipv6/addrconf.c, addrconf_mod_dad_work()."""
     timers = ifp.idev.dev.machine.timers
+    if not delay:
+        if ifp.dad_work is not None:
+            del_timer(ifp.dad_work)
+        ifp.dad_queued = queue_work(timers, _dad_queued, ifp)
+        return
+    ifp.dad_queued = 0
     if ifp.dad_work is None:
         ifp.dad_work = Timer(lambda: _dad_work(ifp))
     mod_timer(timers, ifp.dad_work, timers.jiffies + delay)
+
+
+def _dad_queued(ifp: Inet6Ifaddr, serial: int) -> None:
+    if ifp.dad_queued == serial:
+        ifp.dad_queued = 0
+        _dad_work(ifp)
 
 
 def addrconf_dad_start(ifp: Inet6Ifaddr) -> None:
@@ -44,7 +57,7 @@ def addrconf_dad_start(ifp: Inet6Ifaddr) -> None:
     Kernel: net/ipv6/addrconf.c, addrconf_dad_start().
     """
     if ifp.state != INET6_IFADDR_STATE_DEAD:
-        set_state(ifp, INET6_IFADDR_STATE_PREDAD)
+        ifp.state = INET6_IFADDR_STATE_PREDAD
         _mod_dad_work(ifp, 0)
 
 
@@ -65,7 +78,7 @@ def addrconf_dad_run(idev: Inet6Dev, *, restart: bool) -> None:
     Kernel: net/ipv6/addrconf.c, addrconf_dad_run().
     Differs: looks only where a tentative address can be, so that the cost does not grow with the others.
     """
-    for ifp in list(idev.addr_list) if restart else list(idev.waiting):
+    for ifp in list(inet6_addr_list(idev)) if restart else list(idev.waiting):
         if restart:
             set_state(ifp, INET6_IFADDR_STATE_PREDAD)
         addrconf_dad_kick(ifp)
@@ -119,6 +132,5 @@ def _dad_completed(ifp: Inet6Ifaddr) -> None:
     """Kernel: net/ipv6/addrconf.c, addrconf_dad_completed()."""
     ifp.flags &= ~_SETTLED
     ifp.idev.waiting.pop(ifp, None)
-    if ifp.dad_work is not None:
-        del_timer(ifp.dad_work)
+    cancel_dad_work(ifp)
     ipv6_ifa_notify(RTM_NEWADDR, ifp)

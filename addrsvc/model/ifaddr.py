@@ -3,12 +3,13 @@
 Whether it has to prove itself first (`dad`) and how long it lives (`lifetimes`) stand next door.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EACCES, EADDRNOTAVAIL, EEXIST, ENODEV
 from heapq import heappop, heappush
 from ipaddress import IPv6Address
+from typing import Final
 
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import (
@@ -65,9 +66,14 @@ from addrsvc.uapi import (
 
 __all__ = [
     "Ifa6Config", "addrconf_join_anycast", "addrconf_join_solict", "addrconf_leave_anycast",
-    "addrconf_leave_solict", "cleanup_prefix_route", "inet6_addr_list", "inet6_base_seq", "inet6_fill_ifaddr",
-    "ipv6_add_addr", "ipv6_del_addr", "ipv6_get_ifaddr", "ipv6_ifa_notify", "ipv6_unlink_addr",
+    "addrconf_leave_solict", "cancel_dad_work", "cleanup_prefix_route", "inet6_addr_list", "inet6_base_seq",
+    "inet6_fill_ifaddr", "ipv6_add_addr", "ipv6_del_addr", "ipv6_get_ifaddr", "ipv6_ifa_notify", "ipv6_unlink_addr",
 ]  # fmt: skip
+
+
+_WHOLE: Final = 128
+_PARTICULAR: Final = (0x00, 0xFF)
+"""How the addresses begin that may not be just anybody's: ::, ::1 and groups."""
 
 
 @dataclass(slots=True)
@@ -125,9 +131,14 @@ def _cacheinfo(ifp: Inet6Ifaddr) -> IfaCacheinfo:
 # --- finding --------------------------------------------------------------------------------------------------------
 
 
-def inet6_addr_list(dev: NetDevice) -> list[Inet6Ifaddr]:
-    """The addresses of a device, in the kernel's order.  Ours."""
-    return list(dev.ip6_ptr.addr_list) if dev.ip6_ptr else []
+def inet6_addr_list(idev: Inet6Dev) -> list[Inet6Ifaddr]:
+    """The addresses of a device by falling scope class, newest first within one.  Not to be changed.
+
+    Kernel: include/net/if_inet6.h, inet6_dev.addr_list; net/ipv6/addrconf.c, ipv6_link_dev_addr().
+    """
+    if idev.addr_list is None:
+        idev.addr_list = sorted(idev.addr_hash.values(), key=_place)
+    return idev.addr_list
 
 
 def ipv6_get_ifaddr(net: Net, addr: bytes, dev: NetDevice | None) -> Inet6Ifaddr | None:
@@ -141,7 +152,11 @@ def ipv6_get_ifaddr(net: Net, addr: bytes, dev: NetDevice | None) -> Inet6Ifaddr
 
 
 def _serial(ifp: Inet6Ifaddr) -> int:
-    return -ifp.place[1]
+    return ifp.serial
+
+
+def _place(ifp: Inet6Ifaddr) -> tuple[int, int]:
+    return -ipv6_addr_src_scope(ifp.addr), -ifp.serial
 
 
 def inet6_base_seq(net: Net) -> int:
@@ -172,7 +187,12 @@ def _prefix_key(ifp: Inet6Ifaddr) -> tuple[bytes, int]:
 
 
 def prefix_join(ifp: Inet6Ifaddr) -> None:
-    """Count an address among the users of its prefix; again after its flags or lifetime changed.  Ours."""
+    """Count an address among the users of its prefix; again after its flags or lifetime changed.  Ours.
+
+    Where the prefix is as long as an address nobody else can use it.
+    """
+    if ifp.prefix_len == _WHOLE:
+        return
     users = ifp.idev.prefixes.setdefault(_prefix_key(ifp), PrefixUsers())
     users.holders.pop(ifp.addr, None)
     users.finite.pop(ifp.addr, None)
@@ -184,25 +204,31 @@ def prefix_join(ifp: Inet6Ifaddr) -> None:
 
 
 def _prefix_leave(ifp: Inet6Ifaddr) -> None:
-    users = ifp.idev.prefixes[_prefix_key(ifp)]
+    key, idev = _prefix_key(ifp), ifp.idev
+    if ifp.prefix_len == _WHOLE:
+        idev.lost_prefixes.pop(key, None)
+        return
+    users = idev.prefixes[key]
     users.holders.pop(ifp.addr, None)
     users.finite.pop(ifp.addr, None)
     if not users.holders and not users.finite:
-        del ifp.idev.prefixes[_prefix_key(ifp)]
-        ifp.idev.lost_prefixes.pop(_prefix_key(ifp), None)
+        del idev.prefixes[key]
+        idev.lost_prefixes.pop(key, None)
+
+
+def _prefix_holders(idev: Inet6Dev, prefix: bytes, plen: int) -> Iterable[Inet6Ifaddr]:
+    if plen < _WHOLE:
+        return idev.prefixes[prefix, plen].holders.values()
+    return (idev.addr_hash[prefix],)
 
 
 def addresses_to_restore(idev: Inet6Dev) -> list[Inet6Ifaddr]:
     """Those that a device coming up looks at: DAD before them, or a prefix route missing; in list order.  Ours."""
     found = dict(idev.predad)
-    for key in idev.lost_prefixes:
-        found.update(dict.fromkeys(idev.prefixes[key].holders.values()))
+    for prefix, plen in idev.lost_prefixes:
+        found.update(dict.fromkeys(_prefix_holders(idev, prefix, plen)))
     idev.lost_prefixes.clear()
     return sorted(found, key=_place)
-
-
-def _place(ifp: Inet6Ifaddr) -> tuple[int, int]:
-    return ifp.place
 
 
 def _valid_until(ifp: Inet6Ifaddr) -> int:
@@ -266,45 +292,40 @@ def ipv6_add_addr(idev: Inet6Dev, cfg: Ifa6Config) -> Inet6Ifaddr:
         KernelError: the kernel's errno and text: no address, a multicast one, ::1 on a device that is no loopback, a
             device that is going or has IPv6 disabled, a validator's veto, or EEXIST.
     """
-    _refuse_unfit(idev, cfg)
-    _ask_validators(idev, cfg)
-    now = idev.dev.machine.timers.jiffies
-    ifp = Inet6Ifaddr(
-        addr=cfg.pfx,
-        prefix_len=cfg.plen,
-        idev=idev,
-        flags=cfg.ifa_flags if cfg.ifa_flags & IFA_F_NODAD else cfg.ifa_flags | IFA_F_TENTATIVE,
-        scope=cfg.scope,
-        peer_addr=cfg.peer_pfx if cfg.peer_pfx != in6addr_any else None,
-        rt_priority=cfg.rt_priority,
-        ifa_proto=cfg.ifa_proto,
-        valid_lft=cfg.valid_lft,
-        prefered_lft=cfg.preferred_lft,
-        cstamp=now,
-        tstamp=now,
-        rt=addrconf_f6i_alloc(idev.dev, cfg.pfx),
-    )
-    if cfg.pfx in idev.addr_hash:
+    dev, addr, flags = idev.dev, cfg.pfx, cfg.ifa_flags
+    machine = dev.machine
+    if addr[0] in _PARTICULAR:
+        _refuse_particular(idev, cfg)
+    if idev.dead:
+        raise KernelError(ENODEV, "ipv6: device is going away")
+    if idev.cnf["disable_ipv6"]:
+        raise KernelError(EACCES, "ipv6: IPv6 is disabled on this device")
+    if machine.inet6addr_validator_chain.head is not None:
+        _ask_validators(idev, cfg)
+    if addr in idev.addr_hash:
         raise KernelError(EEXIST, "ipv6: address already assigned")
-    idev.addr_hash[ifp.addr] = ifp
-    idev.addr_list.link(ifp, ipv6_addr_src_scope(ifp.addr))
-    prefix_join(ifp)
-    set_state(ifp, INET6_IFADDR_STATE_PREDAD)
-    inet6addr_notifier_call_chain(NETDEV_UP, ifp)
+    ipv6, now = dev.net.ipv6, machine.timers.jiffies
+    ipv6.addr_serial = serial = ipv6.addr_serial + 1
+    ifp = Inet6Ifaddr(
+        addr, cfg.plen, idev, flags if flags & IFA_F_NODAD else flags | IFA_F_TENTATIVE, cfg.scope,
+        cfg.peer_pfx if cfg.peer_pfx != in6addr_any else None, cfg.rt_priority, cfg.ifa_proto, cfg.valid_lft,
+        cfg.preferred_lft, now, now, INET6_IFADDR_STATE_PREDAD, serial, addrconf_f6i_alloc(dev, addr),
+    )  # fmt: skip
+    idev.addr_hash[addr], idev.addr_list = ifp, None
+    if cfg.plen != _WHOLE:
+        prefix_join(ifp)
+    if machine.inet6addr_chain.head is not None:
+        inet6addr_notifier_call_chain(NETDEV_UP, ifp)
     return ifp
 
 
-def _refuse_unfit(idev: Inet6Dev, cfg: Ifa6Config) -> None:
+def _refuse_particular(idev: Inet6Dev, cfg: Ifa6Config) -> None:
     if cfg.pfx == in6addr_any:
         raise KernelError(EADDRNOTAVAIL, "ipv6: Invalid address")
     if ipv6_addr_is_multicast(cfg.pfx) and not cfg.ifa_flags & IFA_F_MCAUTOJOIN:
         raise KernelError(EADDRNOTAVAIL, 'ipv6: Cannot assign multicast address without "IFA_F_MCAUTOJOIN" flag')
     if cfg.pfx == in6addr_loopback and not idev.dev.flags & IFF_LOOPBACK:
         raise KernelError(EADDRNOTAVAIL, "ipv6: Cannot assign loopback address on this device")
-    if idev.dead:
-        raise KernelError(ENODEV, "ipv6: device is going away")
-    if idev.cnf["disable_ipv6"]:
-        raise KernelError(EACCES, "ipv6: IPv6 is disabled on this device")
 
 
 def _ask_validators(idev: Inet6Dev, cfg: Ifa6Config) -> None:
@@ -420,11 +441,18 @@ def addrconf_leave_solict(ifp: Inet6Ifaddr) -> None:
 
 def ipv6_unlink_addr(ifp: Inet6Ifaddr) -> None:
     """Take an address off every list, without a word, and stop its clocks.  Ours."""
-    del ifp.idev.addr_hash[ifp.addr]
-    ifp.idev.addr_list.unlink(ifp, ipv6_addr_src_scope(ifp.addr))
+    idev = ifp.idev
+    del idev.addr_hash[ifp.addr]
+    idev.addr_list = None
     _prefix_leave(ifp)
-    ifp.idev.waiting.pop(ifp, None)
+    idev.waiting.pop(ifp, None)
     ifp.lifetime_serial = 0
+    cancel_dad_work(ifp)
+
+
+def cancel_dad_work(ifp: Inet6Ifaddr) -> None:
+    """Let no step of DAD follow.  Ours."""
+    ifp.dad_queued = 0
     if ifp.dad_work is not None:
         del_timer(ifp.dad_work)
 

@@ -15,6 +15,7 @@ from addrsvc.model.structs import (
     ADDRCONF_NOTIFY_PRIORITY,
     Fib6Info,
     Fib6Table,
+    Inet6Dev,
     Machine,
     Net,
     NetDevice,
@@ -182,8 +183,15 @@ def ip6_del_rt(net: Net, rt: Fib6Info, *, skip_notify: bool = False) -> None:
 def _note_loss(dev: NetDevice, prefix: bytes, plen: int) -> None:
     """Remember that the route to a prefix is gone while addresses want it."""
     idev = dev.ip6_ptr
-    if idev is not None and (prefix, plen) in idev.prefixes:
+    if idev is not None and _is_wanted(idev, prefix, plen):
         idev.lost_prefixes[prefix, plen] = None
+
+
+def _is_wanted(idev: Inet6Dev, prefix: bytes, plen: int) -> bool:
+    if plen < 128:
+        return (prefix, plen) in idev.prefixes
+    ifp = idev.addr_hash.get(prefix)
+    return ifp is not None and ifp.prefix_len == plen
 
 
 def _walk_order(rt: Fib6Info) -> tuple[int, int, int]:

@@ -8,9 +8,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from addrsvc.errors import KernelError
 from addrsvc.model.addr_request import inet6_rtm_deladdr, inet6_rtm_newaddr
 from addrsvc.model.devinet import inet_fill_ifaddr, inet_ifa_list, inet_rtm_deladdr, inet_rtm_newaddr
-from addrsvc.model.ifaddr import (
-    inet6_fill_ifaddr,
-)
+from addrsvc.model.ifaddr import inet6_addr_list, inet6_fill_ifaddr
 from addrsvc.model.ip6_route import (
     fib6_dump,
 )
@@ -173,7 +171,7 @@ def _all_of(net: Net) -> tuple[Message, ...]:
     return (
         *(rtmsg_ifinfo_build(RTM_NEWLINK, dev, 0) for dev in devs),
         *(msg for dev in devs for msg in map(inet_fill_ifaddr, inet_ifa_list(dev))),
-        *(inet6_fill_ifaddr(ifp) for idev in halves for ifp in idev.addr_list),
+        *(inet6_fill_ifaddr(ifp) for idev in halves for ifp in inet6_addr_list(idev)),
         *fib6_dump(net),
         *(msg for dev in devs for msg in inet6_dump_ifmcaddr(dev)),
     )

@@ -5,7 +5,7 @@ is behaviour are lists or dicts.  Fields carry the kernel's spelling.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Protocol, TypeAlias
@@ -440,11 +440,12 @@ class Inet6Ifaddr:
     cstamp: int = 0
     tstamp: int = 0
     state: InetIfaddrState = INET6_IFADDR_STATE_PREDAD
-    """Changed by ifaddr.set_state() only, which keeps idev.predad."""
-    place: tuple[int, int] = (0, 0)
-    """Ours: addresses sort by it as their list has them."""
+    serial: int = 0
+    """Ours: counts the addresses of a namespace."""
     rt: "Fib6Info | None" = None
     dad_work: Timer | None = None
+    dad_queued: int = 0
+    """Ours: the number of the queued work item that is this address's, while there is one."""
     dad_probes: int = 0
     lifetime_serial: int = 0
     """Ours: which entry of the queue of lifetimes is this address's."""
@@ -467,43 +468,6 @@ class Ifacaddr6:
     aca_rt: "Fib6Info"
     aca_users: int = 1
     aca_cstamp: int = 0
-
-
-class AddrList:
-    """idev->addr_list: IPv6 addresses by falling scope class, newest first within one.
-
-    Kernel: include/net/if_inet6.h, inet6_dev.addr_list.  One insertion-ordered dict per class, so that adding,
-    finding and removing cost the same whatever the number of addresses.
-    """
-
-    __slots__ = ("_classes",)
-
-    def __init__(self) -> None:
-        """An empty list."""
-        self._classes: dict[int, dict[bytes, Inet6Ifaddr]] = {}
-
-    def link(self, ifp: Inet6Ifaddr, src_scope: int) -> None:
-        """Put an address in front of its scope class."""
-        if src_scope not in self._classes:
-            self._classes[src_scope] = {}
-            self._classes = dict(sorted(self._classes.items(), reverse=True))
-        self._classes[src_scope][ifp.addr] = ifp
-        ipv6 = ifp.idev.dev.net.ipv6
-        ipv6.addr_serial += 1
-        ifp.place = (-src_scope, -ipv6.addr_serial)
-
-    def unlink(self, ifp: Inet6Ifaddr, src_scope: int) -> None:
-        """Take an address out."""
-        del self._classes[src_scope][ifp.addr]
-
-    def __iter__(self) -> Iterator[Inet6Ifaddr]:
-        """The addresses in the kernel's order; the list must not change meanwhile."""
-        for members in self._classes.values():
-            yield from reversed(members.values())
-
-    def __len__(self) -> int:
-        """How many addresses there are."""
-        return sum(map(len, self._classes.values()))
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -536,10 +500,12 @@ class Inet6Dev:
     ra_mtu: int = 0
     reachable_time: int = 0
     """Of nd_parms, in jiffies: drawn at random about its base."""
-    addr_list: AddrList = field(default_factory=AddrList)
     addr_hash: dict[bytes, Inet6Ifaddr] = field(default_factory=dict)
-    """The device's part of net->ipv6.inet6_addr_lst."""
+    """The device's part of net->ipv6.inet6_addr_lst; oldest first."""
+    addr_list: list[Inet6Ifaddr] | None = field(default_factory=list)
+    """The same as the kernel has it, where that is known: ifaddr.inet6_addr_list() gives it."""
     prefixes: dict[tuple[bytes, int], PrefixUsers] = field(default_factory=dict)
+    """Prefixes shorter than an address."""
     waiting: dict[Inet6Ifaddr, None] = field(default_factory=dict)
     """Ours: addresses whose DAD waits for the device to be ready."""
     predad: dict[Inet6Ifaddr, None] = field(default_factory=dict)

@@ -3,13 +3,14 @@
 Time is a whole number of jiffies that someone hands in; nothing here looks at a clock.
 """
 
+from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Final
+from typing import Any, Final, TypeVar
 
 __all__ = [
     "HZ", "INITIAL_JIFFIES", "USER_HZ", "Timer", "TimerBase", "cstamp_delta", "del_timer",
-    "jiffies_to_clock_t", "jiffies_to_msecs", "mod_timer", "next_expiry",
+    "jiffies_to_clock_t", "jiffies_to_msecs", "mod_timer", "next_expiry", "queue_work",
     "round_jiffies_up", "run_timers",
 ]  # fmt: skip
 
@@ -19,6 +20,9 @@ INITIAL_JIFFIES: Final = (1 << 32) - 300 * HZ
 """Jiffies at boot: five minutes before 32 bits overflow."""
 USER_HZ: Final = 100
 """Clock ticks in a second, as user space is told of them."""
+
+
+T = TypeVar("T")
 
 
 class Timer:
@@ -33,31 +37,57 @@ class Timer:
 
 
 class TimerBase:
-    """struct timer_base: the armed timers of one machine, and its jiffies."""
+    """struct timer_base: the armed timers of one machine, its jiffies, and the work that waits for no time to pass.
 
-    __slots__ = ("_heap", "_serial", "jiffies")
+    Attributes:
+        heap: jiffies of expiry, serial number and timer; stale ones are left in until they come up.
+        work: work items as they were queued: jiffies and serial number then, the function, and what it is given.
+        serial: counts what was armed or queued.
+    """
+
+    __slots__ = ("heap", "jiffies", "serial", "work")
 
     def __init__(self, jiffies: int = INITIAL_JIFFIES) -> None:
         """Start the clock at `jiffies`."""
         self.jiffies = jiffies
-        self._serial = 0
-        self._heap: list[tuple[int, int, Timer]] = []
+        self.serial = 0
+        self.heap: list[tuple[int, int, Timer]] = []
+        self.work: deque[tuple[int, int, Callable[[Any, int], None], Any]] = deque()
 
     def push(self, timer: Timer, expires: int) -> None:
         """Arm `timer`, whose earlier place, if any, becomes stale."""
-        self._serial += 1
-        timer.armed = (expires, self._serial)
-        heappush(self._heap, (expires, self._serial, timer))
+        self.serial += 1
+        timer.armed = (expires, self.serial)
+        heappush(self.heap, (expires, self.serial, timer))
 
     def peek(self) -> Timer | None:
         """The next armed timer."""
-        heap = self._heap
+        heap = self.heap
         while heap:
             expires, serial, timer = heap[0]
             if timer.armed == (expires, serial):
                 return timer
             heappop(heap)
         return None
+
+    def timer_is_before(self, jiffies: int, serial: int) -> bool:
+        """Whether a timer is due before something that was queued then."""
+        if not self.heap or self.heap[0][0] > jiffies:
+            return False
+        timer = self.peek()
+        return timer is not None and timer.armed is not None and timer.armed < (jiffies, serial)
+
+
+def queue_work(base: TimerBase, function: Callable[[T, int], None], data: T) -> int:
+    """Have `function` called with `data`, and with the number returned here, once what was queued before has been.
+
+    By that number it can see whether it is still wanted: nothing is ever taken off the queue.
+
+    Kernel: kernel/workqueue.c, queue_work().
+    """
+    base.serial = serial = base.serial + 1
+    base.work.append((base.jiffies, serial, function, data))
+    return serial
 
 
 def mod_timer(base: TimerBase, timer: Timer, expires: int) -> None:
@@ -80,6 +110,8 @@ def del_timer(timer: Timer) -> bool:
 
 def next_expiry(base: TimerBase) -> int | None:
     """The jiffies at which something is due next, or None.  Ours."""
+    if base.work:
+        return base.work[0][0]
     timer = base.peek()
     return timer.armed[0] if timer is not None and timer.armed else None
 
@@ -89,11 +121,24 @@ def run_timers(base: TimerBase, now: int) -> None:
 
     Kernel: kernel/time/timer.c, __run_timers().
     """
+    _run_work(base)
     while (timer := base.peek()) is not None and timer.armed is not None and timer.armed[0] <= now:
         base.jiffies = max(base.jiffies, timer.armed[0])
         timer.armed = None
         timer.function()
+        _run_work(base)
     base.jiffies = max(base.jiffies, now)
+
+
+def _run_work(base: TimerBase) -> None:
+    """Work off what was queued, until a timer comes first."""
+    work, heap = base.work, base.heap
+    while work:
+        jiffies, serial, function, data = work[0]
+        if heap and base.timer_is_before(jiffies, serial):
+            return
+        del work[0]
+        function(data, serial)
 
 
 def jiffies_to_clock_t(jiffies: int) -> int:

@@ -333,5 +333,5 @@ def test_unregistering_takes_addresses_groups_and_settings(linux: Linux, net: Na
     assert said(linux) == (
         "L M4-224.0.0.1 R-pfx:2001:db8::/64 R-loc:2001:db8::1 A-2001:db8::1 M-ff02::1:ff00:1 NC4-2 M-ff02::1 NC-2 L-"
     )
-    assert (idev.dead, dev.ip6_ptr, len(idev.addr_list), idev.mc_list) == (True, None, 0, {})
+    assert (idev.dead, dev.ip6_ptr, len(idev.addr_hash), idev.mc_list) == (True, None, 0, {})
     assert [m for m in net.dump() if isinstance(m, AddrMsg) and m.nlmsg_type == RTM_NEWADDR] == []

@@ -69,7 +69,7 @@ def test_an_address_is_on_a_device_once_whatever_its_prefix_length(linux: Linux,
     with rtnl_lock(linux.machine), pytest.raises(KernelError) as refused:
         ipv6_add_addr(idev, Ifa6Config(in6addr_loopback, 64))
 
-    assert (refused.value.name, len(idev.addr_list)) == ("EEXIST", 1)
+    assert (refused.value.name, len(idev.addr_hash)) == ("EEXIST", 1)
 
 
 def test_the_same_address_may_be_on_two_devices(net: Namespace) -> None:
