@@ -14,6 +14,7 @@ from addrsvc.mirror.netns import NetNs
 from addrsvc.model.ip6_route import addrconf_f6i_alloc, addrconf_get_prefix_route, ip6_del_rt, ip6_ins_rt
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.netlink.messages import Message, RouteMsg
+from addrsvc.pytest_plugin import wait_until
 from addrsvc.uapi import (
     IF_OPER_DORMANT,
     IF_OPER_UP,
@@ -145,8 +146,10 @@ def test_routes_of_a_device_without_link_are_marked_but_for_those_to_this_host(k
     def marked() -> list[tuple[int, bool]]:
         return [(route.rtm_dst_len, bool(route.rtm_flags & RTNH_F_LINKDOWN)) for route in routes(kernel)]
 
-    for ask in (up(), add("2001:db8::1/64"), operstate(IF_OPER_DORMANT)):
-        kernel.request(ask)
+    kernel.request(up())
+    kernel.request(add("2001:db8::1/64"))
+    wait_until(kernel, lambda: len(routes(kernel)) == 3)
+    kernel.request(operstate(IF_OPER_DORMANT))
     assert marked() == [(64, True), (128, False), (128, False)]
     kernel.request(operstate(IF_OPER_UP))
     assert marked() == [(64, False), (128, False), (128, False)]
