@@ -241,7 +241,7 @@ class Faults:
         if slow is None:
             sock.deliver(ack)
         else:
-            _later(sock.table, slow.seconds, lambda: sock.deliver(ack) if sock.bound else None)
+            _later(sock.table, slow.seconds, lambda: _deliver(sock, ack))
 
     def tell(self, telling: "Telling", net: str) -> None:
         """A notification is about to be sent, which somebody listens to."""
@@ -299,6 +299,11 @@ class Telling:
         """Have them lose it for want of room."""
         for sock in self.to:
             sock.overrun()
+
+
+def _deliver(sock: "NetlinkSock", ack: bytes) -> None:
+    if sock.bound:
+        sock.deliver(ack)
 
 
 def _later(table: "NetlinkTable", seconds: float, act: _Tell) -> None:

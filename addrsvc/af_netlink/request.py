@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from errno import EAGAIN
 from struct import Struct
 from sys import byteorder
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from addrsvc.errors import KernelError
 from addrsvc.model.structs import Net, NetDevice
 from addrsvc.netlink.codec import encode
 from addrsvc.netlink.messages import WireMessage
@@ -74,8 +76,12 @@ class Request:
         """Send a datagram back to who asks, now: before the acknowledgement.
 
         Kernel: net/core/rtnetlink.c, rtnl_unicast().
+
+        Raises:
+            KernelError: EAGAIN, there is no room for it.
         """
-        self.sock.deliver(datagram)
+        if not self.sock.deliver(datagram):
+            raise KernelError(EAGAIN)
 
     def answer(self, msg: WireMessage) -> None:
         """Send a value back to who asks."""

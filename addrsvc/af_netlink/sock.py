@@ -339,12 +339,12 @@ class NetlinkSock:
             self._listen({group for group in self.groups if group > 32} | wanted)
 
     def _bind(self, portid: int) -> None:
-        """Kernel: net/netlink/af_netlink.c, netlink_insert()."""
+        """Kernel: net/netlink/af_netlink.c, netlink_insert(): a port id that is taken stays all the same."""
         if self.bound:
             return
-        if portid and (self.net, portid) in self.table.socks:
-            raise KernelError(EADDRINUSE)
         self.portid = portid or self.table.autobind(self.net, self.pid)
+        if (self.net, self.portid) in self.table.socks:
+            raise KernelError(EADDRINUSE)
         self.bound = True
         self.table.socks[self.net, self.portid] = self
 
@@ -655,8 +655,8 @@ class NetlinkSock:
 
     # --- receiving ---
 
-    def deliver(self, data: bytes, group: int = 0) -> None:
-        """Queue a datagram of the kernel's to this socket alone, or lose it.
+    def deliver(self, data: bytes, group: int = 0) -> bool:
+        """Queue a datagram of the kernel's to this socket alone, or lose it; whether it was queued.
 
         Args:
             data: the datagram.
@@ -664,10 +664,10 @@ class NetlinkSock:
 
         Kernel: net/netlink/af_netlink.c, netlink_attachskb().
         """
-        self.broadcast(Datagram(data, group=group), _truesize_of(data))
+        return self.broadcast(Datagram(data, group=group), _truesize_of(data))
 
     def broadcast(self, datagram: Datagram, truesize: int | None = None) -> bool:
-        """Queue a datagram of a group, or lose it.
+        """Queue a datagram of a group, or lose it; whether it was queued.
 
         Args:
             datagram: of the kernel's, or of another socket's.

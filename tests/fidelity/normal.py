@@ -237,7 +237,7 @@ def _without_neighbours(data: bytes) -> bytes:
     return b"".join(kept) if len(kept) < sum(1 for _ in messages(data)) else data
 
 
-IFF_MULTICAST, IFA_F_MCAUTOJOIN = 0x1000, 0x400
+IFF_UP, IFF_NOARP, IFF_MULTICAST, IFA_F_MCAUTOJOIN = 0x1, 0x80, 0x1000, 0x400
 
 
 def starts_traffic(op: Op) -> bool:
@@ -309,13 +309,20 @@ def _names_a_process(data: bytes) -> bool:
     return False
 
 
-def _address_then_more(data: bytes) -> bool:
-    seen: bool | int = False
-    for found in messages(data):
-        if seen:
-            return True
-        seen = found.nlmsg_type == _NEW_ADDRESS and found.flags & 1 and data[found.offset + 16 :][:1] == b"\x0a"
-    return False
+def _deferred_then_more(data: bytes) -> bool:
+    requests = [found for found in messages(data) if found.flags & 1]
+    return any(_defers(data, found) for found in requests if found.end + 16 <= len(data))
+
+
+def _defers(data: bytes, found: Header) -> bool:
+    """Whether a request leaves work to a work queue: DAD of an IPv6 address, new, kept, or asked to begin again."""
+    if found.nlmsg_type == _NEW_ADDRESS:
+        return data[found.offset + 16 :][:1] == b"\x0a"
+    if found.nlmsg_type not in (16, 19) or found.nlmsg_len < 32:
+        return False
+    flags, change = _U32.unpack_from(data, found.offset + 24)[0], _U32.unpack_from(data, found.offset + 28)[0]
+    mask = change or 0xFFFFFFFF * bool(flags)
+    return bool(mask & IFF_NOARP or flags & mask & IFF_UP)
 
 
 def _draws_an_address(data: bytes) -> bool:
@@ -339,9 +346,9 @@ RACES: Final = (
         _names_a_process,
     ),
     Exclusion(
-        "a message behind an RTM_NEWADDR of IPv6 in one datagram",
-        "the new address is finished by a work queue that runs beside what follows",
-        _address_then_more,
+        "a message behind one that adds an IPv6 address, changes IFF_NOARP or sets IFF_UP, in one datagram",
+        "addresses are finished by a work queue that runs beside what follows",
+        _deferred_then_more,
     ),
 )
 

@@ -811,7 +811,7 @@ REQUESTS: Final[Mapping[str, tuple[float, Maker]]] = {
     "down": (3, down),
     "rename back": (2, rename_back),
     "NOARP": (0.7, noarp),
-    "create link": (0, create_link),
+    "create link": (2.5, create_link),
     "DELLINK": (1.5, dellink),
     "LINKPROP": (3, linkprop),
     "GETLINK": (4, getlink),

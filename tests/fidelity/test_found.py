@@ -261,3 +261,21 @@ def test_an_alternative_name_has_no_sysctls(netns: NetNs) -> None:
     agree_on_steps(
         Send(ask(108, head, nest(52, nla(53, b"alt\0")))), Sysctl(path.format(6), "1"), Sysctl(path.format(4), "1")
     )
+
+
+def test_a_port_id_that_is_taken_is_the_sockets_name_all_the_same(netns: NetNs) -> None:
+    look = Getsockname(SECOND, hold=False)
+    agree_on_steps(Reopen(SECOND), Bind(1000, 0), look, Setsockopt(1, u32(9), SECOND), Send(new_address(ADDRESS)), look)
+
+
+def test_a_reply_without_room_is_a_refusal_without_room(netns: NetNs) -> None:
+    """It is told, though, where the socket does not mind to lose something."""
+    look, meminfo = (
+        Send(ask(18, bytes(4) + u32(1) + bytes(8)), SECOND, hold=True),
+        Getsockopt(55, 36, SECOND, SOL_SOCKET),
+    )
+    for careless in (0, 1):
+        agree_on_steps(
+            Setsockopt(8, u32(2304), SECOND, SOL_SOCKET), Setsockopt(5, u32(careless), SECOND),
+            look, meminfo, look, meminfo, look, meminfo, Getsockname(SECOND, hold=False), meminfo,
+        )  # fmt: skip
