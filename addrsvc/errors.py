@@ -17,12 +17,21 @@ class KernelError(AddrsvcError, OSError):
         errno: the positive error number, as in ``errno.EADDRNOTAVAIL``.
         extack: the kernel's extended-acknowledgement text, or None where it gives none.
         attr: the number of the attribute that the kernel points at, or a path of numbers into nested ones, or None.
+        missing: the number of the attribute that the kernel says is missing, or None.
     """
 
-    def __init__(self, errno: int, extack: str | None = None, *, attr: int | tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        errno: int,
+        extack: str | None = None,
+        *,
+        attr: int | tuple[int, ...] | None = None,
+        missing: int | None = None,
+    ) -> None:
         super().__init__(errno, os.strerror(errno))
         self.extack = extack
         self.attr = attr
+        self.missing = missing
 
     def __str__(self) -> str:
         """The refusal in the words of ip(8): the extack text if there is one, else the errno's own."""

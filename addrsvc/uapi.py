@@ -378,23 +378,41 @@ IPV6_MIN_MTU: Final = 1280
 IPV4_MIN_MTU: Final = 68
 
 # --- routes (include/uapi/linux/rtnetlink.h, ipv6_route.h) ------------------------------------------------------
+RT_TABLE_UNSPEC: Final = 0
+RT_TABLE_COMPAT: Final = 252
 RT_TABLE_DEFAULT: Final = 253
 RT_TABLE_MAIN: Final = 254
 RT_TABLE_LOCAL: Final = 255
 RT_TABLE_NAMES: Final = {RT_TABLE_MAIN: "main", RT_TABLE_LOCAL: "local"}
+RTPROT_UNSPEC: Final = 0
 RTPROT_KERNEL: Final = 2
+RTPROT_BOOT: Final = 3
+RTPROT_STATIC: Final = 4
+RTPROT_MROUTED: Final = 17
 RTPROT_NAMES: Final = {RTPROT_KERNEL: "kernel"}
+RTN_UNSPEC: Final = 0
 RTN_UNICAST: Final = 1
 RTN_LOCAL: Final = 2
 RTN_BROADCAST: Final = 3
 RTN_ANYCAST: Final = 4
 RTN_MULTICAST: Final = 5
+RTN_BLACKHOLE: Final = 6
+RTN_UNREACHABLE: Final = 7
+RTN_PROHIBIT: Final = 8
+RTN_THROW: Final = 9
+RTN_NAT: Final = 10
+RTN_XRESOLVE: Final = 11
+RTN_MAX: Final = RTN_XRESOLVE
 RTN_NAMES: Final = {
     RTN_UNICAST: "unicast",
     RTN_LOCAL: "local",
     RTN_BROADCAST: "broadcast",
     RTN_ANYCAST: "anycast",
     RTN_MULTICAST: "multicast",
+    RTN_BLACKHOLE: "blackhole",
+    RTN_UNREACHABLE: "unreachable",
+    RTN_PROHIBIT: "prohibit",
+    RTN_THROW: "throw",
 }
 RTF_UP: Final = 0x0001
 RTF_REJECT: Final = 0x0200
@@ -403,7 +421,17 @@ RTF_EXPIRES: Final = 0x00400000
 RTF_ANYCAST: Final = 0x00100000
 RTF_LOCAL: Final = 0x80000000
 RTNH_F_DEAD: Final = 1
+RTNH_F_PERVASIVE: Final = 2
+RTNH_F_ONLINK: Final = 4
+RTNH_F_OFFLOAD: Final = 8
 RTNH_F_LINKDOWN: Final = 16
+RTNH_F_UNRESOLVED: Final = 32
+RTNH_F_TRAP: Final = 64
+RTM_F_NOTIFY: Final = 0x100
+RTM_F_EQUALIZE: Final = 0x400
+RTM_F_PREFIX: Final = 0x800
+RTM_F_LOOKUP_TABLE: Final = 0x1000
+RTM_F_FIB_MATCH: Final = 0x2000
 IP6_RT_PRIO_ADDRCONF: Final = 256
 
 RTM_F_CLONED: Final = 0x200
@@ -425,6 +453,54 @@ DEVCONF_NAMES: Final = (
 )  # fmt: skip
 DEVCONF_MTU6: Final = DEVCONF_NAMES.index("mtu")
 DEVCONF_DISABLE_IPV6: Final = DEVCONF_NAMES.index("disable_ipv6")
+
+(
+    RTA_DST, RTA_SRC, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH,
+    RTA_PROTOINFO, RTA_FLOW, RTA_CACHEINFO, RTA_SESSION, RTA_MP_ALGO, RTA_TABLE, RTA_MARK, RTA_MFC_STATS, RTA_VIA,
+    RTA_NEWDST, RTA_PREF, RTA_ENCAP_TYPE, RTA_ENCAP, RTA_EXPIRES, RTA_PAD, RTA_UID, RTA_TTL_PROPAGATE, RTA_IP_PROTO,
+    RTA_SPORT, RTA_DPORT, RTA_NH_ID, RTA_FLOWLABEL,
+) = range(1, 32)  # fmt: skip
+RTA_MAX: Final = RTA_FLOWLABEL
+(
+    RTAX_LOCK, RTAX_MTU, RTAX_WINDOW, RTAX_RTT, RTAX_RTTVAR, RTAX_SSTHRESH, RTAX_CWND, RTAX_ADVMSS, RTAX_REORDERING,
+    RTAX_HOPLIMIT, RTAX_INITCWND, RTAX_FEATURES, RTAX_RTO_MIN, RTAX_INITRWND, RTAX_QUICKACK, RTAX_CC_ALGO,
+    RTAX_FASTOPEN_NO_COOKIE,
+) = range(1, 18)  # fmt: skip
+RTAX_MAX: Final = RTAX_FASTOPEN_NO_COOKIE
+
+# --- policy rules (include/uapi/linux/fib_rules.h) ----------------------------------------------------------------
+FR_ACT_TO_TBL: Final = 1
+FR_ACT_GOTO: Final = 2
+FR_ACT_NOP: Final = 3
+FR_ACT_BLACKHOLE: Final = 6
+FR_ACT_UNREACHABLE: Final = 7
+FR_ACT_PROHIBIT: Final = 8
+FRA_DST: Final = 1
+FRA_SRC: Final = 2
+FRA_IIFNAME: Final = 3
+FRA_GOTO: Final = 4
+FRA_PRIORITY: Final = 6
+FRA_FWMARK: Final = 10
+FRA_FLOW: Final = 11
+FRA_TUN_ID: Final = 12
+FRA_SUPPRESS_IFGROUP: Final = 13
+FRA_SUPPRESS_PREFIXLEN: Final = 14
+FRA_TABLE: Final = 15
+FRA_FWMASK: Final = 16
+FRA_OIFNAME: Final = 17
+FRA_L3MDEV: Final = 19
+FRA_UID_RANGE: Final = 20
+FRA_PROTOCOL: Final = 21
+FRA_IP_PROTO: Final = 22
+FRA_SPORT_RANGE: Final = 23
+FRA_DPORT_RANGE: Final = 24
+FRA_DSCP: Final = 25
+FRA_FLOWLABEL: Final = 26
+FRA_FLOWLABEL_MASK: Final = 27
+FRA_SPORT_MASK: Final = 28
+FRA_DPORT_MASK: Final = 29
+FRA_DSCP_MASK: Final = 30
+FRA_MAX: Final = FRA_DSCP_MASK
 
 # --- netconf (include/uapi/linux/netconf.h) ---------------------------------------------------------------------
 NETCONFA_IFINDEX_ALL: Final = -1

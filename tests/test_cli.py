@@ -108,8 +108,9 @@ def test_run_once_shows_netdev_up_passing_the_chain_in_the_kernels_order() -> No
 
     _, _, passing = story.partition("init_net: NETDEV_UP  lo\n")
     order = re.findall(r"^  (\w+)(  \(priority (-?\d+)\))?$", passing, re.MULTILINE)
-    assert [(name, priority) for name, _, priority in order][:6] == [
+    assert [(name, priority) for name, _, priority in order][:7] == [
         ("rtnetlink_event", ""),
+        ("fib_rules_event", ""),
         ("inetdev_event", ""),
         ("fib_netdev_event", ""),
         ("addrconf_notify", ""),

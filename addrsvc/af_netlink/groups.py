@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from typing import Final
 
-from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, NetconfMsg, RouteMsg
+from addrsvc.netlink.messages import (
+    AddrMsg,
+    LinkMsg,
+    Message,
+    NeighMsg,
+    NetconfMsg,
+    NsidMsg,
+    RouteMsg,
+    RuleMsg,
+    StatsMsg,
+)
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
@@ -11,17 +21,23 @@ from addrsvc.uapi import (
     RTM_DELMULTICAST,
     RTM_NEWANYCAST,
     RTM_NEWMULTICAST,
+    RTNL_FAMILY_IP6MR,
     RTNLGRP_IPV4_IFADDR,
     RTNLGRP_IPV4_MCADDR,
     RTNLGRP_IPV4_NETCONF,
     RTNLGRP_IPV4_ROUTE,
+    RTNLGRP_IPV4_RULE,
     RTNLGRP_IPV6_ACADDR,
     RTNLGRP_IPV6_IFADDR,
     RTNLGRP_IPV6_IFINFO,
     RTNLGRP_IPV6_MCADDR,
     RTNLGRP_IPV6_NETCONF,
     RTNLGRP_IPV6_ROUTE,
+    RTNLGRP_IPV6_RULE,
     RTNLGRP_LINK,
+    RTNLGRP_NEIGH,
+    RTNLGRP_NSID,
+    RTNLGRP_STATS,
 )
 
 __all__ = ["group_of"]
@@ -48,6 +64,14 @@ def group_of(msg: Message) -> int:
             return _OTHERS.get(nlmsg_type, _ADDRESS)[family]
         case RouteMsg(rtm_family=family):
             return RTNLGRP_IPV6_ROUTE if family == AF_INET6 else RTNLGRP_IPV4_ROUTE
+        case RuleMsg(frh_family=family):
+            return RTNLGRP_IPV6_RULE if family in (AF_INET6, RTNL_FAMILY_IP6MR) else RTNLGRP_IPV4_RULE
+        case NeighMsg():
+            return RTNLGRP_NEIGH
+        case NsidMsg():
+            return RTNLGRP_NSID
+        case StatsMsg():
+            return RTNLGRP_STATS
         case NetconfMsg(ncm_family=family):
             return RTNLGRP_IPV6_NETCONF if family == AF_INET6 else RTNLGRP_IPV4_NETCONF
         case _:

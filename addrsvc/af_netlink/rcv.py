@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from errno import EOPNOTSUPP, EPERM
 from typing import Final
 
-from addrsvc.af_netlink import addr, ipmr, link, netconf
+from addrsvc.af_netlink import addr, ipmr, link, netconf, route, rule
 from addrsvc.af_netlink.request import NEXT_DATAGRAM, Dump, Handler, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
@@ -15,6 +15,7 @@ from addrsvc.uapi import (
     NLM_F_DUMP,
     RTM_GETADDR,
     RTM_GETNETCONF,
+    RTM_GETROUTE,
     RTM_MAX,
     RTNL_FAMILY_MAX,
 )
@@ -45,7 +46,10 @@ HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
     **ipmr.HANDLERS,
     **link.HANDLERS,
     **netconf.HANDLERS,
+    **route.HANDLERS,
+    **rule.HANDLERS,
     (RTM_GETADDR, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),
+    (RTM_GETROUTE, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),
     (RTM_GETNETCONF, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),
 }
 

@@ -125,9 +125,9 @@ class Dump(Request):
             self.prev_seq = seq
         return flags
 
-    def message(self, msg: WireMessage) -> bytes:
-        """A value as the next message of the dump."""
-        return encode(replace(msg, nlmsg_flags=self.nlmsg_flags()), self.seq, self.portid)
+    def message(self, msg: WireMessage, flags: int = 0) -> bytes:
+        """A value as the next message of the dump, with flags of its own beside those of all."""
+        return encode(replace(msg, nlmsg_flags=self.nlmsg_flags() | flags), self.seq, self.portid)
 
 
 Doit: TypeAlias = Callable[[Request], None]

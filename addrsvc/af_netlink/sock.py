@@ -790,6 +790,8 @@ def _explain(request: Request, refusal: KernelError) -> None:
     if refusal.attr is not None:
         path = (refusal.attr,) if isinstance(refusal.attr, int) else refusal.attr
         extack.bad_attr = _offset(request.data, request.tb, path)
+    if refusal.missing is not None:
+        extack.miss_type = refusal.missing
 
 
 def _offset(data: bytes, tb: Mapping[int, tuple[int, int]], path: tuple[int, ...]) -> int:

@@ -5,11 +5,13 @@ from typing import Final
 
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf import addrconf_init
+from addrsvc.model.addrlabel import ipv6_addr_label_ops
 from addrsvc.model.dev import dev_change_net_namespace, unregister_netdevice_many
 from addrsvc.model.devinet import devinet_init
 from addrsvc.model.devinet_sysctl import devinet_ops
 from addrsvc.model.dummy import dummy_init_module
 from addrsvc.model.fib_frontend import ip_fib_init
+from addrsvc.model.fib_rules import fib_rules_init, fib_rules_net_ops
 from addrsvc.model.ifb import ifb_init_module
 from addrsvc.model.ip6_route import ip6_route_init
 from addrsvc.model.loopback import loopback_net_ops
@@ -74,7 +76,9 @@ def net_dev_init(machine: Machine) -> None:
 
 def _inet_net_init(machine: Machine) -> None:
     register_pernet_subsys(machine, devinet_ops)
+    register_pernet_subsys(machine, fib_rules_net_ops)
     register_pernet_subsys(machine, addrconf_ops)
+    register_pernet_subsys(machine, ipv6_addr_label_ops)
 
 
 def br_init(machine: Machine) -> None:
@@ -90,6 +94,7 @@ def br_init(machine: Machine) -> None:
 INITCALLS: Final[Sequence[Callable[[Machine], None]]] = (
     net_init,
     rtnetlink_init,
+    fib_rules_init,
     _inet_net_init,
     net_dev_init,
     devinet_init,

@@ -1,27 +1,46 @@
-"""net/ipv4/fib_frontend.c and fib_trie.c, as far as addresses go: the IPv4 routes that an address brings and takes."""
+"""net/ipv4/fib_frontend.c: the IPv4 routes that an address brings and takes, and requests for routes."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from errno import ESRCH
 from typing import Final
 
+from addrsvc.errors import KernelError
+from addrsvc.model.fib_semantics import fib_create_info, fib_nh_match, fib_sync_down_dev, fib_sync_up
+from addrsvc.model.fib_trie import (
+    FibConfig,
+    fib_flush,
+    fib_get_table,
+    fib_new_table,
+    fib_table_delete,
+    fib_table_insert,
+    find_routes,
+    inet_addr_type,
+    ipv4_is_zeronet,
+    masked,
+    rt_cache_flush,
+)
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_DONE, NotifierBlock, blocking_notifier_chain_register
-from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
-from addrsvc.model.structs import FibAlias, InDevice, InIfaddr, Machine, NetDevice, NetdevNotifierInfo
-from addrsvc.netlink.messages import RouteMsg
+from addrsvc.model.rtnl import ASSERT_RTNL, dev_get_flags
+from addrsvc.model.structs import InDevice, InIfaddr, Machine, Net, NetDevice, NetdevNotifierInfo
 from addrsvc.uapi import (
-    AF_INET,
     IFA_F_NOPREFIXROUTE,
     IFA_F_SECONDARY,
     IFF_LOOPBACK,
+    IFF_LOWER_UP,
+    IFF_RUNNING,
     IFF_UP,
+    NETDEV_CHANGE,
+    NETDEV_CHANGEMTU,
     NETDEV_DOWN,
     NETDEV_UNREGISTER,
     NETDEV_UP,
     NLM_F_APPEND,
     NLM_F_CREATE,
-    NLM_F_EXCL,
     RT_SCOPE_HOST,
     RT_SCOPE_LINK,
+    RT_SCOPE_NOWHERE,
     RT_TABLE_LOCAL,
     RT_TABLE_MAIN,
     RTM_DELROUTE,
@@ -29,10 +48,15 @@ from addrsvc.uapi import (
     RTN_BROADCAST,
     RTN_LOCAL,
     RTN_UNICAST,
+    RTNH_F_DEAD,
+    RTNH_F_LINKDOWN,
     RTPROT_KERNEL,
 )
 
-__all__ = ["fib_add_ifaddr", "fib_del_ifaddr", "fib_modify_prefix_metric", "inet_ifa_match", "ip_fib_init"]
+__all__ = [
+    "fib_add_ifaddr", "fib_del_ifaddr", "fib_modify_prefix_metric", "inet_ifa_match", "inet_rtm_delroute",
+    "inet_rtm_newroute", "ip_fib_init",
+]  # fmt: skip
 
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 
@@ -40,21 +64,8 @@ _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 # --- IPv4 prefixes --------------------------------------------------------------------------------------------------
 
 
-def _mask(addr: bytes, plen: int) -> bytes:
-    keep = 0xFFFFFFFF << (32 - plen) & 0xFFFFFFFF
-    return (int.from_bytes(addr) & keep).to_bytes(4)
-
-
 def _last(addr: bytes, plen: int) -> bytes:
     return (int.from_bytes(addr) | 0xFFFFFFFF >> plen).to_bytes(4)
-
-
-def _is_zeronet(addr: bytes) -> bool:
-    return not any(addr)
-
-
-def _is_multicast(addr: bytes) -> bool:
-    return addr[0] & 0xF0 == 0xE0
 
 
 def inet_ifa_match(addr: bytes, ifa: InIfaddr) -> bool:
@@ -62,122 +73,79 @@ def inet_ifa_match(addr: bytes, ifa: InIfaddr) -> bool:
 
     Kernel: include/linux/inetdevice.h, inet_ifa_match().
     """
-    return _mask(addr, ifa.ifa_prefixlen) == _mask(ifa.ifa_address, ifa.ifa_prefixlen)
+    return masked(addr, ifa.ifa_prefixlen) == masked(ifa.ifa_address, ifa.ifa_prefixlen)
 
 
-# --- the table ------------------------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
+def inet_rtm_newroute(net: Net, cfg: FibConfig) -> None:
+    """Add a route, and its table if that is not there.
+
+    Kernel: net/ipv4/fib_frontend.c, inet_rtm_newroute().
+
+    Raises:
+        KernelError: no such route can be (fib_create_info()), or is to be (fib_table_insert()).
+    """
+    ASSERT_RTNL(net)
+    fib_new_table(net, cfg.table)
+    fib_table_insert(net, fib_create_info(net, cfg), cfg.nlflags, asked=True)
+    if cfg.type == RTN_LOCAL:
+        net.ipv4.fib_has_custom_local_routes = True
+
+
+def inet_rtm_delroute(net: Net, cfg: FibConfig) -> None:
+    """Delete the first route that is as the request says, as far as it says anything.
+
+    Kernel: net/ipv4/fib_frontend.c, inet_rtm_delroute().
+
+    Raises:
+        KernelError: ESRCH.
+    """
+    ASSERT_RTNL(net)
+    if fib_get_table(net, cfg.table) is None:
+        raise KernelError(ESRCH, "FIB table does not exist")
+    _delete(net, cfg, asked=True)
+
+
+def _delete(net: Net, cfg: FibConfig, *, asked: bool = False) -> None:
+    """Kernel: net/ipv4/fib_trie.c, fib_table_delete()."""
+    for fa in find_routes(net, cfg.table, cfg.dst, cfg.dst_len, cfg.tos):
+        if (
+            cfg.type in (0, fa.type)
+            and cfg.scope in (RT_SCOPE_NOWHERE, fa.scope)
+            and (not any(cfg.prefsrc) or cfg.prefsrc == fa.prefsrc)
+            and cfg.protocol in (0, fa.protocol)
+            and fib_nh_match(cfg, fa)
+        ):
+            fib_table_delete(net, fa, asked=asked)
+            return
+    raise KernelError(ESRCH)
 
 
 def _fib_magic(nlmsg_type: int, kind: int, dst: bytes, plen: int, ifa: InIfaddr, priority: int = 0) -> None:
-    """Add or delete one route on behalf of an address.
+    """Add or delete one route on behalf of an address; whether that worked nobody asks.
 
-    Kernel: net/ipv4/fib_frontend.c, fib_magic(); net/ipv4/fib_trie.c, fib_table_insert(), fib_table_delete().
+    Kernel: net/ipv4/fib_frontend.c, fib_magic().
     """
-    route = FibAlias(
-        type=kind,
-        table=RT_TABLE_MAIN if kind == RTN_UNICAST else RT_TABLE_LOCAL,
+    dev = ifa.ifa_dev.dev
+    cfg = FibConfig(
+        table=fib_new_table(dev.net, RT_TABLE_MAIN if kind == RTN_UNICAST else RT_TABLE_LOCAL),
         dst=dst,
         dst_len=plen,
-        prefsrc=ifa.ifa_local,
+        type=kind,
         scope=RT_SCOPE_HOST if kind == RTN_LOCAL else RT_SCOPE_LINK,
-        dev=ifa.ifa_dev.dev,
+        protocol=RTPROT_KERNEL,
         priority=priority,
+        prefsrc=ifa.ifa_local,
+        oif=dev.ifindex,
+        nlflags=NLM_F_CREATE | NLM_F_APPEND,
     )
-    if nlmsg_type == RTM_NEWROUTE:
-        _insert(route)
-    else:
-        _delete(route)
-
-
-def _insert(route: FibAlias) -> None:
-    if not _valid_prefsrc(route):
-        return
-    aliases = route.dev.net.ipv4.fib.setdefault((route.table, route.dst, route.dst_len), [])
-    rivals = [alias for alias in aliases if alias.priority == route.priority]
-    if any(_same(alias, route) for alias in rivals):
-        return
-    aliases.append(route)
-    aliases.sort(key=_priority)
-    _rtmsg_fib(RTM_NEWROUTE, route, NLM_F_CREATE | (NLM_F_APPEND if rivals else NLM_F_EXCL))
-
-
-def _valid_prefsrc(route: FibAlias) -> bool:
-    """Only an address of this host may be a source, but for its route to itself.
-
-    Kernel: net/ipv4/fib_semantics.c, fib_valid_prefsrc(); net/ipv4/fib_frontend.c, inet_addr_type().
-    """
-    if route.type == RTN_LOCAL and route.dst == route.prefsrc:
-        return True
-    if _is_zeronet(route.prefsrc) or _is_multicast(route.prefsrc) or route.prefsrc == _LIMITED_BROADCAST:
-        return False
-    return _local_type(route.dev, route.prefsrc) == RTN_LOCAL
-
-
-def _priority(route: FibAlias) -> int:
-    return route.priority
-
-
-def _same(a: FibAlias, b: FibAlias) -> bool:
-    return (a.type, a.scope, a.prefsrc, a.dev) == (b.type, b.scope, b.prefsrc, b.dev)
-
-
-def _delete(route: FibAlias) -> None:
-    key = (route.table, route.dst, route.dst_len)
-    aliases = route.dev.net.ipv4.fib.get(key, [])
-    found = next((a for a in aliases if _same(a, route) and route.priority in (0, a.priority)), None)
-    if found is None:
-        return
-    _forget(found)
-    _rtmsg_fib(RTM_DELROUTE, found, 0)
-
-
-def _forget(route: FibAlias) -> None:
-    fib = route.dev.net.ipv4.fib
-    key = (route.table, route.dst, route.dst_len)
-    fib[key].remove(route)
-    if not fib[key]:
-        del fib[key]
-
-
-def _rtmsg_fib(nlmsg_type: int, route: FibAlias, nlmsg_flags: int) -> None:
-    """Kernel: net/ipv4/fib_semantics.c, rtmsg_fib(), fib_dump_info()."""
-    msg = RouteMsg(
-        nlmsg_type=nlmsg_type,
-        nlmsg_flags=nlmsg_flags,
-        rtm_family=AF_INET,
-        rtm_dst_len=route.dst_len,
-        rtm_table=route.table,
-        rtm_protocol=RTPROT_KERNEL,
-        rtm_scope=route.scope,
-        rtm_type=route.type,
-        table=route.table,
-        dst=route.dst if route.dst_len else None,
-        priority=route.priority or None,
-        oif=route.dev.ifindex,
-        prefsrc=route.prefsrc,
-    )
-    rtnl_notify(route.dev.net, msg)
-
-
-def _flush(dev: NetDevice, *, force: bool) -> None:
-    """Forget, without a word, the routes over a device that is gone; those to this host stay unless forced.
-
-    Kernel: net/ipv4/fib_frontend.c, fib_disable_ip(); net/ipv4/fib_semantics.c, fib_sync_down_dev().
-    """
-    routes = [route for aliases in dev.net.ipv4.fib.values() for route in aliases]
-    for route in routes:
-        if route.dev is dev and (force or route.scope != RT_SCOPE_HOST):
-            _forget(route)
-
-
-def _local_type(dev: NetDevice, addr: bytes) -> int | None:
-    """The type of the longest match in the local table, if there is one (inet_addr_type)."""
-    fib = dev.net.ipv4.fib
-    for plen in range(32, -1, -1):
-        aliases = fib.get((RT_TABLE_LOCAL, _mask(addr, plen), plen))
-        if aliases:
-            return aliases[0].type
-    return None
+    with suppress(KernelError):
+        if nlmsg_type == RTM_NEWROUTE:
+            fib_table_insert(dev.net, fib_create_info(dev.net, cfg), cfg.nlflags)
+        else:
+            _delete(dev.net, cfg)
 
 
 # --- what an address brings and takes -------------------------------------------------------------------------------
@@ -212,7 +180,7 @@ def fib_add_ifaddr(ifa: InIfaddr) -> None:
     if ifa.ifa_broadcast and ifa.ifa_broadcast != _LIMITED_BROADCAST:
         _fib_magic(RTM_NEWROUTE, RTN_BROADCAST, ifa.ifa_broadcast, 32, prim)
     if not secondary and _brings_prefix(ifa):
-        prefix = _mask(ifa.ifa_address, plen)
+        prefix = masked(ifa.ifa_address, plen)
         if not ifa.ifa_flags & IFA_F_NOPREFIXROUTE:
             _fib_magic(RTM_NEWROUTE, _prefix_type(dev), prefix, plen, prim, ifa.ifa_rt_priority)
         if plen < 31:
@@ -220,8 +188,8 @@ def fib_add_ifaddr(ifa: InIfaddr) -> None:
 
 
 def _brings_prefix(ifa: InIfaddr) -> bool:
-    prefix = _mask(ifa.ifa_address, ifa.ifa_prefixlen)
-    return not _is_zeronet(prefix) and (prefix != ifa.ifa_local or ifa.ifa_prefixlen < 32)
+    prefix = masked(ifa.ifa_address, ifa.ifa_prefixlen)
+    return not ipv4_is_zeronet(prefix) and (prefix != ifa.ifa_local or ifa.ifa_prefixlen < 32)
 
 
 def fib_del_ifaddr(ifa: InIfaddr, iprim: InIfaddr | None = None) -> None:
@@ -237,7 +205,7 @@ def fib_del_ifaddr(ifa: InIfaddr, iprim: InIfaddr | None = None) -> None:
     prim = _primary(in_dev, ifa) if secondary else ifa
     if prim is None:
         return
-    first, last = _mask(ifa.ifa_address, plen), _last(ifa.ifa_address, plen)
+    first, last = masked(ifa.ifa_address, plen), _last(ifa.ifa_address, plen)
     subnet = not secondary and _brings_prefix(ifa)
     if subnet and not ifa.ifa_flags & IFA_F_NOPREFIXROUTE:
         _fib_magic(RTM_DELROUTE, _prefix_type(in_dev.dev), first, plen, prim)
@@ -282,18 +250,21 @@ def _still_needed(others: list[InIfaddr]) -> set[bytes]:
     for other in others:
         if other.ifa_broadcast:
             kept.add(other.ifa_broadcast)
-        if not other.ifa_flags & IFA_F_SECONDARY and other.ifa_prefixlen < 31 and not _is_zeronet(other.ifa_address):
-            kept |= {_mask(other.ifa_address, other.ifa_prefixlen), _last(other.ifa_address, other.ifa_prefixlen)}
+        primary = not other.ifa_flags & IFA_F_SECONDARY
+        if primary and other.ifa_prefixlen < 31 and not ipv4_is_zeronet(other.ifa_address):
+            kept |= {masked(other.ifa_address, other.ifa_prefixlen), _last(other.ifa_address, other.ifa_prefixlen)}
     return kept
 
 
 def _flush_source(dev: NetDevice, addr: bytes) -> None:
-    """Forget, without a word, what still names a source address that is gone (fib_sync_down_addr)."""
-    if _local_type(dev, addr) == RTN_LOCAL:
+    """Delete what still names a source address that is gone.
+
+    Kernel: net/ipv4/fib_semantics.c, fib_sync_down_addr().
+    """
+    if inet_addr_type(dev.net, addr, RT_TABLE_LOCAL, dev) == RTN_LOCAL:
         return
-    for route in [route for aliases in dev.net.ipv4.fib.values() for route in aliases]:
-        if route.prefsrc == addr and route.table == RT_TABLE_MAIN:
-            _forget(route)
+    routes = [fa for aliases in dev.net.ipv4.fib.values() for fa in aliases]
+    fib_flush(dev.net, [fa for fa in routes if fa.prefsrc == addr and fa.table == RT_TABLE_MAIN], silent=False)
 
 
 def fib_modify_prefix_metric(ifa: InIfaddr, new_metric: int) -> None:
@@ -302,9 +273,9 @@ def fib_modify_prefix_metric(ifa: InIfaddr, new_metric: int) -> None:
     Kernel: net/ipv4/fib_frontend.c, fib_modify_prefix_metric().
     """
     dev, plen = ifa.ifa_dev.dev, ifa.ifa_prefixlen
-    prefix = _mask(ifa.ifa_address, plen)
+    prefix = masked(ifa.ifa_address, plen)
     silent = ifa.ifa_flags & (IFA_F_SECONDARY | IFA_F_NOPREFIXROUTE)
-    if not dev.flags & IFF_UP or silent or _is_zeronet(prefix) or (prefix == ifa.ifa_local and plen == 32):
+    if not dev.flags & IFF_UP or silent or ipv4_is_zeronet(prefix) or (prefix == ifa.ifa_local and plen == 32):
         return
     _fib_magic(RTM_NEWROUTE, _prefix_type(dev), prefix, plen, ifa, new_metric)
     _fib_magic(RTM_DELROUTE, _prefix_type(dev), prefix, plen, ifa, ifa.ifa_rt_priority)
@@ -318,34 +289,60 @@ def fib_inetaddr_event(event: int, ifa: InIfaddr) -> int:
 
     Kernel: net/ipv4/fib_frontend.c, fib_inetaddr_event().
     """
-    ifa.ifa_dev.dev.net.ipv4.dev_addr_genid += 1
+    dev = ifa.ifa_dev.dev
     if event == NETDEV_UP:
         fib_add_ifaddr(ifa)
+        fib_sync_up(dev, RTNH_F_DEAD)
     elif event == NETDEV_DOWN:
         fib_del_ifaddr(ifa)
         if not ifa.ifa_dev.ifa_list:
-            _flush(ifa.ifa_dev.dev, force=True)
+            _disable_ip(dev, force=True)
+    _addresses_changed(dev)
     return NOTIFY_DONE
+
+
+def _addresses_changed(dev: NetDevice) -> None:
+    dev.net.ipv4.dev_addr_genid += 1
+    rt_cache_flush(dev.net)
+
+
+def _disable_ip(dev: NetDevice, *, force: bool) -> None:
+    """Forget, without a word, the routes over a device that is gone; those to this host stay unless forced.
+
+    Kernel: net/ipv4/fib_frontend.c, fib_disable_ip().
+    """
+    fib_flush(dev.net, fib_sync_down_dev(dev, force=force))
+    rt_cache_flush(dev.net)
 
 
 def _up(dev: NetDevice) -> None:
     for ifa in dev.ip_ptr.ifa_list if dev.ip_ptr else ():
         fib_add_ifaddr(ifa)
+    fib_sync_up(dev, RTNH_F_DEAD)
+    _addresses_changed(dev)
 
 
 def _down(dev: NetDevice) -> None:
-    if dev.ip_ptr:
-        _flush(dev, force=False)
+    _disable_ip(dev, force=False)
 
 
-def _unregister(dev: NetDevice) -> None:
-    _flush(dev, force=True)
+def _change(dev: NetDevice) -> None:
+    if dev_get_flags(dev) & (IFF_RUNNING | IFF_LOWER_UP):
+        fib_sync_up(dev, RTNH_F_LINKDOWN)
+    else:
+        fib_sync_down_dev(dev, linkdown=True)
+    rt_cache_flush(dev.net)
+
+
+def _change_mtu(dev: NetDevice) -> None:
+    rt_cache_flush(dev.net)
 
 
 ON_NETDEV_EVENT: Final[Mapping[int, Callable[[NetDevice], None]]] = {
     NETDEV_UP: _up,
     NETDEV_DOWN: _down,
-    NETDEV_UNREGISTER: _unregister,
+    NETDEV_CHANGE: _change,
+    NETDEV_CHANGEMTU: _change_mtu,
 }
 
 
@@ -354,8 +351,9 @@ def fib_netdev_event(event: int, info: NetdevNotifierInfo) -> int:
 
     Kernel: net/ipv4/fib_frontend.c, fib_netdev_event().
     """
-    act = ON_NETDEV_EVENT.get(event)
-    if act is not None:
+    if event == NETDEV_UNREGISTER:
+        _disable_ip(info.dev, force=True)
+    elif info.dev.ip_ptr is not None and (act := ON_NETDEV_EVENT.get(event)) is not None:
         act(info.dev)
     return NOTIFY_DONE
 

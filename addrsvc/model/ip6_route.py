@@ -34,6 +34,7 @@ from addrsvc.uapi import (
     NLM_F_CREATE,
     NLM_F_EXCL,
     RT_SCOPE_UNIVERSE,
+    RT_TABLE_COMPAT,
     RT_TABLE_LOCAL,
     RT_TABLE_MAIN,
     RTF_ANYCAST,
@@ -55,12 +56,14 @@ from addrsvc.uapi import (
 
 __all__ = [
     "addrconf_f6i_alloc", "addrconf_get_prefix_route", "addrconf_prefix_route", "fib6_clean_expires", "fib6_dump",
-    "fib6_run_gc", "fib6_set_expires",
-    "ip6_del_rt", "ip6_ins_rt", "ip6_route_init", "new_tables", "rt6_disable_ip", "rt6_sync_down_dev", "rt6_sync_up",
+    "fib6_get_table", "fib6_ignore_linkdown", "fib6_new_table", "fib6_run_gc", "fib6_set_expires", "fib6_table_routes",
+    "fib6_walk_tables", "ip6_del_rt", "ip6_ins_rt", "ip6_route_init", "new_tables", "rt6_disable_ip", "rt6_fill_node",
+    "rt6_sync_down_dev", "rt6_sync_up",
 ]  # fmt: skip
 
 IP6_ROUTE_NOTIFY_PRIORITY = ADDRCONF_NOTIFY_PRIORITY - 10
 IP6_RT_GC_INTERVAL = 30 * HZ
+FIB6_TABLE_HASHSZ = 256
 _NEVER = 0xFFFFFFFF
 
 
@@ -70,6 +73,35 @@ def new_tables() -> dict[int, Fib6Table]:
     Kernel: net/ipv6/ip6_fib.c, fib6_tables_init().
     """
     return {table: Fib6Table(table) for table in (RT_TABLE_MAIN, RT_TABLE_LOCAL)}
+
+
+def fib6_get_table(net: Net, table: int) -> Fib6Table | None:
+    """The table of this number, main for 0, or None if there is none.
+
+    Kernel: net/ipv6/ip6_fib.c, fib6_get_table().
+    """
+    return net.ipv6.fib6_tables.get(table or RT_TABLE_MAIN)
+
+
+def fib6_new_table(net: Net, table: int) -> Fib6Table:
+    """The table of this number, made if it is not there.
+
+    Kernel: net/ipv6/ip6_fib.c, fib6_new_table().
+    """
+    return net.ipv6.fib6_tables.setdefault(table or RT_TABLE_MAIN, Fib6Table(table or RT_TABLE_MAIN))
+
+
+def fib6_walk_tables(net: Net) -> list[Fib6Table]:
+    """The tables in the order in which they are walked: by hash, newest first where two share it.
+
+    Kernel: net/ipv6/ip6_fib.c, __fib6_clean_all(), inet6_dump_fib().
+    """
+    newest_first = list(net.ipv6.fib6_tables.values())[::-1]
+    return sorted(newest_first, key=_table_hash)
+
+
+def _table_hash(table: Fib6Table) -> int:
+    return table.id % FIB6_TABLE_HASHSZ
 
 
 # --- routes as messages ---------------------------------------------------------------------------------------------
@@ -86,18 +118,29 @@ def rt6_fill_node(rt: Fib6Info, nlmsg_type: int = RTM_NEWROUTE, nlmsg_flags: int
         nlmsg_flags=nlmsg_flags,
         rtm_family=AF_INET6,
         rtm_dst_len=rt.dst_len,
-        rtm_table=rt.table,
+        rtm_table=rt.table if rt.table < FIB6_TABLE_HASHSZ else RT_TABLE_COMPAT,
         rtm_protocol=rt.protocol,
         rtm_scope=RT_SCOPE_UNIVERSE,
         rtm_type=rt.fib6_type,
-        rtm_flags=_nh_flags(rt),
+        rtm_flags=rt.nh_flags | _nh_flags(rt),
         table=rt.table,
         dst=rt.dst if rt.dst_len else None,
+        prefsrc=rt.prefsrc,
+        metrics=tuple(sorted(rt.metrics.items())) or None,
         priority=rt.metric,
+        gateway=rt.gateway or None,
         oif=rt.dev.ifindex,
         cacheinfo=RtaCacheinfo(expires=_expires(rt)),
-        pref=0,
+        pref=rt.pref,
     )
+
+
+def fib6_ignore_linkdown(rt: Fib6Info) -> bool:
+    """Whether a route is passed over because its device has no link.
+
+    Kernel: include/net/addrconf.h, ip6_ignore_linkdown(); net/ipv6/route.c, find_match().
+    """
+    return bool(_nh_flags(rt) & RTNH_F_DEAD)
 
 
 def _nh_flags(rt: Fib6Info) -> int:
@@ -205,9 +248,15 @@ def fib6_dump(net: Net) -> list[RouteMsg]:
 
     Kernel: net/ipv6/ip6_fib.c, inet6_dump_fib().
     """
-    tables = net.ipv6.fib6_tables.values()
-    routes = [sorted((rt for rts in t.routes.values() for rt in rts), key=_walk_order) for t in tables]
-    return [rt6_fill_node(rt) for table in routes for rt in table]
+    return [rt6_fill_node(rt) for table in fib6_walk_tables(net) for rt in fib6_table_routes(table)]
+
+
+def fib6_table_routes(table: Fib6Table) -> list[Fib6Info]:
+    """The routes of a table as its tree is walked.
+
+    Kernel: net/ipv6/ip6_fib.c, fib6_walk().
+    """
+    return sorted((rt for routes in table.routes.values() for rt in routes), key=_walk_order)
 
 
 def rt6_disable_ip(dev: NetDevice, *, unregister: bool) -> None:
@@ -217,7 +266,7 @@ def rt6_disable_ip(dev: NetDevice, *, unregister: bool) -> None:
     """
     net = dev.net
     silent = bool(net.ipv6.skip_notify_on_dev_down) and not unregister
-    for table in net.ipv6.fib6_tables.values():
+    for table in fib6_walk_tables(net):
         for rt in sorted(table.by_dev.get(dev, ()), key=_walk_order):
             ip6_del_rt(net, rt, skip_notify=silent)
         if unregister:
@@ -279,7 +328,7 @@ def fib6_run_gc(net: Net) -> None:
     Kernel: net/ipv6/ip6_fib.c, fib6_run_gc(), fib6_gc_table(), fib6_age().
     """
     now = net.machine.timers.jiffies
-    for table in net.ipv6.fib6_tables.values():
+    for table in fib6_walk_tables(net):
         for rt in list(reversed(table.gc_list)):
             if rt.expires is not None and now > rt.expires:
                 ip6_del_rt(net, rt)

@@ -21,7 +21,9 @@ from addrsvc.uapi import (
     INFINITY_LIFE_TIME,
     NET_ADDR_PERM,
     NET_NAME_ENUM,
+    RT_SCOPE_HOST,
     RTN_UNICAST,
+    RTPROT_KERNEL,
 )
 
 # --- what the model says --------------------------------------------------------------------------------------------
@@ -378,7 +380,7 @@ class InDevice:
 
 @dataclass(slots=True, eq=False, repr=False)
 class FibAlias:
-    """One IPv4 route that an address brought (struct fib_alias and its fib_info)."""
+    """One IPv4 route: struct fib_alias, with its struct fib_info and the one struct fib_nh of that."""
 
     type: int
     table: int
@@ -386,8 +388,80 @@ class FibAlias:
     dst_len: int
     prefsrc: bytes
     scope: int
-    dev: NetDevice
+    dev: NetDevice | None
+    """None for a route that refuses."""
     priority: int = 0
+    tos: int = 0
+    protocol: int = RTPROT_KERNEL
+    gw: bytes = b""
+    """The gateway, of IPv4 or of IPv6; empty if there is none."""
+    nh_scope: int = RT_SCOPE_HOST
+    nh_flags: int = 0
+    tclassid: int = 0
+    metrics: Mapping[int, int | str] = field(default_factory=dict)
+    """RTAX_* that are not zero."""
+    accessed: bool = False
+    """A look-up has come by: FA_S_ACCESSED."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Rtable:
+    """struct rtable: how a packet to an IPv4 address goes."""
+
+    dev: NetDevice
+    rt_type: int
+    rt_flags: int
+    lastuse: int
+    """jiffies."""
+    route: FibAlias | None = None
+    """Where gateway and metrics come from."""
+    is_input: bool = False
+    tclassid: int = 0
+    clntref: int = 1
+    """References to it, that of who asks among them."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class FibRule:
+    """struct fib_rule, with what struct fib4_rule and struct fib6_rule add to it."""
+
+    family: int
+    pref: int = 0
+    table: int = 0
+    action: int = 0
+    flags: int = 0
+    proto: int = 0
+    iifname: str = ""
+    iifindex: int = 0
+    """-1 for a device that is not there."""
+    oifname: str = ""
+    oifindex: int = 0
+    mark: int = 0
+    mark_mask: int = 0
+    tun_id: bytes = bytes(8)
+    l3mdev: int = 0
+    suppress_prefixlen: int = -1
+    suppress_ifgroup: int = -1
+    target: int = 0
+    ctarget: "FibRule | None" = None
+    """The rule that `target` leads to, if there is one."""
+    uid_range: tuple[int, int] | None = None
+    ip_proto: int = 0
+    sport_range: tuple[int, int] | None = None
+    sport_mask: int = 0
+    dport_range: tuple[int, int] | None = None
+    dport_mask: int = 0
+    src: bytes = b""
+    src_len: int = 0
+    dst: bytes = b""
+    dst_len: int = 0
+    dscp: int = 0
+    """As in the second byte of a header."""
+    dscp_mask: int = 0
+    dscp_full: bool = False
+    flowlabel: int = 0
+    flowlabel_mask: int = 0
+    tclassid: int = 0
 
 
 # --- IPv6 -----------------------------------------------------------------------------------------------------------
@@ -531,6 +605,15 @@ class Fib6Info:
     protocol: int = 0
     expires: int | None = None
     """jiffies, or None for a route that stays."""
+    gateway: bytes = b""
+    prefsrc: bytes | None = None
+    pref: int = 0
+    """ICMPV6_ROUTER_PREF_*."""
+    metrics: Mapping[int, int | str] = field(default_factory=dict)
+    """RTAX_* that are not zero."""
+    nh_flags: int = 0
+    pcpu: int | None = None
+    """jiffies of the first look-up that led here, whose result is kept."""
     in_table: bool = False
     """fib6_node is set."""
     serial: int = 0
@@ -546,6 +629,17 @@ class Fib6Table:
     by_dev: dict[NetDevice, dict[Fib6Info, None]] = field(default_factory=dict)
     gc_list: dict[Fib6Info, None] = field(default_factory=dict)
     """tb6_gc_hlist: routes that expire.  Newest last; the kernel's list is read from the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddrLabel:
+    """struct ip6addrlbl_entry: what label addresses of a prefix have when a source is chosen."""
+
+    prefix: bytes
+    prefixlen: int
+    ifindex: int
+    label: int
+    addrtype: int = 0
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -584,6 +678,9 @@ class NetnsIpv6:
     lifetime_serial: int = 0
     lifetimes: list[tuple[int, int, Inet6Ifaddr]] = field(default_factory=list)
     """Ours: a heap of (jiffies of the next limit, serial, address), stale entries left in until they come up."""
+    fib6_has_custom_rules: bool = False
+    addr_labels: list[AddrLabel] = field(default_factory=list)
+    addr_labels_seq: int = 0
     fib6_null_entry: Fib6Info | None = None
     fib6_serial: int = 0
     ip6_fib_timer: Timer | None = None
@@ -601,6 +698,13 @@ class NetnsIpv4:
     devconf_dflt: Ipv4Devconf
     fib: dict[tuple[int, bytes, int], list[FibAlias]] = field(default_factory=dict)
     """By (table, prefix, length)."""
+    fib_tables: dict[int, None] = field(default_factory=dict)
+    """The tables that there are, oldest first; one without routes stays."""
+    fib_has_custom_rules: bool = False
+    """local and main are two tables; until then a look-up in either goes through both."""
+    fib_has_custom_local_routes: bool = False
+    rt_cache: dict[tuple[str, object], Rtable] = field(default_factory=dict)
+    """What look-ups have come to, by direction and by what the routes they came from are like."""
     dev_addr_genid: int = 0
     addr_chk_work: Timer | None = None
     finite: dict[InIfaddr, None] = field(default_factory=dict)
@@ -628,6 +732,8 @@ class Net:
     loopback_dev: NetDevice | None = None
     ipv4: NetnsIpv4 = field(init=False)
     ipv6: NetnsIpv6 = field(init=False)
+    rules_ops: dict[int, list[FibRule]] = field(default_factory=dict)
+    """Policy rules by family, in order of registration; those of a family by rising priority."""
 
     def __post_init__(self) -> None:
         """Give the namespace its own, empty, notifier chain."""

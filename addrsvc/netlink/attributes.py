@@ -13,10 +13,11 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from addrsvc.errors import CodecError
 from addrsvc.netlink.nlattr import NLA_HDRLEN, NLA_TYPE_MASK
+from addrsvc.uapi import RTAX_CC_ALGO
 
 __all__ = [
-    "Array", "BYTES", "Kind", "NAME", "Names", "Nest", "Number", "Numbers", "PLAIN", "Raw", "Row", "S32", "S32S",
-    "Settings", "Table", "Text", "U16", "U32", "U32S", "U64", "U64S", "U8",
+    "Array", "BYTES", "Kind", "METRICS", "Metrics", "NAME", "Names", "Nest", "Number", "Numbers", "PLAIN", "Raw",
+    "Row", "S32", "S32S", "Settings", "Table", "Text", "U16", "U32", "U32S", "U64", "U64S", "U8",
 ]  # fmt: skip
 
 _NLATTR: Final = Struct("=HH")
@@ -170,6 +171,23 @@ class Settings:
         return pairs if len(pairs) == len(found) else None
 
 
+class Metrics:
+    """RTAX_* in a nest, as pairs of attribute type and value: all are numbers but the name of an algorithm."""
+
+    def putter(self, nla_type: int) -> Put:
+        return lambda value: attribute(nla_type, b"".join(self._kind(kind).putter(kind)(each) for kind, each in value))
+
+    def get(self, data: bytes, start: int, length: int) -> tuple[tuple[int, int | str], ...] | None:
+        found = list(attributes(data, start, start + length))
+        values = [(kind, self._kind(kind).get(data, at, size)) for kind, at, size in found]
+        pairs = tuple((kind, value) for kind, value in values if value is not None)
+        return pairs if len(pairs) == len(found) else None
+
+    @staticmethod
+    def _kind(nla_type: int) -> Kind:
+        return NAME if nla_type == RTAX_CC_ALGO else U32
+
+
 U8: Final = Number("B")
 U16: Final = Number("H")
 U32: Final = Number("I")
@@ -181,6 +199,7 @@ U64S: Final = Array("Q")
 BYTES: Final = Raw()
 NAME: Final = Text(b"\0")
 PLAIN: Final = Text(b"")
+METRICS: Final = Metrics()
 
 Row: TypeAlias = tuple[int, str, Kind]
 """An attribute: its type, with NLA_F_NESTED where it is sent so, the field that it is, and how."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from addrsvc.errors import CodecError
 from addrsvc.netlink.attributes import (
     BYTES,
+    METRICS,
     NAME,
     PLAIN,
     S32,
@@ -308,7 +309,7 @@ _INET6_ROUTE: Final = Layout(
     RouteMsg,
     _RTMSG,
     (15, "table", U32), (1, "dst", BYTES), (2, "src", BYTES), (3, "iif", U32), (7, "prefsrc", BYTES),
-    (8, "metrics", BYTES), (6, "priority", U32), (30, "nh_id", U32), (9, "multipath", BYTES), (5, "gateway", BYTES),
+    (8, "metrics", METRICS), (6, "priority", U32), (30, "nh_id", U32), (9, "multipath", BYTES), (5, "gateway", BYTES),
     (18, "via", BYTES), (4, "oif", U32), (11, "flow", U32), (22, "encap", BYTES), (21, "encap_type", U16),
     (12, "cacheinfo", _RTA_CACHEINFO), (20, "pref", U8), (16, "mark", U32), (25, "uid", U32), *_ONLY_ASKED,
 )  # fmt: skip
@@ -318,14 +319,14 @@ _INET_ROUTE_FOUND: Final = Layout(
     _RTMSG,
     (15, "table", U32), (1, "dst", BYTES), (2, "src", BYTES), (4, "oif", U32), (11, "flow", U32),
     (22, "encap", BYTES), (21, "encap_type", U16), (7, "prefsrc", BYTES), (5, "gateway", BYTES), (18, "via", BYTES),
-    (8, "metrics", BYTES), (16, "mark", U32), (25, "uid", U32), (3, "iif", U32), (12, "cacheinfo", _RTA_CACHEINFO),
+    (8, "metrics", METRICS), (16, "mark", U32), (25, "uid", U32), (3, "iif", U32), (12, "cacheinfo", _RTA_CACHEINFO),
     (6, "priority", U32), (9, "multipath", BYTES), (30, "nh_id", U32), (20, "pref", U8), *_ONLY_ASKED,
 )  # fmt: skip
 # net/ipv4/fib_semantics.c, fib_dump_info().
 _INET_ROUTE: Final = Layout(
     RouteMsg,
     _RTMSG,
-    (15, "table", U32), (1, "dst", BYTES), (6, "priority", U32), (8, "metrics", BYTES), (7, "prefsrc", BYTES),
+    (15, "table", U32), (1, "dst", BYTES), (6, "priority", U32), (8, "metrics", METRICS), (7, "prefsrc", BYTES),
     (30, "nh_id", U32), (5, "gateway", BYTES), (18, "via", BYTES), (4, "oif", U32), (11, "flow", U32),
     (22, "encap", BYTES), (21, "encap_type", U16), (9, "multipath", BYTES), (2, "src", BYTES), (3, "iif", U32),
     (16, "mark", U32), (25, "uid", U32), (12, "cacheinfo", _RTA_CACHEINFO), (20, "pref", U8), *_ONLY_ASKED,
@@ -339,8 +340,8 @@ _RULE: Final = Layout(
     (17, "oifname", NAME), (6, "priority", U32), (10, "fwmark", U32), (16, "fwmask", U32), (4, "goto", U32),
     (12, "tun_id", BYTES), (19, "l3mdev", U8), (20, "uid_range", Numbers("II")), (23, "sport_range", Numbers("HH")),
     (28, "sport_mask", U16), (24, "dport_range", Numbers("HH")), (29, "dport_mask", U16), (22, "ip_proto", U8),
-    (13, "suppress_ifgroup", U32), (1, "dst", BYTES), (2, "src", BYTES), (11, "flow", U32), (25, "dscp", U8),
-    (30, "dscp_mask", U8), (26, "flowlabel", BYTES), (27, "flowlabel_mask", BYTES),
+    (13, "suppress_ifgroup", U32), (25, "dscp", U8), (30, "dscp_mask", U8), (26, "flowlabel", BYTES),
+    (27, "flowlabel_mask", BYTES), (1, "dst", BYTES), (2, "src", BYTES), (11, "flow", U32),
 )  # fmt: skip
 
 # --- neighbours: net/core/neighbour.c -------------------------------------------------------------------------------

@@ -304,8 +304,8 @@ class RouteMsg:
     src: bytes | None = None
     iif: int | None = None
     prefsrc: bytes | None = None
-    metrics: bytes | None = None
-    """RTA_METRICS: a nest of RTAX_*."""
+    metrics: tuple[tuple[int, int | str], ...] | None = None
+    """RTA_METRICS: RTAX_*, each with its value."""
     priority: int | None = None
     nh_id: int | None = None
     multipath: bytes | None = None

@@ -110,6 +110,11 @@ NORMALISATIONS: Final = (
         _ROUTES, (12,), _coarse_expiry,
     ),
     Normalisation(
+        "rta_lastuse of a route that was looked up",
+        "hundredths of a second since the first look-up, on the processor that asks",
+        _ROUTES, (12,), _zero(4, 8),
+    ),
+    Normalisation(
         "tstamp and reachable_time of a device's IPv6 half, in IFLA_AF_SPEC",
         "hundredths of a second since boot; and a time that the kernel draws at random",
         _LINKS, (26, 10, 5), _zero(4, 12),

@@ -22,6 +22,8 @@ from addrsvc.model import (
     devinet,
     ethtool,
     fib_frontend,
+    fib_rules,
+    fib_trie,
     ifaddr,
     igmp,
     inet6_dev,
@@ -29,6 +31,7 @@ from addrsvc.model import (
     netdev_chain,
 )
 from addrsvc.model.addrconf_core import in6addr_loopback
+from addrsvc.model.fib_trie import FibConfig
 from addrsvc.model.rtnl import (
     ASSERT_RTNL,
     dev_get_flags,
@@ -42,6 +45,7 @@ from addrsvc.model.rtnl import (
 )
 from addrsvc.model.structs import (
     NETREG_UNREGISTERING,
+    FibAlias,
     InDevice,
     Inet6Dev,
     Inet6Ifaddr,
@@ -50,8 +54,9 @@ from addrsvc.model.structs import (
     Printk,
     RtnlNotify,
 )
-from addrsvc.netlink.messages import AddrMsg, LinkMsg, NetconfMsg
+from addrsvc.netlink.messages import AddrMsg, LinkMsg, NetconfMsg, RuleMsg
 from addrsvc.uapi import (
+    AF_INET,
     IF_OPER_DORMANT,
     IF_OPER_DOWN,
     IF_OPER_UNKNOWN,
@@ -65,7 +70,15 @@ from addrsvc.uapi import (
     NETDEV_REBOOT,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWROUTE,
+    RTN_LOCAL,
 )
+
+ROUTE = FibConfig(table=9, dst=bytes(4), dst_len=0, type=RTN_LOCAL, scope=0)
+
+
+def a_route(lo: NetDevice) -> FibAlias:
+    return FibAlias(RTN_LOCAL, 9, bytes(4), 0, bytes(4), 0, lo)
 
 
 @pytest.fixture
@@ -181,6 +194,11 @@ CALLS: dict[Callable[..., Any], Callable[[NetDevice], object]] = {
     devinet.inet_rtm_newaddr: lambda lo: devinet.inet_rtm_newaddr(lo.net, AddrMsg()),
     devinet.inet_rtm_deladdr: lambda lo: devinet.inet_rtm_deladdr(lo.net, AddrMsg()),
     fib_frontend._primary: lambda lo: fib_frontend._primary(half4(lo), half4(lo).ifa_list[0]),
+    fib_frontend.inet_rtm_newroute: lambda lo: fib_frontend.inet_rtm_newroute(lo.net, ROUTE),
+    fib_frontend.inet_rtm_delroute: lambda lo: fib_frontend.inet_rtm_delroute(lo.net, ROUTE),
+    fib_trie._rtmsg_fib: lambda lo: fib_trie._rtmsg_fib(lo.net, RTM_NEWROUTE, a_route(lo), 0),
+    fib_rules.fib_newrule: lambda lo: fib_rules.fib_newrule(lo.net, RuleMsg(frh_family=AF_INET)),
+    fib_rules.fib_delrule: lambda lo: fib_rules.fib_delrule(lo.net, RuleMsg(frh_family=AF_INET)),
     devinet._insert_ifa: lambda lo: devinet._insert_ifa(half4(lo).ifa_list[0]),
     devinet._del_ifa: lambda lo: devinet._del_ifa(half4(lo).ifa_list[0]),
     igmp.ip_mc_up: lambda lo: igmp.ip_mc_up(half4(lo)),
@@ -198,6 +216,8 @@ REFUSE: dict[Callable[..., Any], str] = {
     dev.dev_change_net_namespace: "immutable",
     dev.register_netdevice: "registered before",
     devinet._insert_ifa: "EEXIST",
+    fib_frontend.inet_rtm_newroute: "Invalid scope",
+    fib_frontend.inet_rtm_delroute: "ESRCH",
     devinet.inet_rtm_newaddr: "Invalid prefix length",
     devinet.inet_rtm_deladdr: "Device not found",
 }

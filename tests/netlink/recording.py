@@ -133,9 +133,9 @@ SCRIPT: Final[tuple[Message, ...]] = (
     LinkMsg(ifi_index=_V1, master=5),
     LinkMsg(nlmsg_flags=_NEW, ifname="mv0", link=_V0, linkinfo=LinkInfo(kind="macvlan")),
     _route(four("10.9.0.0"), 16, gateway=four("10.1.0.9"), oif=_V0, prefsrc=four("10.1.0.1"), priority=9, flow=3,
-           metrics=bytes((8, 0, 2, 0, 120, 5, 0, 0)), table=100),
+           metrics=((2, 1400),), table=100),
     _route(six("2001:db8:9::"), 48, gateway=six("2001:db8:1::9"), oif=_V0, pref=1, priority=8,
-           metrics=bytes((8, 0, 2, 0, 120, 5, 0, 0))),
+           metrics=((2, 1400),)),
     _route(four("10.8.0.0"), 16, multipath=bytes((16, 0, 0, 1)) + _V0.to_bytes(4, "little") + b"\x08\0\5\0"
            + four("10.1.0.8") + bytes((16, 0, 0, 0)) + _V0.to_bytes(4, "little") + b"\x08\0\5\0" + four("10.1.0.9")),
     _route(four("10.6.0.0"), 16, via=b"\x0a\0" + six("2001:db8:1::9"), oif=_V0),

@@ -73,6 +73,9 @@ def fields_of(kind: attributes.Kind) -> st.SearchStrategy[Any]:
             return attributes_of(table.rows).map(lambda fields: make(**fields))
         case attributes.Names():
             return st.lists(texts, max_size=3).map(tuple)
+        case attributes.Metrics():
+            number = st.tuples(st.integers(1, 15), numbers("I"))
+            return st.lists(st.one_of(number, st.tuples(st.just(16), texts)), max_size=3).map(tuple)
         case attributes.Settings():
             return st.lists(st.tuples(st.integers(1, 99), numbers("I")), max_size=3).map(tuple)
         case _:
