@@ -9,6 +9,7 @@ from errno import EINVAL
 from typing import Final
 
 from addrsvc.errors import KernelError
+from addrsvc.model.addr_gen import addrconf_addr_gen
 from addrsvc.model.addrconf_core import (
     in6addr_interfacelocal_allrouters,
     in6addr_linklocal_allrouters,
@@ -152,7 +153,6 @@ def addrconf_dev_config(dev: NetDevice) -> None:
     """Configure a device that is like Ethernet; of any other type nothing but its groups.
 
     Kernel: net/ipv6/addrconf.c, addrconf_dev_config().
-    Differs: no link-local address is generated.
     """
     ASSERT_RTNL(dev)
     if dev.type not in _ETHERNET_LIKE:
@@ -163,6 +163,7 @@ def addrconf_dev_config(dev: NetDevice) -> None:
         return
     if dev.type == ARPHRD_NONE and idev.cnf["addr_gen_mode"] == IN6_ADDR_GEN_MODE_EUI64:
         idev.cnf["addr_gen_mode"] = IN6_ADDR_GEN_MODE_RANDOM
+    addrconf_addr_gen(idev)
 
 
 # The types whose addresses addrconf_dev_config() knows how to make; all others it leaves alone.

@@ -126,3 +126,9 @@ def link_of(net: Namespace, name: str) -> LinkMsg:
     """A device as a dump tells it."""
     (link,) = (m for m in net.dump() if isinstance(m, LinkMsg) and m.ifi_family == AF_UNSPEC and m.ifname == name)
     return link
+
+
+def no_link_local(linux: Linux) -> Namespace:
+    """The first namespace, whose devices to come make no link-local address of themselves."""
+    linux.init_net.sysctl("net.ipv6.conf.default.addr_gen_mode", 1)
+    return linux.init_net

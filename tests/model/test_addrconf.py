@@ -8,6 +8,7 @@ import pytest
 from addrsvc import Linux
 from addrsvc.errors import KernelError
 from addrsvc.linux import Namespace
+from addrsvc.model.addr_gen import ipv6_generate_eui64, ipv6_reserved_interfaceid
 from addrsvc.model.addrconf import (
     AUTO_ADDRS_BY_TYPE,
     ON_NETDEV_EVENT,
@@ -26,10 +27,14 @@ from addrsvc.uapi import (
     ARPHRD_LOOPBACK,
     ARPHRD_NONE,
     IF_READY,
+    IFA_F_PERMANENT,
+    IFA_F_STABLE_PRIVACY,
+    IFAPROT_KERNEL_LL,
     IFAPROT_KERNEL_LO,
     IFF_LOOPBACK,
     IFF_MULTICAST,
     IFF_NO_ADDRCONF,
+    IFF_NOARP,
     IN6_ADDR_GEN_MODE_EUI64,
     IN6_ADDR_GEN_MODE_NONE,
     IN6_ADDR_GEN_MODE_RANDOM,
@@ -42,9 +47,15 @@ from addrsvc.uapi import (
     NetdevEvent,
 )
 from tests.fidelity.notation import brief
-from tests.model.ears import lines, messages, said
+from tests.model.ears import lines, messages, no_link_local, said
 
-LIKE_ETHERNET = (1, 774, 7, 32, 24, 768, 769, 823, 519, 825, 65534)
+MAC = "02:11:22:33:44:55"
+# What a device of each type makes of that address.
+LINK_LOCAL = {
+    ARPHRD_ETHER: "fe80::11:22ff:fe33:4455", 774: "fe80::11:22ff:fe33:4455", 7: None, 32: None, 24: None,
+    768: "fe80::200:5efe:211:2233", 769: "fe80::11:22ff:fe33:4455", 823: "fe80::11:22ff:fe33:4455",
+    519: "fe80::11:22ff:fe33:4455", 825: "fe80::211:22ff:fe33:4455",
+}  # fmt: skip
 LEFT_ALONE = (
     776, 778, 0, 6, 27, 256, 271, 280, 290, 512, 513, 770, 773, 777, 779, 780, 801, 804, 805, 820, 822, 824, 65535,
 )  # fmt: skip
@@ -78,13 +89,14 @@ def addresses(net: Namespace, dev: str) -> list[str]:
 
 def test_every_device_type_is_a_row_or_like_ethernet_or_left_alone() -> None:
     assert [*AUTO_ADDRS_BY_TYPE] == [ARPHRD_LOOPBACK]
-    assert sorted(Arphrd) == sorted({*AUTO_ADDRS_BY_TYPE, *LIKE_ETHERNET, *LEFT_ALONE})
+    assert sorted(Arphrd) == sorted({*AUTO_ADDRS_BY_TYPE, *LINK_LOCAL, ARPHRD_NONE, *LEFT_ALONE})
 
 
-@pytest.mark.parametrize("arphrd", LIKE_ETHERNET, ids=lambda arphrd: Arphrd(arphrd).name)
+@pytest.mark.parametrize("arphrd", [*LINK_LOCAL, ARPHRD_NONE], ids=lambda arphrd: Arphrd(arphrd).name)
 def test_a_device_like_ethernet_gets_its_multicast_route_when_it_comes_up(
     linux: Linux, net: Namespace, arphrd: int
 ) -> None:
+    no_link_local(linux)
     dev = net.link_add("x0", type=arphrd)
     assert routes(net, dev) == []
     linux.effects()
@@ -97,6 +109,74 @@ def test_a_device_like_ethernet_gets_its_multicast_route_when_it_comes_up(
     news = messages(linux)
     assert [m for m in news if isinstance(m, RouteMsg)] == [replace(route, nlmsg_flags=NLM_F_CREATE | NLM_F_EXCL)]
     assert brief(m for m in news if not isinstance(m, RouteMsg)) == "L M4+224.0.0.1 I"
+
+
+@pytest.mark.parametrize(("arphrd", "expected"), LINK_LOCAL.items(), ids=lambda it: str(it))
+def test_a_device_like_ethernet_makes_a_link_local_address_of_its_own(
+    linux: Linux, net: Namespace, arphrd: int, expected: str | None
+) -> None:
+    net.link_add("x0", type=arphrd, flags=IFF_NOARP, address=MAC)
+    linux.effects()
+    net.link_set("x0", up=True)
+
+    assert addresses(net, "x0") == ([] if expected is None else [f"{expected}/64"])
+    assert said(linux) == (
+        "L M4+224.0.0.1 I" if expected is None else f"L M4+224.0.0.1 R+pfx:fe80::/64 I A+{expected} R+loc:{expected}"
+    )
+    for address in net.addresses("x0"):
+        assert (address.proto, address.scope, address.tentative) == (IFAPROT_KERNEL_LL, "link", False)
+
+
+def test_with_a_secret_a_link_local_address_tells_nothing_of_the_hardware(net: Namespace) -> None:
+    """The same as the running kernel made of this secret."""
+    net.sysctl("net.ipv6.conf.default.stable_secret", "2001:db8::1:2:3:4")
+    net.link_add("x0", flags=IFF_NOARP, address=bytes(6))
+    net.link_set("x0", up=True)
+
+    (address,) = net.addresses("x0")
+    assert str(address.network) == "fe80::6092:4257:ee30:1a1d/64"
+    assert address.flags == IFA_F_PERMANENT | IFA_F_STABLE_PRIVACY
+
+
+def test_a_device_without_a_hardware_address_makes_a_random_secret(net: Namespace) -> None:
+    dev = net.link_add("tun0", type=ARPHRD_NONE, flags=IFF_NOARP)
+    net.link_set("tun0", up=True)
+
+    (address,) = net.addresses("tun0")
+    assert address.flags == IFA_F_PERMANENT | IFA_F_STABLE_PRIVACY
+    assert half(dev).cnf.stable_secret is not None
+    net.link_set("tun0", up=False)
+    net.link_set("tun0", up=True)
+    assert addresses(net, "tun0") == [str(address.network)]
+
+
+@pytest.mark.parametrize("identifier", [bytes(8), bytes.fromhex("02005efffe000001"), bytes.fromhex("fdffffffffffff80")])
+def test_an_identifier_with_a_meaning_of_its_own_is_not_made(identifier: bytes) -> None:
+    assert ipv6_reserved_interfaceid(identifier)
+    assert not ipv6_reserved_interfaceid(bytes((1, *identifier[1:])))
+
+
+@pytest.mark.parametrize(
+    ("arphrd", "addr_len", "address", "identifier"),
+    [
+        (7, 1, "ab", "00000000000000ab"),
+        (32, 20, "00" * 12 + "0102030405060708", "0302030405060708"),
+        (24, 16, "0102030405060708" + "00" * 8, "0302030405060708"),
+        (825, 8, "0102030405060708", "0302030405060708"),
+        (776, 4, "0a000001", "00005efe0a000001"),
+        (778, 4, "08080808", "02005efe08080808"),
+        (768, 4, "00000000", None),
+        (ARPHRD_ETHER, 5, "0102030405", None),
+        (ARPHRD_NONE, 6, "010203040506", None),
+    ],
+)
+def test_identifiers_of_hardware_addresses_by_type(
+    net: Namespace, arphrd: int, addr_len: int, address: str, identifier: str | None
+) -> None:
+    dev = net.link_add("x0", type=arphrd)
+    dev.addr_len, dev.dev_addr = addr_len, bytes.fromhex(address)
+
+    assert ipv6_generate_eui64(dev) == (None if identifier is None else bytes.fromhex(identifier))
 
 
 @pytest.mark.parametrize("arphrd", [*LEFT_ALONE, 4242])
@@ -248,6 +328,7 @@ def test_up_does_nothing_where_addrconf_keeps_its_hands_off(linux: Linux, net: N
 @pytest.fixture
 def small(net: Namespace) -> NetDevice:
     """An up device that lost its IPv6 half to an MTU of 1279."""
+    no_link_local(net._linux)
     dev = net.link_add("x0", flags=IFF_MULTICAST)
     net.link_set("x0", up=True)
     net.link_set("x0", mtu=1279)
@@ -255,6 +336,7 @@ def small(net: Namespace) -> NetDevice:
 
 
 def test_a_small_mtu_takes_the_ipv6_half_of_any_device_but_lo(linux: Linux, net: Namespace) -> None:
+    no_link_local(linux)
     net.link_add("x0", flags=IFF_MULTICAST)
     for name in ("lo", "x0"):
         net.link_set(name, up=True)
@@ -323,6 +405,7 @@ def test_coming_up_makes_the_ipv6_half_that_is_missing(net: Namespace, small: Ne
 
 
 def test_unregistering_takes_addresses_groups_and_settings(linux: Linux, net: Namespace) -> None:
+    no_link_local(linux)
     dev = net.link_add("x0")
     net.link_set("x0", up=True)
     net.addr_add("2001:db8::1/64", "x0", nodad=True)

@@ -11,7 +11,7 @@ from addrsvc.errors import KernelError
 from addrsvc.linux import Namespace
 from addrsvc.model.timer import HZ
 from addrsvc.uapi import IFF_NOARP
-from tests.model.ears import said
+from tests.model.ears import no_link_local, said
 
 A1 = "2001:db8::1"
 SOLICITED = "M+ff02::1:ff00:1"
@@ -22,7 +22,7 @@ AFTER = f"A+{A1} R+loc:{A1}"
 @pytest.fixture
 def linux() -> Linux:
     linux = Linux()
-    linux.init_net.link_set("lo", up=True)
+    no_link_local(linux).link_set("lo", up=True)
     linux.init_net.link_add("x0")
     linux.init_net.link_set("x0", up=True)
     linux.effects()
@@ -45,7 +45,7 @@ def seconds_until_done(linux: Linux) -> float:
 @settings(max_examples=60, deadline=None)
 def test_it_takes_a_random_part_of_a_second_and_one_second_for_each_probe(seed: int, probes: int) -> None:
     linux = Linux(seed=seed)
-    net = linux.init_net
+    net = no_link_local(linux)
     net.link_add("x0")
     net.link_set("x0", up=True)
     net.sysctl("net.ipv6.conf.x0.dad_transmits", probes)

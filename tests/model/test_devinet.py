@@ -29,7 +29,7 @@ from addrsvc.uapi import (
 from tests.fidelity.asks import LO, add, delete, down, mtu, rename, up
 from tests.fidelity.compare import first_difference
 from tests.fidelity.notation import refusal
-from tests.model.ears import said
+from tests.model.ears import no_link_local, said
 
 AGAIN = NLM_F_CREATE | NLM_F_REPLACE
 TEN = ip_address("10.0.0.1").packed
@@ -44,7 +44,7 @@ def linux() -> Linux:
 
 @pytest.fixture
 def net(linux: Linux) -> Namespace:
-    return linux.init_net
+    return no_link_local(linux)
 
 
 # --- on both kernels -------------------------------------------------------------------------------------------------

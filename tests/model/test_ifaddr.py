@@ -18,7 +18,7 @@ from addrsvc.netlink.messages import RouteMsg
 from addrsvc.uapi import IFA_F_PERMANENT, RTM_NEWADDR
 from tests.fidelity.asks import add, up
 from tests.fidelity.notation import brief, holds
-from tests.model.ears import lines, said
+from tests.model.ears import lines, no_link_local, said
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def linux() -> Linux:
 
 @pytest.fixture
 def net(linux: Linux) -> Namespace:
-    return linux.init_net
+    return no_link_local(linux)
 
 
 @pytest.fixture

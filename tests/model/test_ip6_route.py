@@ -31,7 +31,7 @@ from addrsvc.uapi import (
 from tests.fidelity.asks import add, delete, down, operstate, up
 from tests.fidelity.compare import first_difference
 from tests.fidelity.notation import brief
-from tests.model.ears import messages, said
+from tests.model.ears import messages, no_link_local, said
 
 A1 = ip_address("2001:db8::1").packed
 
@@ -46,7 +46,7 @@ def linux() -> Linux:
 
 @pytest.fixture
 def net(linux: Linux) -> Namespace:
-    return linux.init_net
+    return no_link_local(linux)
 
 
 def routes(kernel: Kernel) -> list[RouteMsg]:

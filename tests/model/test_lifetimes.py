@@ -15,7 +15,7 @@ from addrsvc.netlink.messages import AddrMsg, LinkMsg, RouteMsg
 from addrsvc.uapi import AF_INET6, IFA_F_DEPRECATED, RTM_DELADDR, RTM_NEWADDR
 from tests.fidelity.asks import FOREVER, add, up
 from tests.fidelity.notation import brief
-from tests.model.ears import messages, said
+from tests.model.ears import messages, no_link_local, said
 
 A1 = "2001:db8::1"
 DEPRECATED = f"A+(D){A1}"
@@ -32,7 +32,7 @@ def linux() -> Linux:
 
 @pytest.fixture
 def net(linux: Linux) -> Namespace:
-    return linux.init_net
+    return no_link_local(linux)
 
 
 def timeline(linux: Linux, seconds: float) -> list[tuple[float, str]]:
