@@ -374,6 +374,16 @@ IN6_ADDR_GEN_MODE_RANDOM: Final = 3
 IF_RA_RCVD: Final = 0x20
 IF_RS_SENT: Final = 0x10
 IF_READY: Final = 0x80000000
+
+# --- counters (include/uapi/linux/snmp.h), the ones that this model counts --------------------------------------
+IPSTATS_MIB_OUTREQUESTS: Final = 8
+IPSTATS_MIB_OUTPKTS: Final = 9
+IPSTATS_MIB_OUTOCTETS: Final = 10
+IPSTATS_MIB_OUTMCASTPKTS: Final = 29
+IPSTATS_MIB_OUTMCASTOCTETS: Final = 33
+IPSTATS_MIB_MAX: Final = 38
+ICMP6_MIB_OUTMSGS: Final = 3
+ICMP6_MIB_MAX: Final = 7
 IPV6_MIN_MTU: Final = 1280
 IPV4_MIN_MTU: Final = 68
 

@@ -40,10 +40,10 @@ from addrsvc.model.inet6_dev import (
     addrconf_sysctl_unregister,
     inet6_ifinfo_notify,
     inet6_netconf_notify_devconf,
-    inet6_ops,
     ipv6_add_dev,
     ipv6_find_idev,
 )
+from addrsvc.model.inet6_link_af import inet6_ops
 from addrsvc.model.ip6_route import (
     addrconf_f6i_alloc,
     addrconf_prefix_route,
@@ -66,6 +66,7 @@ from addrsvc.model.structs import (
     NetdevNotifierChangeInfo,
     NetdevNotifierInfo,
 )
+from addrsvc.model.timer import del_timer
 from addrsvc.uapi import (
     AF_INET6,
     ARPHRD_6LOWPAN,
@@ -207,6 +208,8 @@ def addrconf_ifdown(dev: NetDevice, *, unregister: bool) -> None:
     idev = dev.ip6_ptr
     if idev is None:
         return
+    if idev.rs_timer is not None:
+        del_timer(idev.rs_timer)
     keep = not unregister and _keeps_addresses(idev)
     if unregister:
         idev.dead = True

@@ -4,6 +4,7 @@ On lo, and on any device without neighbours, there is nobody to ask: it stops as
 """
 
 from addrsvc.model.ifaddr import addrconf_join_solict, cancel_dad_work, inet6_addr_list, ipv6_ifa_notify, set_state
+from addrsvc.model.router_solicit import addrconf_ask_for_routers
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import (
     INET6_IFADDR_STATE_DAD,
@@ -134,3 +135,4 @@ def _dad_completed(ifp: Inet6Ifaddr) -> None:
     ifp.idev.waiting.pop(ifp, None)
     cancel_dad_work(ifp)
     ipv6_ifa_notify(RTM_NEWADDR, ifp)
+    addrconf_ask_for_routers(ifp)

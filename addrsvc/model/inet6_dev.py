@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from errno import EACCES, EAFNOSUPPORT, EINVAL
+from errno import EACCES, EINVAL
 from typing import Final
 
 from addrsvc.errors import KernelError
@@ -17,13 +17,11 @@ from addrsvc.model.ip6_route import (
 from addrsvc.model.mcast import ipv6_dev_mc_inc
 from addrsvc.model.rtnl import ASSERT_RTNL, dev_get_flags, netif_oper_up, rtnl_notify
 from addrsvc.model.structs import (
-    AfReader,
     Inet6Dev,
     Ipv6Devconf,
     Machine,
     Net,
     NetDevice,
-    RtnlAfOps,
 )
 from addrsvc.model.timer import HZ, cstamp_delta, jiffies_to_msecs
 from addrsvc.netlink.messages import AfSpec, IflaCacheinfo, Inet6LinkInfo, LinkMsg, NetconfMsg
@@ -34,6 +32,7 @@ from addrsvc.uapi import (
     ARPHRD_TUNNEL,
     ARPHRD_TUNNEL6,
     DEVCONF_NAMES,
+    ICMP6_MIB_MAX,
     IF_OPER_DOWN,
     IF_READY,
     IFF_LOOPBACK,
@@ -42,6 +41,7 @@ from addrsvc.uapi import (
     IN6_ADDR_GEN_MODE_EUI64,
     IN6_ADDR_GEN_MODE_RANDOM,
     IN6_ADDR_GEN_MODE_STABLE_PRIVACY,
+    IPSTATS_MIB_MAX,
     IPV6_MIN_MTU,
     NETCONFA_IFINDEX_ALL,
     NETCONFA_IFINDEX_DEFAULT,
@@ -55,8 +55,7 @@ __all__ = [
     "FORWARDING_IFINDEX", "addrconf_add_dev", "addrconf_link_ready", "addrconf_sysctl_register",
     "addrconf_sysctl_unregister", "check_addr_gen_mode", "check_stable_privacy", "inet6_fill_ifinfo",
     "inet6_fill_ifla6_attrs", "inet6_fill_link_af", "inet6_ifinfo_notify", "inet6_netconf_fill_devconf",
-    "inet6_netconf_get_devconf", "inet6_netconf_notify_devconf", "inet6_ops", "inet6_set_iftoken",
-    "inet6_set_link_af", "inet6_validate_link_af", "ipv6_add_dev", "ipv6_find_idev", "ipv6_store_devconf",
+    "inet6_netconf_get_devconf", "inet6_netconf_notify_devconf", "ipv6_add_dev", "ipv6_find_idev", "ipv6_store_devconf",
     "neigh_rand_reach_time",
 ]  # fmt: skip
 
@@ -185,10 +184,6 @@ _SECONDS = frozenset({
     "router_solicitation_max_interval",
 })  # fmt: skip
 _IPV6_MAXPLEN = 65535
-_IPSTATS_MIB_MAX = 38
-_ICMP6_MIB_MAX = 7
-_IPSTATS = (_IPSTATS_MIB_MAX, *[0] * (_IPSTATS_MIB_MAX - 1))
-_ICMP6STATS = (_ICMP6_MIB_MAX, *[0] * (_ICMP6_MIB_MAX - 1))
 
 
 def ipv6_store_devconf(cnf: Ipv6Devconf) -> tuple[int, ...]:
@@ -204,7 +199,7 @@ def inet6_fill_ifla6_attrs(idev: Inet6Dev, ext_filter_mask: int = 0) -> Inet6Lin
     """The IPv6 half of a device as link messages tell it.
 
     Kernel: net/ipv6/addrconf.c, inet6_fill_ifla6_attrs().
-    Differs: packets are not counted.
+    Differs: of packets only router solicitations are counted.
     """
     wants_stats = not ext_filter_mask & RTEXT_FILTER_SKIP_STATS
     return Inet6LinkInfo(
@@ -216,8 +211,8 @@ def inet6_fill_ifla6_attrs(idev: Inet6Dev, ext_filter_mask: int = 0) -> Inet6Lin
             jiffies_to_msecs(RETRANS_TIME),
         ),
         conf=ipv6_store_devconf(idev.cnf),
-        stats=_IPSTATS if wants_stats else None,
-        icmp6stats=_ICMP6STATS if wants_stats else None,
+        stats=(IPSTATS_MIB_MAX, *idev.ipstats[1:]) if wants_stats else None,
+        icmp6stats=(ICMP6_MIB_MAX, *idev.icmp6stats[1:]) if wants_stats else None,
         token=idev.token,
         addr_gen_mode=idev.cnf["addr_gen_mode"],
         ra_mtu=idev.ra_mtu or None,
@@ -341,76 +336,6 @@ def check_stable_privacy(idev: Inet6Dev, mode: int) -> None:
     secrets = (idev.cnf.stable_secret, idev.dev.net.ipv6.devconf_dflt.stable_secret)
     if mode == IN6_ADDR_GEN_MODE_STABLE_PRIVACY and secrets == (None, None):
         raise KernelError(EINVAL)
-
-
-def _wanted(dev: NetDevice, read: AfReader) -> tuple[Inet6Dev, Inet6LinkInfo]:
-    if dev.ip6_ptr is None:
-        raise KernelError(EAFNOSUPPORT)
-    wish = read()
-    assert isinstance(wish, Inet6LinkInfo), "each family reads its own"
-    return dev.ip6_ptr, wish
-
-
-def inet6_validate_link_af(dev: NetDevice, read: AfReader) -> None:
-    """Check what a link message wants of IPv6.
-
-    Kernel: net/ipv6/addrconf.c, inet6_validate_link_af().
-
-    Raises:
-        KernelError: EAFNOSUPPORT, the device has no IPv6; EINVAL, nothing or nothing possible is wanted.
-    """
-    idev, wanted = _wanted(dev, read)
-    if wanted.addr_gen_mode is None and wanted.token is None:
-        raise KernelError(EINVAL)
-    if wanted.addr_gen_mode is not None:
-        check_addr_gen_mode(wanted.addr_gen_mode)
-        check_stable_privacy(idev, wanted.addr_gen_mode)
-
-
-def inet6_set_link_af(dev: NetDevice, read: AfReader) -> None:
-    """Set the token, then the address generation mode; no address is made by that.
-
-    Kernel: net/ipv6/addrconf.c, inet6_set_link_af().
-
-    Raises:
-        KernelError: as inet6_set_iftoken().
-    """
-    idev, wanted = _wanted(dev, read)
-    if wanted.token is not None:
-        inet6_set_iftoken(idev, wanted.token)
-    if wanted.addr_gen_mode is not None:
-        idev.cnf["addr_gen_mode"] = wanted.addr_gen_mode
-
-
-def inet6_set_iftoken(idev: Inet6Dev, token: bytes) -> None:
-    """Set the lower half of the addresses that router advertisements make; all zeros for none.
-
-    Kernel: net/ipv6/addrconf.c, inet6_set_iftoken().
-    Differs: no router is asked, so no address is ever made of it.
-
-    Raises:
-        KernelError: EINVAL, the device would never hear a router.
-    """
-    for never, why in (
-        (idev.dev.flags & IFF_LOOPBACK, "Device is loopback"),
-        (idev.dev.flags & IFF_NOARP, "Device does not do neighbour discovery"),
-        (not _ipv6_accept_ra(idev), "Router advertisement is disabled on device"),
-        (not idev.cnf["router_solicitations"], "Router solicitation is disabled on device"),
-    ):
-        if never:
-            raise KernelError(EINVAL, f"ipv6: {why}")
-    idev.token = bytes(8) + token[8:16]
-    inet6_ifinfo_notify(idev)
-
-
-def _ipv6_accept_ra(idev: Inet6Dev) -> bool:
-    """Kernel: include/net/ipv6.h, ipv6_accept_ra(): a router hears others only if that is insisted on."""
-    accept_ra = idev.cnf["accept_ra"]
-    return accept_ra == 2 if idev.cnf["forwarding"] else bool(accept_ra)
-
-
-inet6_ops = RtnlAfOps(inet6_fill_link_af, inet6_validate_link_af, inet6_set_link_af)
-"""Kernel: net/ipv6/addrconf.c, inet6_ops."""
 
 
 FORWARDING_IFINDEX: Final = {"all": NETCONFA_IFINDEX_ALL, "default": NETCONFA_IFINDEX_DEFAULT}

@@ -17,8 +17,10 @@ from addrsvc.model.timer import Timer, TimerBase
 from addrsvc.model.tracepoint import Trace
 from addrsvc.netlink.messages import AfSpec, Inet6LinkInfo, LinkMsg, WireMessage
 from addrsvc.uapi import (
+    ICMP6_MIB_MAX,
     IF_OPER_UNKNOWN,
     INFINITY_LIFE_TIME,
+    IPSTATS_MIB_MAX,
     NET_ADDR_PERM,
     NET_NAME_ENUM,
     RT_SCOPE_HOST,
@@ -570,6 +572,12 @@ class Inet6Dev:
     """/proc/sys/net/ipv6/conf/NAME is there."""
     token: bytes = bytes(16)
     """Upper half always zero."""
+    rs_timer: Timer | None = None
+    rs_interval: int = 0
+    """jiffies."""
+    rs_probes: int = 0
+    ipstats: list[int] = field(default_factory=lambda: [0] * IPSTATS_MIB_MAX)
+    icmp6stats: list[int] = field(default_factory=lambda: [0] * ICMP6_MIB_MAX)
     tstamp: int = 0
     ra_mtu: int = 0
     reachable_time: int = 0

@@ -325,7 +325,7 @@ def test_dumps_and_what_narrows_them(up: Twins, strict: bool, family: int) -> No
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_single_device_is_asked_for(up: Twins, strict: bool) -> None:
-    make(up)
+    make(up, "i0", flags=1, change=1)
     for body in (
         ifinfomsg(index=1), ifinfomsg(index=2), ifinfomsg(AF_INET6, index=1), ifinfomsg(AF_BRIDGE, index=1),
         ifinfomsg(index=1, type_=1), ifinfomsg(index=1, flags=1), ifinfomsg(index=1, change=1),
