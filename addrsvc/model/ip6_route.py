@@ -390,10 +390,12 @@ def _would_loop(dev: NetDevice, addr: bytes) -> bool:
 
 
 def addrconf_add_mroute(dev: NetDevice) -> None:
-    """Add ff00::/8 to the local table, as every device but loopback has it.
+    """Add ff00::/8 to the local table, as every device but loopback has it while it is up.
 
-    Kernel: net/ipv6/addrconf.c, addrconf_add_mroute().
+    Kernel: net/ipv6/addrconf.c, addrconf_add_mroute(); net/ipv6/route.c, fib6_nh_init().
     """
+    if not dev.flags & IFF_UP:
+        return
     rt = Fib6Info(
         dst=b"\xff" + bytes(15),
         dst_len=8,

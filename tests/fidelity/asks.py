@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_address, ip_in
 
 from addrsvc.errors import KernelError
 from addrsvc.mirror.kernel import Kernel, Watch
-from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, Inet6LinkInfo, LinkMsg, Message, Sysctl
+from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo, Inet6LinkInfo, LinkInfo, LinkMsg, Message, Sysctl
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
@@ -35,6 +35,12 @@ def up() -> Message:
 
 def down() -> Message:
     return flags(IFF_UP, on=False)
+
+
+def new_device(name: str, kind: str) -> Message:
+    """With a hardware address of its own, where the kernel would draw one."""
+    kind_of_it = LinkInfo(kind=kind)
+    return LinkMsg(nlmsg_flags=NLM_F_CREATE | NLM_F_EXCL, ifname=name, address=b"\2\0\0\0\0\7", linkinfo=kind_of_it)
 
 
 def mtu(value: int) -> Message:

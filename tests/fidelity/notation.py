@@ -26,6 +26,7 @@ from addrsvc.uapi import (
     RTN_ANYCAST,
     RTN_BROADCAST,
     RTN_LOCAL,
+    RTN_MULTICAST,
     RTN_UNICAST,
     Rtm,
 )
@@ -35,7 +36,7 @@ _KINDS: Mapping[int, str] = {
     RTM_NEWANYCAST: "AC", RTM_DELANYCAST: "AC",
 }  # fmt: skip
 _GONE = frozenset((RTM_DELLINK, RTM_DELADDR, RTM_DELROUTE, RTM_DELMULTICAST, RTM_DELANYCAST, RTM_DELNETCONF))
-_ROUTES = {RTN_LOCAL: "loc", RTN_UNICAST: "pfx", RTN_BROADCAST: "brd", RTN_ANYCAST: "any"}
+_ROUTES = {RTN_LOCAL: "loc", RTN_UNICAST: "pfx", RTN_BROADCAST: "brd", RTN_ANYCAST: "any", RTN_MULTICAST: "mc"}
 _FLAGS = (
     (IFA_F_TENTATIVE, "T"), (IFA_F_NODAD, "NODAD"), (IFA_F_DEPRECATED, "D"), (IFA_F_NOPREFIXROUTE, "NOPFX"),
     (IFA_F_PERMANENT, "P"),

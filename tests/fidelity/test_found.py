@@ -6,7 +6,7 @@ import pytest
 
 from addrsvc.mirror.kernel import Kernel
 from addrsvc.mirror.netns import NetNs
-from addrsvc.netlink.messages import LinkMsg, Message
+from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message
 from addrsvc.uapi import IFA_F_MCAUTOJOIN, IFF_DEBUG, IFF_NOARP, IFF_UP, NLM_F_CREATE, NLM_F_REPLACE
 from tests.fidelity.asks import (
     LO,
@@ -18,12 +18,14 @@ from tests.fidelity.asks import (
     forwarding,
     keep_addr_on_down,
     mtu,
+    new_device,
     rename,
     up,
 )
 from tests.fidelity.compare import GRAIN, first_difference
 from tests.fidelity.notation import brief
 from tests.fidelity.play import play
+from tests.fidelity.scenarios.subject import Compared, routes
 from tests.fidelity.steps import (
     ASKER,
     LAGGARD,
@@ -88,6 +90,16 @@ def test_a_loopback_address_of_finite_lifetime_has_a_main_route_that_expires(net
 
 def test_flags_without_a_mask_are_all_flags(netns: NetNs) -> None:
     agree((up(), flags(IFF_DEBUG | IFF_NOARP), LinkMsg(ifi_index=LO, ifi_flags=IFF_UP), LinkMsg(ifi_index=LO)))
+
+
+def test_a_device_that_is_down_has_no_route_to_multicast_groups(netns: NetNs) -> None:
+    """Though each address that is asked for on it brings that route, if it is not there yet."""
+    group = bytes.fromhex("ff02" + "0" * 27 + "1")
+    with Compared() as both:
+        both.ask(new_device("ifb0", "ifb"))
+
+        assert both.ask(AddrMsg(nlmsg_flags=NLM_F_CREATE, ifa_index=2, local=group)).startswith("EADDRNOTAVAIL")
+        assert routes(both) == ""
 
 
 def settle(kernel: Kernel) -> None:

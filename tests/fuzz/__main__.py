@@ -69,7 +69,7 @@ def fire(seed: int, datagrams: int) -> Shot:
     generator = Generator(rng)
     try:
         for number in range(1, datagrams + 1):
-            target.feed(generator.datagram(), rng.randrange(8))
+            target.feed(generator.datagram(), rng.randrange(1 << 16))
             shot.datagrams = number
             _meanwhile(target, rng)
             if number % max(1, datagrams // MEASURES) == 0:

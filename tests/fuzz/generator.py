@@ -56,7 +56,7 @@ class Generator:
         self._rng = rng
         self._last = b""
         self._kinds: Sequence[tuple[Callable[[], bytes], int]] = (
-            (self._grown, 8), (self._meant, 12), (self._several, 2), (self._noise, 1), (self._again, 1),
+            (self._grown, 5), (self._meant, 16), (self._several, 2), (self._noise, 1), (self._again, 1),
         )  # fmt: skip
 
     def datagram(self) -> bytes:
@@ -64,7 +64,7 @@ class Generator:
         rng = self._rng
         (make,) = rng.choices([kind for kind, _ in self._kinds], [weight for _, weight in self._kinds])
         data = make()
-        for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 5))):
+        for _ in range(rng.choice((0, 0, 0, 0, 0, 1, 1, 2, 5))):
             data = self._mutated(data)
         self._last = data
         return data
@@ -75,16 +75,29 @@ class Generator:
         """A request that does something, or would if it were one bit other."""
         rng = self._rng
         flags = REQUEST | rng.choice((0, ACK, ACK)) | rng.choice((0, 0, 0x100, 0x200, 0x400, 0x600, 0x500, 0xF00, 0x8))
-        return rng.choice((self._link, self._address, self._address, self._deletion, self._dump))(flags)
+        return rng.choice(
+            (self._link, self._link, self._device, self._address, self._address, self._deletion, self._dump)
+        )(flags)
 
     def _link(self, flags: int) -> bytes:
         rng = self._rng
         header = Struct("=BBHiII").pack(
-            rng.choice((0, 0, 0, 10)), 0, rng.choice((0, 772)), rng.choice((1, 1, 1, 0, 2, 77, -5)),
+            rng.choice((0, 0, 0, 10)), 0, rng.choice((0, 772)), rng.choice((1, 1, 1, 1, 2, 3, 4, 0, 77, -5)),
             rng.choice((0, 1, 1, 4, 0x80, 0x100, 0xFFFF)), rng.choice((0, 0, 1, 1, 4, 0x80, 0x100, 0xFFFFFFFF)),
         )  # fmt: skip
         attrs = b"".join(self._link_attribute() for _ in range(rng.randrange(4)))
-        return message(rng.choice((16, 16, 16, 19, 17, 108, 109)), flags, header + attrs)
+        plain = flags & ~0x300 if rng.random() < 0.8 else flags
+        return message(rng.choice((16,) * 6 + (19, 19, 17, 108, 109)), plain, header + attrs)
+
+    def _device(self, flags: int) -> bytes:
+        """A device of a kind that can be made, or one deleted."""
+        rng = self._rng
+        header = Struct("=BBHiII").pack(0, 0, 0, rng.choice((0, 0, 0, 2, 3, 4)), rng.choice((0, 1)), rng.choice((0, 1)))
+        if rng.random() < 0.3:
+            return message(17, flags, header)
+        kind = nla(18 | NLA_F_NESTED, nla(1, rng.choice((b"dummy", b"ifb"))))
+        name = nla(3, rng.choice((b"x%d\0", b"dummy0\0", b"ifb%d\0"))) if rng.random() < 0.7 else b""
+        return message(16, flags | rng.choice((0x400, 0x600)), header + name + kind + self._link_attribute())
 
     def _link_attribute(self) -> bytes:
         rng = self._rng
@@ -115,9 +128,10 @@ class Generator:
         own = rng.choice(ADDRESSES)
         family = 2 if len(own) == 4 else 10
         header = Struct("=BBBBi").pack(
-            rng.choice((family,) * 9 + FAMILIES), rng.choice((0, 8, 32, 33, 64, 64, 127, 128, 129, 255)),
+            rng.choice((family,) * 30 + FAMILIES),
+            rng.choice((0, 8, 24, 32, 33, 64, 64, 64, 64, 127, 128, 128, 129, 255)),
             rng.choice((0, 0, 2, 0x80, 0xFF)), rng.choice((0, 0, 254, 253, 77)),
-            rng.choice((1, 1, 1, 1, 0, 2, 9999, -1)),
+            rng.choice((1, 1, 1, 1, 1, 2, 2, 3, 0, 9999, -1)),
         )  # fmt: skip
         attrs = [nla(2, own), nla(1, own if rng.random() < 0.8 else rng.choice(ADDRESSES))]
         if rng.random() < 0.3:

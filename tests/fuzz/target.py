@@ -22,6 +22,8 @@ from addrsvc.uapi import (
     RTM_SETLINK,
     SOL_NETLINK,
 )
+from tests.fidelity.notation import spelled
+from tests.fidelity.scenarios.wire import NAMES
 
 __all__ = ["HALF_DONE", "Broken", "Target"]
 
@@ -32,8 +34,8 @@ REQUEST, DUMP = 0x1, 0x300
 MAX_ERRNO: Final = 4095
 LONGEST: Final = 10_000
 """Datagrams that the longest dump may have."""
-CROWD: Final = 64
-"""Addresses, or devices, from which on room is made: state may grow with what is asked for, memory may not."""
+ADDRESSES, LINKS = 24, 4
+"""From which on room is made: state may grow with what is asked for, memory may not."""
 NOT_SENT: Final = (ENODATA, EMSGSIZE, ECONNREFUSED)
 HALF_DONE: Final = (RTM_NEWLINK, RTM_SETLINK)
 """Requests of several changes, of which the kernel keeps those that came before the one that it refuses."""
@@ -58,8 +60,9 @@ class Target:
         self.linux = Linux(effects=False)
         self.net = self.linux.init_net
         self.counts: Counter[str] = Counter()
-        self._askers = [self._asker(), self._asker(NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK),
-                        self._asker(NETLINK_EXT_ACK, NETLINK_CAP_ACK), self._asker(admin=False)]  # fmt: skip
+        asking = (self._asker(), self._asker(NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK),
+                  self._asker(NETLINK_EXT_ACK, NETLINK_CAP_ACK))  # fmt: skip
+        self._askers = (*asking * 3, self._asker(admin=False))
         self._listener = self.net.socket()
         self._listener.bind()
         for group in range(1, NGROUPS + 1):
@@ -112,7 +115,7 @@ class Target:
         self.net.request(LO)
         addresses = [msg for msg in self._state if isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_NEWADDR]
         links = [msg for msg in self._state if isinstance(msg, LinkMsg) and msg.ifi_index != 1]
-        if max(len(addresses), len(links)) > CROWD:
+        if len(addresses) > ADDRESSES or len(links) > LINKS:
             self.counts["made room"] += 1
             for address in addresses:
                 self._request(_deletion(address))
@@ -164,7 +167,7 @@ class Target:
         (errno,) = _S32.unpack_from(data, offset + 16)
         if not -MAX_ERRNO <= errno <= 0:
             raise Broken(f"errno {errno}", datagram)
-        self.counts["refused" if errno else "acknowledged"] += 1
+        self.counts[f"refused: {NAMES.get(-errno, -errno)}" if errno else "acknowledged"] += 1
         return errno != 0 and is_change(NLMSGHDR.unpack_from(data, offset + 20)[1])
 
     def _check_state(self, datagram: bytes, refusals: int) -> None:
@@ -176,9 +179,14 @@ class Target:
         state = self.net.dump()
         if state != self._state:
             if not set(changes) & set(HALF_DONE):
-                raise Broken("what was refused has changed something", datagram)
+                raise Broken(f"what was refused has changed something:\n{_difference(self._state, state)}", datagram)
             self.counts["half-done"] += 1
             self._state = state
+
+
+def _difference(before: tuple[Message, ...], after: tuple[Message, ...]) -> str:
+    lost, found = ([it for it in one if it not in other] for one, other in ((before, after), (after, before)))
+    return "\n".join([*(f"- {spelled(msg)}" for msg in lost), *(f"+ {spelled(msg)}" for msg in found)])
 
 
 def _deletion(msg: AddrMsg) -> AddrMsg:

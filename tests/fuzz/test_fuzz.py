@@ -33,7 +33,8 @@ def test_what_must_hold_holds(seed: int) -> None:
 def test_they_are_not_all_of_a_kind() -> None:
     counts = fire(3, DATAGRAMS).counts
 
-    assert min(counts[name] for name in ("refused", "acknowledged", "answers", "dumps", "notifications")) > 20
+    assert min(counts[name] for name in ("acknowledged", "answers", "dumps", "notifications")) > 20
+    assert {"EPERM", "EINVAL", "ERANGE", "EEXIST", "ENODEV"} <= {name.removeprefix("refused: ") for name in counts}
 
 
 def test_the_same_seed_fires_the_same() -> None:

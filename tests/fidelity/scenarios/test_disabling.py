@@ -1,7 +1,8 @@
 """47 to 51: disable_ipv6, of lo, of all and of default."""
 
-from addrsvc.uapi import NLM_F_CREATE, NLM_F_REPLACE
-from tests.fidelity.asks import add, disable_ipv6, down, up
+from addrsvc.netlink.messages import LinkMsg
+from addrsvc.uapi import IFF_UP, NLM_F_CREATE, NLM_F_REPLACE
+from tests.fidelity.asks import add, disable_ipv6, down, new_device, up
 from tests.fidelity.scenarios import scenario
 from tests.fidelity.scenarios.rows import (
     A1,
@@ -70,7 +71,22 @@ def test_the_last_word_counts_for_lo(subject: Subject) -> None:
 
 
 @scenario(50)
-def test_that_of_default_is_a_second_namespaces_own(subject: Subject) -> None:
+def test_that_of_default_is_for_a_new_device(subject: Subject) -> None:
+    subject.ask(disable_ipv6(1, "default"), new_device("ifb0", "ifb"))
+    assert [subject.read(f"net.ipv6.conf.{dev}.disable_ipv6") for dev in ("all", "default", "lo", "ifb0")] == [
+        "0", "1", "0", "1"
+    ]  # fmt: skip
+
+    is_up = LinkMsg(ifi_index=2, ifi_flags=IFF_UP, ifi_change=IFF_UP)
+    assert subject.ask(is_up) == "L M4+224.0.0.1"
+    assert (
+        subject.ask(disable_ipv6(0, "ifb0"))
+        == "R+mc:ff00::/8 R+pfx:fe80::/64 I A+fe80::ff:fe00:7 R+loc:fe80::ff:fe00:7"
+    )
+
+
+@scenario(50)
+def test_that_of_default_is_not_another_namespaces(subject: Subject) -> None:
     """Its lo is a new device too, but made with the boot values, whatever the first namespace's default says."""
     subject.ask(disable_ipv6(1, "default"), down())
 
