@@ -275,6 +275,11 @@ class NetlinkServer:
         self._poll.register(self._ear, select.EPOLLIN)
         self._welcome()
 
+    @property
+    def linux(self) -> Linux:
+        """The machine that is served."""
+        return self._model.linux
+
     def stop(self) -> None:
         """End run(), from whatever thread or signal."""
         self._is_stopped = True

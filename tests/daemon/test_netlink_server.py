@@ -8,9 +8,8 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from errno import (
     EADDRINUSE,
     EBUSY,
@@ -29,8 +28,6 @@ import pytest
 
 from addrsvc import Linux
 from addrsvc.af_netlink.sock import Datagram, NetlinkSock
-from addrsvc.daemon.listen import listening_socket
-from addrsvc.daemon.netlink_server import NetlinkServer
 from addrsvc.errors import KernelError
 from addrsvc.nlux import CAN_RESET, WANTS_REPLY, Control, NluxSocket, Op
 from addrsvc.uapi import (
@@ -57,6 +54,7 @@ from addrsvc.uapi import (
     SOL_NETLINK,
     SOL_SOCKET,
 )
+from tests.door.serving import Server
 
 NLMSGHDR = Struct("=IHHII")
 IPV6_ADDRESSES = 1 << RTNLGRP_IPV6_IFADDR - 1
@@ -102,36 +100,6 @@ def refused(call: Callable[..., object], *args: object) -> int | None:
     with pytest.raises(KernelError) as refusal:
         call(*args)
     return refusal.value.errno
-
-
-class Server:
-    """A server in a thread of its own."""
-
-    def __init__(self, path: Path, *, is_real: bool = False) -> None:
-        self.path = path
-        self._stack = ExitStack()
-        listener = self._stack.enter_context(listening_socket(path, kind=socket.SOCK_SEQPACKET))
-        self.server = self._stack.enter_context(NetlinkServer(listener, is_real=is_real))
-        self._thread = threading.Thread(target=self.server.run)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def client(self, portid: int = 0) -> NluxSocket:
-        return self._stack.enter_context(NluxSocket(self.path, portid))
-
-    def raw(self) -> socket.socket:
-        """A connection that has not said hello."""
-        conn = self._stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-        conn.settimeout(10)
-        conn.connect(str(self.path))
-        return conn
-
-    def close(self) -> None:
-        self.server.stop()
-        if self._thread.ident is not None:
-            self._thread.join()
-        self._stack.close()
 
 
 @pytest.fixture
@@ -521,7 +489,7 @@ def test_many_clients_come_and_go_and_leave_no_descriptor(server: Server) -> Non
         asks.reset()
 
     assert len(os.listdir("/proc/self/fd")) == before
-    assert len(server.server._model.linux.netlink.socks) == 1
+    assert len(server.linux.netlink.socks) == 1
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,332 @@
+"""Unmodified ip(8) on the model and on the running kernel: the same bytes.
+
+A small library that is preloaded (shim.c) makes ip's netlink sockets connections to the server of the model.  Both
+run inside namespaces of the running kernel, so that what gets past the library is seen at once.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from addrsvc.mirror.netns import NetNs, create_anonymous, run_in
+from tests.door.serving import Server
+
+SHIM: Final = Path(__file__).with_name("shim.c")
+
+# One row per thing that two kernels cannot agree on, with the reason.
+MASKS: Final[Mapping[str, str]] = {
+    r"(?<=refcnt )\d+": "how many hold a table of neighbours: the kernel's own affair",
+    r"(?<= reachable )\d+": "drawn at random, and again every few minutes",
+}
+
+# One row per script: every command's output is compared, and what it leaves behind shows in what the next ones print.
+SCRIPTS: Final[Mapping[str, str]] = {
+    "a fresh namespace": """
+        ip addr
+        ip -6 addr
+        ip -d link show lo
+        ip -s -s link show lo
+        ip -4 -o addr
+        ip -j -d link
+        ip -br addr
+        ip -6 -d link show lo
+    """,
+    "lo up and down": """
+        ip link set lo up
+        ip addr
+        ip -d -6 addr show dev lo
+        ip -j addr
+        ip link set lo down
+        ip addr show up
+        ip addr
+    """,
+    "adding addresses": """
+        ip link set lo up
+        ip addr add 2001:db8::1/64 dev lo
+        ip addr add 2001:db8::2/64 dev lo nodad noprefixroute
+        ip addr add 2001:db8::3/128 peer 2001:db8::4 dev lo metric 7
+        ip addr add 2001:db8::5/64 dev lo scope link proto 9
+        ip addr add 10.1.1.1/24 dev lo
+        ip addr add 10.1.1.2/24 brd + dev lo label lo:x
+        ip addr add 10.2.2.2 peer 10.3.3.3/32 dev lo metric 77
+        ip addr show
+        ip -d -6 addr show dev lo
+        ip -4 addr show
+        ip -6 addr show scope host
+        ip -6 addr show to 2001:db8::/32
+        ip addr show label lo:x
+        ip -o addr
+        ip -j -d addr
+    """,
+    "addresses that are refused": """
+        ip link set lo up
+        ip addr add 2001:db8::1/64 dev lo
+        ip addr add 2001:db8::1/64 dev lo
+        ip addr add 10.1.1.1/24 dev lo
+        ip addr add 10.1.1.1/24 dev lo
+        ip addr add ff02::1/64 dev lo
+        ip addr add ::/64 dev lo
+        ip addr add 2001:db8::2/64 dev lo home mngtmpaddr
+        ip addr add 2001:db8::2/80 dev lo mngtmpaddr
+        ip addr add 2001:db8::2/64 dev lo valid_lft 5 preferred_lft 10
+        ip addr add 10.1.1.9/24 dev lo valid_lft 5 preferred_lft 10
+        ip addr add 2001:db8::1/64 dev eth7
+        ip addr del 2001:db8::99/64 dev lo
+        ip addr del 2001:db8::1/63 dev lo
+        ip addr del 10.1.1.9/24 dev lo
+        ip addr change 2001:db8::98/64 dev lo
+        ip addr
+    """,
+    "replacing and deleting addresses": """
+        ip link set lo up
+        ip addr replace 2001:db8::1/64 dev lo
+        ip addr replace 2001:db8::1/64 dev lo valid_lft forever preferred_lft 0
+        ip -6 addr
+        ip addr change 2001:db8::1/64 dev lo metric 5 proto 6
+        ip -d -6 addr
+        ip addr replace 10.1.1.1/24 dev lo label lo:y
+        ip addr replace 10.1.1.1/24 dev lo valid_lft forever preferred_lft 0
+        ip addr
+        ip addr del 2001:db8::1/64 dev lo
+        ip addr del 10.1.1.1/24 dev lo
+        ip addr del ::1/128 dev lo
+        ip addr
+    """,
+    "flushing addresses": """
+        ip link set lo up
+        ip addr add 2001:db8::1/64 dev lo
+        ip addr add 2001:db8::2/64 dev lo nodad
+        ip addr add 10.1.1.1/24 dev lo
+        ip addr add 10.1.1.2/24 dev lo label lo:x
+        ip -s -s addr flush dev lo label lo:x
+        ip addr
+        ip -6 addr flush to 2001:db8::1 dev lo
+        ip -6 addr
+        ip -s addr flush dev lo scope global
+        ip addr
+        ip addr flush dev lo
+        ip addr
+        ip addr flush dev lo
+    """,
+    "setting lo": """
+        ip link set lo mtu 1500 txqueuelen 50 alias hello group 5
+        ip link set lo mtu 68
+        ip link set lo promisc on allmulticast on
+        ip link set lo multicast on arp off
+        ip link set lo address 02:00:00:00:00:01
+        ip link set lo addrgenmode none
+        ip link set lo mode dormant
+        ip -d link show lo
+        ip -d -j link
+        ip link set lo name loop
+        ip link show
+        ip link property add dev loop altname loopback
+        ip link show loopback
+        ip link property del dev loop altname loopback
+        ip link show altname loopback
+        ip link set loop up
+        ip link set loop name lo
+        ip addr
+    """,
+    "what lo refuses": """
+        ip link set lo address 02:00
+        ip link set lo carrier off
+        ip link set lo master lo
+        ip link set lo nomaster
+        ip link set lo protodown on
+        ip link set lo vf 0 mac 02:00:00:00:00:01
+        ip link set lo xdp off
+        ip link set lo state dormant
+        ip link set lo name 12/34
+        ip link set lo mtu 99999999999
+        ip link add lo type ifb
+        ip link del lo
+        ip link show eth7
+        ip link set eth7 up
+        ip -d link
+    """,
+    "devices of one's own": """
+        ip link add ifb7 address 02:00:00:00:00:07 type ifb
+        ip link add ifb7 type ifb
+        ip link add averyverylongname type ifb
+        ip link add x0 type nonsense
+        ip -d link show ifb7
+        ip link set ifb7 address 02:00:00:00:00:08
+        ip link set ifb7 name other alias words
+        ip link property add dev other altname more altname evenmore
+        ip -d link
+        ip link show type ifb
+        ip link show group default
+        ip addr add 10.9.9.9/24 brd + dev other
+        ip -4 addr
+        ip link del more
+        ip link
+    """,
+}
+
+
+@dataclass(frozen=True)
+class Ip:
+    """How ip(8) is run: inside which namespace, and in which environment."""
+
+    netns: NetNs
+    environment: Mapping[str, str]
+
+    def __call__(self, command: str) -> str:
+        """Run a command; what it printed, and how it ended."""
+        process = self.start(command)
+        out, err = process.communicate(timeout=60)
+        ended = f"[{process.returncode}]\n" if process.returncode else ""
+        return f"$ {command}\n{out}{err}{ended}"
+
+    def start(self, command: str) -> "subprocess.Popen[str]":
+        return run_in(self.netns, lambda: self._started(shlex.split(command)))
+
+    def _started(self, words: list[str]) -> "subprocess.Popen[str]":
+        environment = {**os.environ, **self.environment}
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that is preloaded."""
+    if shutil.which("ip") is None:
+        pytest.skip("there is no ip(8) here")
+    if (compiler := shutil.which("cc") or shutil.which("gcc")) is None:
+        pytest.skip("there is no C compiler here, to build the library that ip(8) is preloaded with")
+    library = tmp_path_factory.mktemp("shim") / "shim.so"
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([compiler, *flags, "-o", str(library), str(SHIM), "-ldl"], check=True)
+    return library
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with closing(Server(tmp_path / "model")) as server:
+        server.start()
+        yield server
+
+
+@pytest.fixture
+def kernel(netns: NetNs) -> Ip:
+    """ip(8) on a fresh namespace of the running kernel."""
+    return Ip(netns, {})
+
+
+@pytest.fixture
+def model(netns: NetNs, shim: Path, server: Server) -> Iterator[Ip]:
+    """ip(8) on a fresh namespace of the model."""
+    with create_anonymous("behind the shim") as behind:
+        yield Ip(behind, {"LD_PRELOAD": str(shim), "ADDRSVC_NETLINK": str(server.path)})
+
+
+def masked(text: str) -> str:
+    for pattern in MASKS:
+        text = re.sub(pattern, "*", text)
+    return text
+
+
+def transcript(ip: Ip, script: str) -> str:
+    return masked("".join(ip(line.strip()) for line in script.strip().splitlines()))
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_ip_prints_the_same_for_both_kernels(script: str, model: Ip, kernel: Ip) -> None:
+    assert transcript(model, script) == transcript(kernel, script)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+class Monitor:
+    """An `ip monitor` in the background.
+
+    It asks for names by and by, so what it prints depends on when it reads: each change waits until it has read.
+    """
+
+    def __init__(self, ip: Ip, server: Server, command: str) -> None:
+        self._ip, self._server = ip, server
+        self._process = ip.start(command)
+        until(lambda: self._unread() is not None)
+
+    def __call__(self, command: str) -> None:
+        self._ip(command)
+        until(lambda: all(self._is_idle() for _ in range(3)))
+
+    def end(self) -> str:
+        self._process.terminate()
+        said, _ = self._process.communicate()
+        return str(said)
+
+    def _unread(self) -> int | None:
+        """How much it has not read; None while it does not listen."""
+        if self._ip.environment:
+            return next((len(sock.queue) for sock in self._server.linux.netlink.listeners), None)
+        table = run_in(self._ip.netns, lambda: Path("/proc/thread-self/net/netlink").read_text())
+        rows = [row.split() for row in table.splitlines()[1:]]
+        return next((int(row[4]) for row in rows if row[1] == "0" and int(row[3], 16)), None)
+
+    def _is_idle(self) -> bool:
+        time.sleep(0.002)
+        _, _, state = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")
+        return self._unread() == 0 and state.startswith("S")
+
+
+def monitored(ip: Ip, server: Server, command: str) -> str:
+    """What a monitor prints while the script runs."""
+    monitor = Monitor(ip, server, command)
+    for line in MONITORED:
+        monitor(line)
+    return monitor.end()
+
+
+MONITORED: Final = (
+    "ip link set lo up",
+    "ip addr add 2001:db8::1/64 dev lo nodad",
+    "ip addr replace 2001:db8::1/64 dev lo nodad preferred_lft 0",
+    "ip addr add 10.1.1.1/24 dev lo",
+    "ip addr del 2001:db8::1/64 dev lo",
+    "ip link set lo mtu 1500 alias new promisc on",
+    "ip link add ifb7 address 02:00:00:00:00:07 type ifb",
+    "ip link set ifb7 name other",
+    "ip addr add 10.9.9.9/24 dev other",
+    "ip link del other",
+    "ip addr flush dev lo scope global",
+    "ip link set lo down",
+)
+
+
+@pytest.mark.parametrize(
+    "command", ["ip monitor all", "ip -d monitor link", "ip -o monitor", "ip monitor address", "ip -6 monitor all"]
+)
+def test_ip_monitor_prints_the_same_for_both_kernels(command: str, model: Ip, kernel: Ip, server: Server) -> None:
+    said = [monitored(ip, server, command) for ip in (model, kernel)]
+
+    assert said[0].count("\n") > 10
+    assert said[0] == said[1]
+
+
+def test_a_program_without_the_variable_is_left_alone(netns: NetNs, shim: Path) -> None:
+    bare, preloaded = Ip(netns, {}), Ip(netns, {"LD_PRELOAD": str(shim)})
+
+    assert preloaded("ip addr") == bare("ip addr")
+
+
+def test_where_nobody_serves_ip_says_so(netns: NetNs, shim: Path, tmp_path: Path) -> None:
+    ip = Ip(netns, {"LD_PRELOAD": str(shim), "ADDRSVC_NETLINK": str(tmp_path / "nobody")})
+
+    assert ip("ip addr") == "$ ip addr\nCannot open netlink socket: No such file or directory\n[1]\n"
