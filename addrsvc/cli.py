@@ -67,6 +67,16 @@ what comes with an event, as KEY=VALUE:
 
 _LINK_HELP: Final = "Show and change the devices of the model, in the words of ip-link(8)."
 _ADDR_HELP: Final = "Show and change the addresses of the model's devices, in the words of ip-address(8)."
+_SYSCTL_HELP: Final = """\
+Show settings of the model, or write them first, in the words of sysctl(8).
+
+They are those below net.ipv4.conf and net.ipv6.conf.  A dot in the name of a device is written as a slash."""
+
+_PROC_HELP: Final = """\
+Show a file below /proc as it would read on the model.
+
+There are net/dev, net/if_inet6, net/igmp6, net/ipv6_route, net/dev_snmp6/DEV and what lies below sys/net."""
+
 _DEFAULT_NET: Final = f"the one that is mirrored, or {INIT_NET} where it is not exactly one"
 _OPERATION: Final = """\
 These are operations: they change state, and the events follow from the change.  To call the notifier chain without
@@ -82,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return result
     except KernelError as error:
         return _fail(_refusal(error), 2)
-    except _SysctlRefused as error:
-        return _fail(f"sysctl: {error}", 2)
+    except _Refused as error:
+        return _fail(str(error), 2)
     except OutputError as error:
         nobody_reads()
         return _fail(f"Error: {error}", 1)
@@ -120,18 +130,20 @@ def _refusal(error: KernelError) -> str:
     return f"Error: {error.extack.removesuffix('.')}."
 
 
-class _SysctlRefused(Exception):
-    """A refusal as sysctl(8) words it."""
+class _Refused(Exception):
+    """A refusal in the words of the tool that users know for it, if that is not ip(8)."""
 
-    def __init__(self, error: KernelError, name: object, *, is_write: bool) -> None:
-        match error.errno:
-            case errno.ENOENT:
-                what = f"cannot stat /proc/sys/{str(name).replace('.', '/')}: {error.strerror}"
-            case errno.EACCES | errno.EPERM:
-                what = f'permission denied on key "{name}"'
-            case _:
-                what = f'{"setting" if is_write else "reading"} key "{name}": {error.strerror}'
-        super().__init__(what)
+
+def _sysctl_refused(error: KernelError, name: str, *, is_write: bool) -> _Refused:
+    """A refusal as sysctl(8) words it."""
+    match error.errno:
+        case errno.ENOENT:
+            what = f"cannot stat /proc/sys/{name.replace('.', '/')}: {error.strerror}"
+        case errno.EACCES | errno.EPERM:
+            what = f'permission denied on key "{name}"'
+        case _:
+            what = f'{"setting" if is_write else "reading"} key "{name}": {error.strerror}'
+    return _Refused(f"sysctl: {what}")
 
 
 # --- the parser -----------------------------------------------------------------------------------------------------
@@ -184,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_netlink(subparsers)
     _add_words(subparsers, "link", ("l",), LINK, _LINK_HELP)
     _add_words(subparsers, "addr", ("address", "a"), ADDR, _ADDR_HELP)
+    _add_sysctl(subparsers)
+    _add_proc(subparsers)
     for name, function in {**QUERIES, **CHANGES}.items():
         if name not in _IN_OTHER_WORDS:
             _add_command(subparsers, name, function)
@@ -191,7 +205,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _IN_OTHER_WORDS: Final = {
-    "plan", "history", "links", "addresses", "link_set", "link_add", "link_del", "addr_add", "addr_del",
+    "plan", "history", "links", "addresses", "link_set", "link_add", "link_del", "addr_add", "addr_del", "sysctl",
+    "sysctl_set", "proc",
 }  # fmt: skip
 
 
@@ -282,6 +297,20 @@ def _add_words(
     parser.add_argument("-4", dest="family", action="store_const", const="inet", help="IPv4 only")
     parser.add_argument("-6", dest="family", action="store_const", const="inet6", help="IPv6 only")
     parser._has_negative_number_optionals.clear()  # so that -3 is still a word, and may be a value
+    _add_once(parser)
+
+
+def _add_sysctl(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _add(subparsers, "sysctl", _sysctl, _SYSCTL_HELP)
+    parser.add_argument("settings", nargs="+", metavar="NAME[=VALUE]", help="net.ipv6.conf.lo.disable_ipv6=1, say")
+    parser.add_argument("--net", help=f"the model's namespace (default: {_DEFAULT_NET})")
+    _add_once(parser)
+
+
+def _add_proc(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _add(subparsers, "proc", _proc, _PROC_HELP)
+    parser.add_argument("path", metavar="PATH", help="the file, without /proc/ in front")
+    parser.add_argument("--net", help=f"the model's namespace (default: {_DEFAULT_NET})")
     _add_once(parser)
 
 
@@ -449,7 +478,7 @@ def _show(links: object, show: Callable[[list[Json]], str], *, as_json: bool) ->
 
 def _command(arguments: argparse.Namespace, name: str, function: Command) -> int:
     given = {parameter.name: _given(arguments, parameter) for parameter in _schema(function)}
-    with _desk(arguments) as desk, _worded(name, given):
+    with _desk(arguments) as desk:
         answer = desk.ask(name, {key: value for key, value in given.items() if value is not None})
     if answer:
         say(json_text(answer) if arguments.json else answer_text(answer))
@@ -463,15 +492,31 @@ def _unsent(rows: Sequence[object]) -> int:
     return UNSENT if any(isinstance(row, dict) and row["divergences"] for row in rows) else 0
 
 
-@contextmanager
-def _worded(command: str, given: Mapping[str, object]) -> Iterator[None]:
-    """Let the tool that users know a command from word its refusals."""
-    try:
-        yield
-    except KernelError as error:
-        if not command.startswith("sysctl"):
-            raise
-        raise _SysctlRefused(error, given["name"], is_write="value" in given) from None
+def _sysctl(arguments: argparse.Namespace) -> int:
+    """Write what has a value, and print what each setting reads as then."""
+    at = {} if arguments.net is None else {"net": arguments.net}
+    with _desk(arguments) as desk:
+        for setting in arguments.settings:
+            name, equals, value = setting.partition("=")
+            try:
+                if equals:
+                    desk.ask("sysctl_set", {"name": name, "value": value, **at})
+                reads = desk.ask("sysctl", {"name": name, **at})["value"]
+            except KernelError as error:
+                raise _sysctl_refused(error, name, is_write=bool(equals)) from None
+            say(json_text({"name": name, "value": reads}) if arguments.json else f"{name} = {reads}")
+    return 0
+
+
+def _proc(arguments: argparse.Namespace) -> int:
+    at = {} if arguments.net is None else {"net": arguments.net}
+    with _desk(arguments) as desk:
+        try:
+            answer = desk.ask("proc", {"path": arguments.path, **at})
+        except KernelError as error:
+            raise _Refused(f"proc: /proc/{arguments.path}: {error.strerror}") from None
+    say(json_text(answer) if arguments.json else str(answer["content"]).removesuffix("\n"))
+    return 0
 
 
 def _events(arguments: argparse.Namespace) -> int:

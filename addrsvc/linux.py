@@ -27,6 +27,7 @@ from addrsvc.model.netdev_chain import (
     unregister_netdevice_notifier,
 )
 from addrsvc.model.notifier import NotifierBlock, NotifierFn
+from addrsvc.model.proc import proc_read
 from addrsvc.model.rtnetlink import rtnetlink_dump, rtnetlink_rcv_msg
 from addrsvc.model.rtnl import drain, rtnl_lock
 from addrsvc.model.structs import AutoAddrs, Effect, Machine, Net, NetDevice, NetDeviceOps, RtnlNotify
@@ -454,6 +455,14 @@ class Namespace(Operations):
         return sysctl_read(self.net, name)
 
     @_one_at_a_time
+    def proc(self, path: str) -> str:
+        """What a file below /proc holds in this namespace: ``net/if_inet6``, ``sys/net/ipv6/conf/lo/mtu``.
+
+        Raises:
+            KernelError: ENOENT, the model has no such file; EIO, a secret that was never set.
+        """
+        return proc_read(self.net, path)
+
     def inject(self, event: str | int, dev: str, /, **info: object) -> int:
         """Call the netdevice chain with an event, by name or number, on a device, with the info that belongs to it.
 

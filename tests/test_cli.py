@@ -334,8 +334,13 @@ def test_a_refusal_is_worded_as_ip_words_it_and_ends_with_2(service: Background)
     [
         (["sysctl", "foo.bar"], "cannot stat /proc/sys/foo/bar: No such file or directory"),
         (
-            ["sysctl-set", "net.ipv6.conf.lo.disable_ipv6", "x"],
+            ["sysctl", "net.ipv6.conf.lo.disable_ipv6=x"],
             'setting key "net.ipv6.conf.lo.disable_ipv6": Invalid argument',
+        ),
+        (["sysctl", "net.ipv4.conf.lo.mc_forwarding=1"], 'permission denied on key "net.ipv4.conf.lo.mc_forwarding"'),
+        (
+            ["sysctl", "net.ipv6.conf.lo.stable_secret"],
+            'reading key "net.ipv6.conf.lo.stable_secret": Input/output error',
         ),
     ],
 )
@@ -343,6 +348,34 @@ def test_a_refused_setting_is_worded_as_sysctl_words_it(words: list[str], text: 
     done = run(*words, "--once")
 
     assert (done.returncode, done.stderr) == (2, f"sysctl: {text}\n")
+
+
+def test_settings_are_written_and_shown_as_sysctl_shows_them() -> None:
+    done = run("sysctl", "net.ipv6.conf.lo.mtu", "net.ipv6.conf.lo.mtu=1400", "net.ipv4.conf.lo.tag=0x10", "--once")
+
+    assert (done.returncode, done.stdout.splitlines()) == (0, [
+        "net.ipv6.conf.lo.mtu = 65536", "net.ipv6.conf.lo.mtu = 1400", "net.ipv4.conf.lo.tag = 16",
+    ])  # fmt: skip
+
+
+def test_settings_of_a_service_stay_written(service: Background) -> None:
+    assert service("sysctl", "net.ipv6.conf.lo.hop_limit=7", "--net", "init_net").returncode == 0
+
+    done = service("sysctl", "net.ipv6.conf.lo.hop_limit", "--json")
+    assert done.stdout == '{"name":"net.ipv6.conf.lo.hop_limit","value":"7"}\n'
+
+
+def test_a_file_below_proc_is_shown_as_it_reads() -> None:
+    done = run("proc", "net/if_inet6", "--once")
+
+    assert (done.returncode, done.stdout) == (0, f"{1:032x} 01 80 10 80       lo\n")
+    assert run("proc", "sys/net/ipv6/conf/lo/mtu", "--once", "--json").stdout == '{"content":"65536\\n"}\n'
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    done = run("proc", "net/nothing", "--once")
+
+    assert (done.returncode, done.stderr) == (2, "proc: /proc/net/nothing: No such file or directory\n")
 
 
 @pytest.mark.parametrize("control", ["", "/", ".", "/tmp"])

@@ -135,6 +135,12 @@ class Value(TypedDict):
     value: str
 
 
+class Content(TypedDict):
+    """What a file below /proc holds."""
+
+    content: str
+
+
 class Events(TypedDict):
     """The events of the netdevice notifier chain, by name."""
 
@@ -246,6 +252,11 @@ def _planned(service: "Service", name: str) -> NetnsPlan:
 def sysctl(service: "Service", *, name: str, net: str | None = None) -> Value:
     """Read a value below /proc/sys of a namespace: ``net.ipv6.conf.lo.disable_ipv6``."""
     return {"value": service.net(net).sysctl(name)}
+
+
+def proc(service: "Service", *, path: str, net: str | None = None) -> Content:
+    """Show a file below /proc of a namespace: ``net/if_inet6``."""
+    return {"content": service.net(net).proc(path)}
 
 
 def history(service: "Service") -> History:
@@ -392,6 +403,7 @@ QUERIES: Final[dict[str, Command]] = {
     "addresses": addresses,
     "plan": plan,
     "sysctl": sysctl,
+    "proc": proc,
     "history": history,
     "netdev_events": netdev_events,
 }

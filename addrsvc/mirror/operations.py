@@ -103,6 +103,14 @@ class Operations(ABC):
             KernelError: it cannot be opened or read.
         """
 
+    @abstractmethod
+    def proc(self, path: str) -> str:
+        """What a file below /proc holds in this namespace: ``net/if_inet6``, ``sys/net/ipv6/conf/lo/mtu``.
+
+        Raises:
+            KernelError: it cannot be opened or read.
+        """
+
     # --- links ---
 
     def links(self) -> list[str]:

@@ -179,6 +179,15 @@ class RtnlKernel(Operations):
         """
         return run_in(self._netns, lambda: _read(_sysctl_path(name))).removesuffix("\n")
 
+    def proc(self, path: str) -> str:
+        """What a file below /proc holds in this namespace: ``net/if_inet6``, ``sys/net/ipv6/conf/lo/mtu``.
+
+        Raises:
+            KernelError: it cannot be opened or read.
+            ControlError: it is not below ``net/`` or ``sys/net/``, which alone differ between namespaces.
+        """
+        return run_in(self._netns, lambda: _read(_proc_path(path)))
+
     def ifindex(self, dev: str) -> int:
         """The number of the device of this name.
 
@@ -349,6 +358,17 @@ def _write_sysctl(sysctl: Sysctl) -> None:
             file.write(sysctl.value.encode())
     except OSError as error:
         raise KernelError(error.errno or EIO) from None
+
+
+def _proc_path(path: str) -> str:
+    parts = path.split("/")
+    if parts[0] == "net":
+        parts = ["thread-self", *parts]
+    elif parts[:2] != ["sys", "net"]:
+        parts = []
+    if not all(parts[1:]) or len(parts) < 3 or {".", ".."} & set(parts):
+        raise ControlError(f"proc: {path!r} is no path below net/ or sys/net/; an example is net/if_inet6")
+    return os.path.join("/proc", *parts)
 
 
 def _sysctl_path(name: str) -> str:

@@ -51,7 +51,7 @@ from addrsvc.model.ip6_route import (
     rt6_sync_down_dev,
     rt6_sync_up,
 )
-from addrsvc.model.mcast import ipv6_dev_mc_dec, ipv6_dev_mc_inc, ipv6_mc_destroy_dev
+from addrsvc.model.mcast import ipv6_dev_mc_dec, ipv6_dev_mc_inc, ipv6_mc_destroy_dev, ipv6_mc_down, ipv6_mc_up
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_OK, NotifierBlock, notifier_from_errno
 from addrsvc.model.rtnl import ASSERT_RTNL, printk
@@ -94,6 +94,7 @@ from addrsvc.uapi import (
     IFF_MULTICAST,
     IFF_NO_ADDRCONF,
     IFF_NOARP,
+    IFF_UP,
     IN6_ADDR_GEN_MODE_EUI64,
     IN6_ADDR_GEN_MODE_RANDOM,
     IPV6_MIN_MTU,
@@ -157,6 +158,8 @@ def addrconf_dev_config(dev: NetDevice) -> None:
     """
     ASSERT_RTNL(dev)
     if dev.type not in _ETHERNET_LIKE:
+        if dev.ip6_ptr is not None and dev.flags & IFF_UP and dev.flags & IFF_MULTICAST:
+            ipv6_mc_up(dev.ip6_ptr)
         return
     try:
         idev = addrconf_add_dev(dev)
@@ -211,6 +214,7 @@ def addrconf_ifdown(dev: NetDevice, *, unregister: bool) -> None:
     if idev.rs_timer is not None:
         del_timer(idev.rs_timer)
     keep = not unregister and _keeps_addresses(idev)
+    was_ready = idev.if_flags & IF_READY
     if unregister:
         idev.dead = True
         dev.ip6_ptr = None
@@ -226,6 +230,8 @@ def addrconf_ifdown(dev: NetDevice, *, unregister: bool) -> None:
         ipv6_ac_destroy_dev(idev)
         ipv6_mc_destroy_dev(idev)
         addrconf_sysctl_unregister(idev)
+    elif was_ready:
+        ipv6_mc_down(idev)
 
 
 def _keep_through_ifdown(ifp: Inet6Ifaddr) -> None:
@@ -272,7 +278,7 @@ def _permanent_addr(idev: Inet6Dev) -> None:
 def _find_idev(dev: NetDevice) -> Inet6Dev | None:
     """The IPv6 half, made if the MTU allows it."""
     with suppress(KernelError):
-        return ipv6_find_idev(dev)
+        return dev.ip6_ptr or ipv6_add_dev(dev)
     return None
 
 
@@ -306,6 +312,7 @@ def _change(dev: NetDevice, info: NetdevNotifierInfo) -> None:
         if isinstance(info, NetdevNotifierChangeInfo) and info.flags_changed & IFF_NOARP:
             addrconf_dad_run(idev, restart=True)
         rt6_sync_up(dev)
+        ipv6_mc_up(idev)
         return
     if idev is not None:
         idev.if_flags |= IF_READY

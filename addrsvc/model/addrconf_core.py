@@ -10,7 +10,16 @@ from addrsvc.model.notifier import (
     blocking_notifier_chain_unregister,
 )
 from addrsvc.model.structs import In6ValidatorInfo, Inet6Ifaddr, Machine
-from addrsvc.uapi import IFA_HOST, IFA_LINK, IFA_SITE, RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_SITE, RT_SCOPE_UNIVERSE
+from addrsvc.uapi import (
+    IFA_HOST,
+    IFA_LINK,
+    IFA_SITE,
+    RT_SCOPE_HOST,
+    RT_SCOPE_LINK,
+    RT_SCOPE_SITE,
+    RT_SCOPE_UNIVERSE,
+    IPV6_ADDR_COMPATv4,
+)
 
 __all__ = [
     "in6addr_any", "in6addr_interfacelocal_allnodes", "in6addr_interfacelocal_allrouters",
@@ -58,6 +67,8 @@ def _classify(addr: bytes) -> tuple[int, int]:
         return _SCOPE_SITELOCAL, IFA_SITE
     if addr == in6addr_loopback:
         return _SCOPE_LINKLOCAL, IFA_HOST
+    if not any(addr[:12]) and any(addr):
+        return _SCOPE_GLOBAL, IPV6_ADDR_COMPATv4
     return _SCOPE_GLOBAL, 0
 
 
@@ -70,7 +81,7 @@ def ipv6_addr_src_scope(addr: bytes) -> int:
 
 
 def ipv6_addr_scope(addr: bytes) -> int:
-    """IFA_HOST, IFA_LINK, IFA_SITE, or 0 for global.
+    """IFA_HOST, IFA_LINK, IFA_SITE, 0 for global, or IPV6_ADDR_COMPATv4, which counts as global.
 
     Kernel: include/net/ipv6.h, ipv6_addr_scope().
     """

@@ -14,7 +14,7 @@ from addrsvc.model.addrconf_core import (
 from addrsvc.model.ip6_route import (
     addrconf_add_mroute,
 )
-from addrsvc.model.mcast import ipv6_dev_mc_inc
+from addrsvc.model.mcast import ipv6_dev_mc_inc, ipv6_mc_up
 from addrsvc.model.rtnl import ASSERT_RTNL, dev_get_flags, netif_oper_up, rtnl_notify
 from addrsvc.model.structs import (
     Inet6Dev,
@@ -38,6 +38,7 @@ from addrsvc.uapi import (
     IFF_LOOPBACK,
     IFF_MULTICAST,
     IFF_NOARP,
+    IFF_UP,
     IN6_ADDR_GEN_MODE_EUI64,
     IN6_ADDR_GEN_MODE_RANDOM,
     IN6_ADDR_GEN_MODE_STABLE_PRIVACY,
@@ -131,7 +132,10 @@ def ipv6_find_idev(dev: NetDevice) -> Inet6Dev:
         KernelError: as ipv6_add_dev().
     """
     ASSERT_RTNL(dev)
-    return dev.ip6_ptr or ipv6_add_dev(dev)
+    idev = dev.ip6_ptr or ipv6_add_dev(dev)
+    if dev.flags & IFF_UP:
+        ipv6_mc_up(idev)
+    return idev
 
 
 def addrconf_add_dev(dev: NetDevice) -> Inet6Dev:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from addrsvc.model.addrconf_core import in6addr_loopback, ipv6_addr_prefix
+from addrsvc.model.ip6_fib import note_fib6_change
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_OK, NotifierBlock
 from addrsvc.model.rtnl import rtnl_notify
@@ -184,6 +185,7 @@ def ip6_ins_rt(net: Net, rt: Fib6Info) -> None:
     insort_right(siblings, rt, key=_metric)
     table.by_dev.setdefault(rt.dev, {})[rt] = None
     rt.in_table = True
+    note_fib6_change(table, rt)
     net.ipv6.fib6_serial += 1
     rt.serial = net.ipv6.fib6_serial
     if rt.fib6_flags & RTF_EXPIRES:
@@ -216,6 +218,7 @@ def ip6_del_rt(net: Net, rt: Fib6Info, *, skip_notify: bool = False) -> None:
         del table.routes[rt.dst, rt.dst_len]
     del table.by_dev[rt.dev][rt]
     rt.in_table = False
+    note_fib6_change(table, rt)
     fib6_clean_expires(net, rt)
     if rt.table == RT_TABLE_MAIN:
         _note_loss(rt.dev, rt.dst, rt.dst_len)

@@ -11,6 +11,8 @@ from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
 from addrsvc.uapi import (
     IFA_F_PERMANENT,
     INFINITY_LIFE_TIME,
+    MAF_LOADED,
+    MAF_NOREPORT,
     RT_SCOPE_SITE,
     RT_SCOPE_UNIVERSE,
     RTM_DELMULTICAST,
@@ -18,7 +20,11 @@ from addrsvc.uapi import (
     RTM_NEWMULTICAST,
 )
 
-__all__ = ["inet6_dump_ifmcaddr", "ipv6_dev_mc_dec", "ipv6_dev_mc_inc", "ipv6_mc_destroy_dev"]
+__all__ = [
+    "inet6_dump_ifmcaddr", "ipv6_dev_mc_dec", "ipv6_dev_mc_inc", "ipv6_mc_destroy_dev", "ipv6_mc_down", "ipv6_mc_up",
+]  # fmt: skip
+
+_LINK_LOCAL_SCOPE = 2
 
 
 def _fill(mc: Ifmcaddr6, dev: NetDevice, nlmsg_type: int, scope: int) -> AddrMsg:
@@ -55,9 +61,46 @@ def ipv6_dev_mc_inc(dev: NetDevice, addr: bytes) -> None:
     if addr in idev.mc_list:
         idev.mc_list[addr].mca_users += 1
         return
-    mc = Ifmcaddr6(addr, mca_cstamp=cstamp_delta(dev.machine.timers.jiffies))
+    mc = Ifmcaddr6(addr, mca_flags=_initial_flags(addr), mca_cstamp=cstamp_delta(dev.machine.timers.jiffies))
     idev.mc_list[addr] = mc
+    _group_added(mc)
     _ifmcaddr_notify(RTM_NEWMULTICAST, mc, dev)
+
+
+def _initial_flags(addr: bytes) -> int:
+    """Kernel: net/ipv6/mcast.c, mca_alloc(): the groups that nobody is told of."""
+    return MAF_NOREPORT * (addr == in6addr_linklocal_allnodes or _scope(addr) < _LINK_LOCAL_SCOPE)
+
+
+def _scope(group: bytes) -> int:
+    return group[1] & 0x0F
+
+
+def _group_added(mc: Ifmcaddr6) -> None:
+    """Kernel: net/ipv6/mcast.c, igmp6_group_added()."""
+    if _scope(mc.mca_addr) >= _LINK_LOCAL_SCOPE:
+        mc.mca_flags |= MAF_LOADED
+
+
+def ipv6_mc_up(idev: Inet6Dev) -> None:
+    """Have the device receive its groups.
+
+    Kernel: net/ipv6/mcast.c, ipv6_mc_up().
+    """
+    if idev.mc_is_down:
+        idev.mc_is_down = False
+        for mc in idev.mc_list.values():
+            _group_added(mc)
+
+
+def ipv6_mc_down(idev: Inet6Dev) -> None:
+    """Have the device receive its groups no more; it stays a member.
+
+    Kernel: net/ipv6/mcast.c, ipv6_mc_down(), igmp6_group_dropped().
+    """
+    idev.mc_is_down = True
+    for mc in idev.mc_list.values():
+        mc.mca_flags &= ~MAF_LOADED
 
 
 def ipv6_dev_mc_dec(idev: Inet6Dev, addr: bytes) -> None:
@@ -100,4 +143,4 @@ def inet6_dump_ifmcaddr(dev: NetDevice) -> list[AddrMsg]:
 
 def _told_scope(group: bytes) -> int:
     """Only site scope is told apart."""
-    return RT_SCOPE_SITE if group[1] & 0x0F == 0x05 else RT_SCOPE_UNIVERSE
+    return RT_SCOPE_SITE if _scope(group) == 0x05 else RT_SCOPE_UNIVERSE

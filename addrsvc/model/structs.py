@@ -533,6 +533,7 @@ class Ifmcaddr6:
 
     mca_addr: bytes
     mca_users: int = 1
+    mca_flags: int = 0
     mca_cstamp: int = 0
 
 
@@ -596,6 +597,8 @@ class Inet6Dev:
     """Ours: prefixes in use whose route may be missing, so that coming up need not look at every address."""
     mc_list: dict[bytes, Ifmcaddr6] = field(default_factory=dict)
     """Newest last; the kernel's list is read from the end."""
+    mc_is_down: bool = False
+    """Ours: groups have been dropped since they were last added to the device, so that there is something to add."""
     ac_list: dict[bytes, Ifacaddr6] = field(default_factory=dict)
 
 
@@ -629,6 +632,22 @@ class Fib6Info:
 
 
 @dataclass(slots=True, eq=False, repr=False)
+class Fib6Node:
+    """struct fib6_node: a prefix in the tree of a table, as a number and a length.
+
+    One without routes has two nodes below it, and borrows the route of one of them as its leaf.
+    """
+
+    key: int = 0
+    bit: int = 0
+    parent: "Fib6Node | None" = None
+    left: "Fib6Node | None" = None
+    right: "Fib6Node | None" = None
+    leaf: Fib6Info | None = None
+    routes: list[Fib6Info] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class Fib6Table:
     """struct fib6_table: routes by (prefix, length), siblings by rising metric; and by device, for its going down."""
 
@@ -637,6 +656,10 @@ class Fib6Table:
     by_dev: dict[NetDevice, dict[Fib6Info, None]] = field(default_factory=dict)
     gc_list: dict[Fib6Info, None] = field(default_factory=dict)
     """tb6_gc_hlist: routes that expire.  Newest last; the kernel's list is read from the end."""
+    root: Fib6Node = field(default_factory=Fib6Node)
+    """tb6_root, as it was before `changes`."""
+    changes: list[tuple[Fib6Info, bool]] = field(default_factory=list)
+    """Ours: routes that came (true) or went since the tree was grown."""
 
 
 @dataclass(frozen=True, slots=True)

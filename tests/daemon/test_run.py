@@ -113,7 +113,7 @@ def test_without_net_the_one_mirrored_namespace_is_meant(service: Background, in
     assert service("link", "set", "lo", "mtu", "1500").returncode == 0
     assert [msg.mtu for msg in inside.dump() if isinstance(msg, LinkMsg)] == [1500]
     assert "mtu 1500" in service("addr", "show", "dev", "lo").stdout
-    assert service("sysctl", "net.ipv6.conf.lo.disable_ipv6").stdout == "value: 0\n"
+    assert service("sysctl", "net.ipv6.conf.lo.disable_ipv6").stdout == "net.ipv6.conf.lo.disable_ipv6 = 0\n"
     assert "mtu 65536" in service("addr", "show", "--net", "init_net").stdout
 
 

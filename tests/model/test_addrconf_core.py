@@ -23,7 +23,7 @@ from addrsvc.model.addrconf_core import (
 )
 from addrsvc.model.notifier import NOTIFY_DONE, NotifierBlock, notifier_from_errno
 from addrsvc.model.structs import In6ValidatorInfo, Inet6Ifaddr
-from addrsvc.uapi import IFA_HOST, IFA_LINK, IFA_SITE, NETDEV_UP, NetdevEvent
+from addrsvc.uapi import IFA_HOST, IFA_LINK, IFA_SITE, NETDEV_UP, IPV6_ADDR_COMPATv4, NetdevEvent
 from tests.model.ears import said
 
 
@@ -40,7 +40,8 @@ def net(linux: Linux) -> Namespace:
 # --- kinds of addresses ----------------------------------------------------------------------------------------------
 
 KINDS = [
-    ("::1", IFA_HOST, 2, 254), ("::", 0, 14, 0), ("::2", 0, 14, 0), ("2001:db8::1", 0, 14, 0), ("fc00::1", 0, 14, 0),
+    ("::1", IFA_HOST, 2, 254), ("::", 0, 14, 0), ("::2", IPV6_ADDR_COMPATv4, 14, 0),
+    ("::ffff:1.2.3.4", 0, 14, 0), ("2001:db8::1", 0, 14, 0), ("fc00::1", 0, 14, 0),
     ("fe80::1", IFA_LINK, 2, 253), ("febf::1", IFA_LINK, 2, 253), ("fec0::1", IFA_SITE, 5, 200),
     ("feff::1", IFA_SITE, 5, 200), ("ff01::1", IFA_HOST, 1, 254), ("ff02::1", IFA_LINK, 2, 253),
     ("ff05::1", IFA_SITE, 5, 200), ("ff08::1", 0, 8, 0), ("ff0e::1", 0, 14, 0), ("ff12::1", IFA_LINK, 2, 253),
