@@ -9,6 +9,7 @@ from typing import Final
 
 from addrsvc.errors import KernelError
 from addrsvc.model.dev import dev_get_by_name
+from addrsvc.model.ifaddr import inet6_addr_list
 from addrsvc.model.ip6_fib import fib6_borrowed
 from addrsvc.model.ip6_route import fib6_table_routes, fib6_walk_tables
 from addrsvc.model.netdev_chain import for_each_netdev
@@ -35,7 +36,7 @@ def if6_seq_show(net: Net) -> Iterator[str]:
     Differs: the kernel lists addresses by a hash that is another in each namespace; here they stand by device.
     """
     for idev in _halves(net):
-        for ifp in idev.addr_list:
+        for ifp in inet6_addr_list(idev):
             numbers = (idev.dev.ifindex, ifp.prefix_len, ifp.scope, ifp.flags & 0xFF)
             yield f"{ifp.addr.hex()} {' '.join(f'{number:02x}' for number in numbers)} {idev.dev.name:>8}\n"
 
@@ -93,7 +94,7 @@ def ipv6_route_seq_show(net: Net) -> Iterator[str]:
 
     Kernel: net/ipv6/ip6_fib.c, ipv6_route_seq_show(), ipv6_route_native_seq_show().
     """
-    held = {ifp.rt for idev in _halves(net) for ifp in idev.addr_list if ifp.rt is not None}
+    held = {ifp.rt for idev in _halves(net) for ifp in inet6_addr_list(idev) if ifp.rt is not None}
     for table in fib6_walk_tables(net):
         yield from _table(net, table, held)
 
