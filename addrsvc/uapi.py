@@ -375,6 +375,8 @@ IN6_ADDR_GEN_MODE_RANDOM: Final = 3
 IF_RA_RCVD: Final = 0x20
 IF_RS_SENT: Final = 0x10
 IF_READY: Final = 0x80000000
+MAF_LOADED: Final = 0x04
+MAF_NOREPORT: Final = 0x08
 
 # --- counters (include/uapi/linux/snmp.h), the ones that this model counts --------------------------------------
 IPSTATS_MIB_OUTREQUESTS: Final = 8
@@ -385,8 +387,6 @@ IPSTATS_MIB_OUTMCASTOCTETS: Final = 33
 IPSTATS_MIB_MAX: Final = 38
 ICMP6_MIB_OUTMSGS: Final = 3
 ICMP6_MIB_MAX: Final = 7
-MAF_LOADED: Final = 0x04
-MAF_NOREPORT: Final = 0x08
 IPV6_MIN_MTU: Final = 1280
 IPV4_MIN_MTU: Final = 68
 

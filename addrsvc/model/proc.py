@@ -118,34 +118,49 @@ def _route(rt: Fib6Info, references: int) -> str:
 
 # --- net/ipv6/proc.c -------------------------------------------------------------------------------------------------
 
-_IP6: Final = (
-    "InReceives InHdrErrors InTooBigErrors InNoRoutes InAddrErrors InUnknownProtos InTruncatedPkts InDiscards "
-    "InDelivers OutForwDatagrams OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails "
-    "FragOKs FragFails FragCreates InMcastPkts OutMcastPkts InOctets OutOctets InMcastOctets OutMcastOctets "
-    "InBcastOctets OutBcastOctets InNoECTPkts InECT1Pkts InECT0Pkts InCEPkts OutTransmits"
-).split()
-_ICMP6: Final = "InMsgs InErrors OutMsgs OutErrors InCsumErrors".split()
-_ICMP6_TYPES: Final = (
-    "DestUnreachs PktTooBigs TimeExcds ParmProblems Echos EchoReplies GroupMembQueries GroupMembResponses "
-    "GroupMembReductions RouterSolicits RouterAdvertisements NeighborSolicits NeighborAdvertisements Redirects "
-    "MLDv2Reports"
-).split()
-SNMP6: Final = (
-    *(f"Ip6{name}" for name in _IP6),
-    *(f"Icmp6{name}" for name in _ICMP6),
-    *(f"Icmp6{way}{name}" for way in ("In", "Out") for name in _ICMP6_TYPES),
-)
+# Each counter with its place in IPSTATS_MIB_*.
+_IP6: Final = {
+    "InReceives": 1, "InHdrErrors": 12, "InTooBigErrors": 13, "InNoRoutes": 14, "InAddrErrors": 15,
+    "InUnknownProtos": 16, "InTruncatedPkts": 17, "InDiscards": 18, "InDelivers": 3, "OutForwDatagrams": 11,
+    "OutRequests": 8, "OutDiscards": 19, "OutNoRoutes": 20, "ReasmTimeout": 21, "ReasmReqds": 22, "ReasmOKs": 23,
+    "ReasmFails": 24, "FragOKs": 25, "FragFails": 26, "FragCreates": 27, "InMcastPkts": 28, "OutMcastPkts": 29,
+    "InOctets": 2, "OutOctets": 10, "InMcastOctets": 32, "OutMcastOctets": 33, "InBcastOctets": 34,
+    "OutBcastOctets": 35, "InNoECTPkts": 4, "InECT1Pkts": 5, "InECT0Pkts": 6, "InCEPkts": 7, "OutTransmits": 9,
+}  # fmt: skip
+# The same for ICMP6_MIB_*.
+_ICMP6: Final = {"InMsgs": 1, "InErrors": 2, "OutMsgs": 3, "OutErrors": 4, "InCsumErrors": 5}
+_ICMP6_TYPES: Final = {
+    "DestUnreachs": 1, "PktTooBigs": 2, "TimeExcds": 3, "ParmProblems": 4, "Echos": 128, "EchoReplies": 129,
+    "GroupMembQueries": 130, "GroupMembResponses": 131, "GroupMembReductions": 132, "RouterSolicits": 133,
+    "RouterAdvertisements": 134, "NeighborSolicits": 135, "NeighborAdvertisements": 136, "Redirects": 137,
+    "MLDv2Reports": 143,
+}  # fmt: skip
+_WAYS: Final = {"In": 0, "Out": 256}
 
 
 def snmp6_dev_seq_show(idev: Inet6Dev) -> Iterator[str]:
     """/proc/net/dev_snmp6/NAME: what IPv6 has counted on a device.
 
     Kernel: net/ipv6/proc.c, snmp6_dev_seq_show().
-    Differs: nothing is counted yet.
     """
-    yield f"{'ifIndex':<32}\t{idev.dev.ifindex}\n"
-    for name in SNMP6:
-        yield f"{name:<32}\t0\n"
+    for name, value in (("ifIndex", idev.dev.ifindex), *_ip6(idev), *_icmp6(idev)):
+        yield f"{name:<32}\t{value}\n"
+
+
+def _ip6(idev: Inet6Dev) -> Iterator[tuple[str, int]]:
+    return ((f"Ip6{name}", idev.ipstats[place]) for name, place in _IP6.items())
+
+
+def _icmp6(idev: Inet6Dev) -> Iterator[tuple[str, int]]:
+    """The types that have names, whether or not there were any; then each type that there was, by number."""
+    yield from ((f"Icmp6{name}", idev.icmp6stats[place]) for name, place in _ICMP6.items())
+    for way, offset in _WAYS.items():
+        for name, number in _ICMP6_TYPES.items():
+            yield f"Icmp6{way}{name}", idev.icmp6msgstats[offset + number]
+    for way, offset in _WAYS.items():
+        for number in range(256):
+            if count := idev.icmp6msgstats[offset + number]:
+                yield f"Icmp6{way}Type{number}", count
 
 
 # --- the files -------------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ _IPPROTO_ICMPV6: Final = 58
 _HOP_LIMIT: Final = 255
 _RS: Final = Struct("!BBHI")
 _ROUTER_SOLICITATION: Final = 133
+_SENT: Final = 256
 _SOURCE_LL_ADDR: Final = 1
 _UNSETTLED: Final = IFA_F_TENTATIVE | IFA_F_OPTIMISTIC | IFA_F_DADFAILED
 _MILLION: Final = 1_000_000
@@ -183,6 +184,7 @@ def _output(dev: NetDevice, packet: bytes, daddr: bytes) -> None:
             idev.ipstats[IPSTATS_MIB_OUTMCASTPKTS] += 1
             idev.ipstats[IPSTATS_MIB_OUTMCASTOCTETS] += len(packet)
         idev.icmp6stats[ICMP6_MIB_OUTMSGS] += 1
+        idev.icmp6msgstats[_SENT + packet[_IPV6HDR.size]] += 1
     if dev.netdev_ops.ndo_start_xmit is None:
         return
     skb = SkBuff(bytearray(packet), dev=dev, protocol=ETH_P_IPV6, network_header=0, transport_header=_IPV6HDR.size)

@@ -4,7 +4,7 @@ No behaviour lives here.  Packed addresses are bytes (16 for IPv6, 4 for IPv4); 
 is behaviour are lists or dicts.  Fields carry the kernel's spelling.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -579,6 +579,8 @@ class Inet6Dev:
     rs_probes: int = 0
     ipstats: list[int] = field(default_factory=lambda: [0] * IPSTATS_MIB_MAX)
     icmp6stats: list[int] = field(default_factory=lambda: [0] * ICMP6_MIB_MAX)
+    icmp6msgstats: Counter[int] = field(default_factory=Counter)
+    """struct icmpv6msg_mib_device: by type, plus 256 for those that were sent."""
     tstamp: int = 0
     ra_mtu: int = 0
     reachable_time: int = 0

@@ -17,8 +17,9 @@ from addrsvc.mirror.operations import Operations
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.model.ip6_fib import fib6_borrowed
 from addrsvc.model.ip6_route import fib6_table_routes
-from addrsvc.netlink.messages import Message, Sysctl
-from addrsvc.uapi import IFA_F_MCAUTOJOIN, IFA_F_NODAD, RT_TABLE_LOCAL
+from addrsvc.netlink.messages import LinkInfo, LinkMsg, Message, Sysctl
+from addrsvc.pytest_plugin import wait_until
+from addrsvc.uapi import IFA_F_MCAUTOJOIN, IFA_F_NODAD, NLM_F_CREATE, NLM_F_EXCL, RT_TABLE_LOCAL
 from tests.fidelity.asks import add, alias, delete, disable_ipv6, down, flags, mtu, operstate, rename, up
 
 FILES = ("net/dev", "net/igmp6", "net/ipv6_route", "net/dev_snmp6/lo")
@@ -174,3 +175,17 @@ def test_however_often_routes_come_and_go_little_is_remembered_of_it(net: Namesp
     assert len(table.changes) < 2000
     assert fib6_borrowed(table) == {}
     assert [rt.dst for rt in fib6_table_routes(table)] == [bytes(15) + b"\1"]
+
+
+def test_what_a_device_counts_is_shown_on_both_kernels(net: Namespace, rtnl: RtnlKernel) -> None:
+    """An ifb that comes up has its link-local address at once, and asks for routers."""
+    made = LinkMsg(
+        nlmsg_flags=NLM_F_CREATE | NLM_F_EXCL, ifname="i0", address=b"\2\0\0\0\0\1", linkinfo=LinkInfo(kind="ifb")
+    )
+    for kernel in (net, rtnl):
+        kernel.request(made)
+        kernel.link_set("i0", up=True)
+
+    wait_until(rtnl, lambda: "Icmp6OutType133" in rtnl.proc("net/dev_snmp6/i0"))
+    assert "Icmp6OutRouterSolicits          \t1\n" in net.proc("net/dev_snmp6/i0")
+    assert_same(net, rtnl, "i0")
