@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from addrsvc import __version__
 from addrsvc.daemon import commands
@@ -22,6 +23,9 @@ from addrsvc.daemon.words import ADDR, LINK, Action, read
 from addrsvc.errors import AddrsvcError, ControlError, KernelError
 from addrsvc.netlink.text import Json, addr_show, link_show
 from addrsvc.uapi import NetdevEvent
+
+if TYPE_CHECKING:
+    from addrsvc.af_netlink.faults import Faults
 
 __all__ = ["main"]
 
@@ -41,13 +45,23 @@ Serve the model to programs that speak rtnetlink: a Unix socket stands in for th
 netlink socket (protocol NLUX/1), and all of them see the same fresh network namespace, whose lo is down.  A small
 library that is preloaded into a program can make its netlink sockets such connections; addrsvc.nlux.NluxSocket is a
 client in Python.  With the virtual clock time stands still until a client lets it pass, so that a test of lifetimes
-takes no time; with the real one it passes by itself.  Ends at SIGINT or SIGTERM."""
+takes no time; with the real one it passes by itself.  With a file of faults some things go wrong that seldom do.
+Ends at SIGINT or SIGTERM."""
 
 _NETLINK_EPILOG: Final = """\
 examples:
   addrsvc netlink --listen unix:/tmp/model
   addrsvc netlink --listen unix:/tmp/model --clock real
   addrsvc netlink --listen unix:/tmp/model --seed 7       the same chance each time, and another than by default
+  addrsvc netlink --listen unix:/tmp/model --faults faults.toml
+
+a file of faults, each from the nth of its kind on (1) and for so many times (1; "all"):
+  [[fail]]                   also [[deny]], [[slow_ack]], [[interrupt_dump]]
+  request = "RTM_NEWADDR"
+  errno = "ENOMEM"
+  nth = 3
+  [[lose]]                   also [[duplicate]], [[delay]], [[reorder]], [[overrun]]
+  group = "IPV6_IFADDR"
 
 who may do what: everybody may connect; to change something one must be root, or who runs this."""
 
@@ -272,6 +286,7 @@ def _add_netlink(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument(
         "--clock", choices=("virtual", "real"), default="virtual", help="what time the model goes by (default: virtual)"
     )
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="what goes wrong, in TOML: see below")
     _add_seed(parser)
 
 
@@ -593,5 +608,23 @@ def _netlink(arguments: argparse.Namespace) -> int:
     scheme, colon, path = arguments.listen.partition(":")
     if scheme != "unix" or not colon:
         raise ControlError(f"--listen: {arguments.listen!r} is no place to listen; unix:PATH is")
-    serve_netlink(Path(path), as_json=arguments.json, seed=arguments.seed, is_real=arguments.clock == "real")
+    serve_netlink(
+        Path(path), as_json=arguments.json, seed=arguments.seed, is_real=arguments.clock == "real",
+        faults=_faults(arguments.faults),
+    )  # fmt: skip
     return 0
+
+
+def _faults(path: Path | None) -> "Callable[[], Faults] | None":
+    """What reads the faults of a file again and again; the file itself is read once, and found wrong at once."""
+    from addrsvc.af_netlink.faults import Faults
+
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ControlError(f"--faults: {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+    make = partial(Faults.parse, text, str(path))
+    make()
+    return make

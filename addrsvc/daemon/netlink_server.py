@@ -18,8 +18,9 @@ from pathlib import Path
 from struct import Struct
 from termios import TIOCOUTQ
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeAlias
 
+from addrsvc.af_netlink.faults import Faults
 from addrsvc.af_netlink.sock import NGROUPS, Datagram
 from addrsvc.daemon.listen import listening_socket
 from addrsvc.daemon.printer import json_text, say
@@ -31,6 +32,8 @@ from addrsvc.netlink.messages import Sysctl
 from addrsvc.nlux import CAN_RESET, LARGEST, VERSION, WANTS_REPLY, Control, Op
 
 __all__ = ["NetlinkServer", "serve_netlink"]
+
+MakeFaults: TypeAlias = Callable[[], Faults]
 
 _SNDBUF: Final = 1 << 20
 _READ_SIZE: Final = 32768
@@ -52,7 +55,9 @@ _OPTION: Final = Struct("=IIi")
 _WELCOME: Final = Struct("=IIII")
 
 
-def serve_netlink(path: Path, *, as_json: bool = False, seed: int = 0, is_real: bool = False) -> None:
+def serve_netlink(
+    path: Path, *, as_json: bool = False, seed: int = 0, is_real: bool = False, faults: MakeFaults | None = None
+) -> None:
     """Serve at `path`, or on the socket that systemd passed, until SIGINT or SIGTERM; nothing is left behind.
 
     Args:
@@ -60,6 +65,7 @@ def serve_netlink(path: Path, *, as_json: bool = False, seed: int = 0, is_real: 
         as_json: tell in JSON that one may connect.
         seed: of the model's chance.
         is_real: its clock is the real one; otherwise ADVANCE turns it.
+        faults: makes what goes wrong with it, anew whenever it begins again.
 
     Raises:
         OutputError: that could not be told.
@@ -67,7 +73,7 @@ def serve_netlink(path: Path, *, as_json: bool = False, seed: int = 0, is_real: 
     """
     with (
         inherited_socket(socket.SOCK_SEQPACKET) or listening_socket(path, kind=socket.SOCK_SEQPACKET) as listener,
-        NetlinkServer(listener, seed=seed, is_real=is_real) as server,
+        NetlinkServer(listener, seed=seed, is_real=is_real, faults=faults) as server,
         _signals(server.stop),
     ):
         where = f"unix:{listener.getsockname()}"
@@ -90,13 +96,15 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
 class _Model:
     """The model that is served, and its clock: the real one, or one that ADVANCE turns."""
 
-    def __init__(self, seed: int, *, is_real: bool) -> None:
-        self._seed, self.is_real = seed, is_real
+    def __init__(self, seed: int, *, is_real: bool, faults: MakeFaults | None) -> None:
+        self._seed, self.is_real, self._faults = seed, is_real, faults
         self.boot()
 
     def boot(self) -> None:
         """Begin again."""
         self.linux = Linux(seed=self._seed, effects=False)
+        if self._faults is not None:
+            self.linux.faults = self._faults()
         self.net = self.linux.init_net
         self._epoch, self._start, self._elapsed = self.linux.jiffies, time.monotonic_ns() // 1000, 0
 
@@ -257,12 +265,15 @@ class NetlinkServer:
         listener: of type SOCK_SEQPACKET; it stays the caller's to close.
         seed: of the model's chance.
         is_real: its clock is the real one; otherwise ADVANCE turns it.
+        faults: makes what goes wrong with it, anew whenever it begins again.
     """
 
-    def __init__(self, listener: socket.socket, *, seed: int = 0, is_real: bool = False) -> None:
+    def __init__(
+        self, listener: socket.socket, *, seed: int = 0, is_real: bool = False, faults: MakeFaults | None = None
+    ) -> None:
         self._listener = listener
         self._listener.settimeout(0)
-        self._model = _Model(seed, is_real=is_real)
+        self._model = _Model(seed, is_real=is_real, faults=faults)
         self._connections: dict[int, _Connection] = {}
         self._heard: dict[_Connection, None] = {}
         self._unfetched: dict[_Connection, None] = {}

@@ -17,6 +17,7 @@ from errno import (
     EINVAL,
     ENOBUFS,
     ENOENT,
+    ENOMEM,
     ENOPROTOOPT,
     EOPNOTSUPP,
     EPROTONOSUPPORT,
@@ -575,6 +576,41 @@ def test_what_a_dead_one_left_is_taken_over(tmp_path: Path) -> None:
 )
 def test_a_place_where_one_cannot_listen_is_refused(words: list[str], said: str) -> None:
     assert refusal(*words) == (1, said)
+
+
+def test_what_a_file_says_goes_wrong_and_again_after_a_reset(tmp_path: Path) -> None:
+    path, faults = tmp_path / "model", tmp_path / "faults.toml"
+    faults.write_text('[[fail]]\nrequest = "RTM_NEWADDR"\nerrno = "ENOMEM"\nnth = 2\n')
+    process = Process("--listen", f"unix:{path}", "--faults", str(faults))
+    with NluxSocket(path) as client:
+        answers = []
+        for _ in range(2):
+            for number in (1, 2, 3):
+                client.send(new_address(number))
+                answers.append(errno_of(client.recv()))
+            client.reset()
+
+    assert answers == [0, ENOMEM, 0] * 2
+    assert process.end() == ("", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[fail]]\nerrno = "ENOMEN"\n', "{path}:2: fail: errno: there is no 'ENOMEN'; did you mean ENOMEM?"),
+        (None, "--faults: {path}: No such file or directory"),
+        ("\udcff", "--faults: {path}: it is no text"),
+    ],
+)
+def test_a_file_of_faults_that_is_wrong_is_refused_before_anybody_is_served(
+    tmp_path: Path, text: str | None, said: str
+) -> None:
+    faults = tmp_path / "faults.toml"
+    if text is not None:
+        faults.write_text(text, errors="surrogateescape")
+
+    expected = f"Error: {said.format(path=faults)}\n"
+    assert refusal("--listen", f"unix:{tmp_path / 'model'}", "--faults", str(faults)) == (1, expected)
 
 
 def test_a_clock_that_there_is_not_is_refused() -> None:
