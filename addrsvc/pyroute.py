@@ -7,6 +7,7 @@ privilege; `ndb` needs the parts of pyroute2 that exist on Linux only.
 import os
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from errno import ENOTCONN
 from typing import TYPE_CHECKING, Any, Final
@@ -86,14 +87,21 @@ def ndb(*namespaces: Namespace, admin: bool = True, **keywords: Any) -> "NDB":
     """
     from pyroute2 import NDB
 
-    localhost = keywords.get("localhost", "localhost")
-    targets = [localhost, *(namespace.name for namespace in namespaces[1:])]
-    ends = [ModelSocket(namespace, admin=admin) for namespace in namespaces]
+    class ModelNDB(NDB):  # type: ignore[misc]
+        """An NDB that closes what it has opened: pyroute2's leaves its sockets to the garbage collector."""
+
+        def close(self) -> None:
+            """End it; a second time does nothing."""
+            for target in [] if self._dbm_shutdown.is_set() else list(self.sources.keys()):
+                self.sources.remove(target)
+            super().close()
+
+    targets = [keywords.get("localhost", "localhost"), *(namespace.name for namespace in namespaces[1:])]
     sources = [
-        {"target": target, "kind": "local", "nlm_generator": 1, "use_socket": end}
-        for target, end in zip(targets, ends, strict=True)
+        {"target": target, "kind": "local", "nlm_generator": 1, "use_socket": ModelSocket(namespace, admin=admin)}
+        for target, namespace in zip(targets, namespaces, strict=True)
     ]
-    return NDB(sources=sources, **keywords)
+    return ModelNDB(sources=sources, **keywords)
 
 
 def _opened(make: Callable[..., Any], namespace: Namespace, admin: bool, keywords: Mapping[str, Any]) -> Any:  # noqa: FBT001
@@ -104,8 +112,8 @@ def _opened(make: Callable[..., Any], namespace: Namespace, admin: bool, keyword
 class ModelSocket:
     """A socket as far as pyroute2 and asyncio look at one, behind which a namespace of the model answers.
 
-    Each thread that uses it has a netlink socket of its own, as with those that pyroute2 makes itself; closing it
-    closes that of the calling thread, and using it again opens another.
+    Each thread that uses it has a netlink socket of its own, as with those that pyroute2 makes itself, and so has each
+    of asyncio's transports: one that is given it while the last has not closed it yet gets another netlink socket.
 
     Args:
         namespace: where it is opened.
@@ -126,14 +134,25 @@ class ModelSocket:
         self._lock = namespace.lock  # to pyroute2 its being here means that threads may share us
 
     @property
+    def _ends(self) -> "deque[_End]":
+        """The netlink sockets of the calling thread, the one in use being the last."""
+        if not hasattr(self._local, "ends"):
+            self._local.ends = deque()
+        ends: deque[_End] = self._local.ends
+        return ends
+
+    @property
     def _end(self) -> "_End":
-        end: _End | None = getattr(self._local, "end", None)
-        if end is None:
-            end = self._local.end = _End(self._namespace, admin=self._admin)
-            for name, (level, option, default) in _SETTINGS.items():
-                if value := self._settings.get(name, default):  # what is off is so from the start
-                    end.setsockopt(level, option, value)
-        return end
+        if not self._ends:
+            self._open()
+        return self._ends[-1]
+
+    def _open(self) -> None:
+        end = _End(self._namespace, admin=self._admin)
+        for name, (level, option, default) in _SETTINGS.items():
+            if value := self._settings.get(name, default):
+                end.setsockopt(level, option, value)
+        self._ends.append(end)
 
     def fileno(self) -> int:
         """A descriptor that is readable whenever there is something to read."""
@@ -164,7 +183,10 @@ class ModelSocket:
         return self._end.getsockopt(level, option, buflen)
 
     def setblocking(self, flag: bool) -> None:  # noqa: FBT001 - as a socket has it
-        """Whether reading waits for something to read."""
+        """Whether reading waits for something to read; that it may not is what a transport says when it is given us."""
+        if not flag and self._end.is_taken:
+            self._open()
+        self._end.is_taken = not flag
         self.settimeout(None if flag else 0.0)
 
     def settimeout(self, seconds: float | None) -> None:
@@ -192,10 +214,9 @@ class ModelSocket:
         return self._end.recvfrom(size, peek=bool(flags & socket.MSG_PEEK))
 
     def close(self) -> None:
-        """Close what the calling thread has opened; a second time does nothing."""
-        end: _End | None = self._local.__dict__.pop("end", None)
-        if end is not None:
-            end.close()
+        """Close what the calling thread has opened, the oldest first; once too often does nothing."""
+        if self._ends:
+            self._ends.popleft().close()
 
     def __conform__(self, protocol: object) -> str:
         """How NDB keeps it in its database: as a word."""
@@ -206,12 +227,17 @@ class ModelSocket:
 
 
 class _End:
-    """One netlink socket of the model, and a pair of real ones, of which `ear` is readable whenever that is."""
+    """One netlink socket of the model, and a pair of real ones, of which `ear` is readable whenever that is.
+
+    Attributes:
+        is_taken: a transport reads it.
+    """
 
     def __init__(self, namespace: Namespace, *, admin: bool) -> None:
         self._lock = namespace.lock
         self._bell, self.ear = socket.socketpair()
         self._has_rung = False
+        self.is_taken = False
         self._sock = namespace.socket(pid=os.getpid(), admin=admin)
         self._sock.on_ready = self._ring
 
