@@ -5,6 +5,7 @@ or TCP shows is proven on the running kernel, beside what both can be asked.
 """
 
 import socket
+from collections.abc import Mapping
 from contextlib import closing
 from errno import errorcode
 from struct import Struct
@@ -14,19 +15,23 @@ import pytest
 
 from addrsvc.model.features import NETIF_F_ALL_TSO, NETIF_F_TSO, NETIF_F_TSO6, NETIF_F_TSO_MANGLEID
 from addrsvc.uapi import (
+    AF_INET,
+    AF_INET6,
+    NLM_F_ACK,
     PACKET_HOST,
     PACKET_MULTICAST,
     PACKET_OTHERHOST,
     PACKET_OUTGOING,
     RTM_GETLINK,
+    RTM_GETROUTE,
 )
-from tests.af_netlink.twins import nlmsg
+from tests.af_netlink.twins import nla, nlmsg
 from tests.fidelity.asks import down, mac, mtu, up
 from tests.fidelity.notation import brief
 from tests.fidelity.scenarios import scenario
 from tests.fidelity.scenarios.programs import RunningProgram, frame
 from tests.fidelity.scenarios.subject import Subject, addresses, groups
-from tests.fidelity.scenarios.wire import answer, attributes
+from tests.fidelity.scenarios.wire import answer, attributes, brief_answer
 
 # --- 70: features ----------------------------------------------------------------------------------------------------
 
@@ -225,6 +230,23 @@ def test_whom_a_frame_is_for(alone: Subject, destination: str, own: str | None, 
 
 
 # --- 83: while lo is down --------------------------------------------------------------------------------------------
+
+OIF_LO: Final = nla(4, 1)
+ROUTES: Final[Mapping[str, tuple[bytes, str]]] = {
+    "::1": (bytes((AF_INET6, 128)).ljust(12, b"\0") + nla(1, bytes(15) + b"\1"), "ENETUNREACH -"),
+    "ff02::1": (bytes((AF_INET6, 128)).ljust(12, b"\0") + nla(1, b"\xff\2" + bytes(13) + b"\1") + OIF_LO,
+                "ENETUNREACH -"),
+    "127.0.0.1": (bytes((AF_INET, 32)).ljust(12, b"\0") + nla(1, b"\x7f\0\0\1"), "ok 1 replies"),
+}  # fmt: skip
+
+
+@scenario(83)
+@pytest.mark.parametrize(("payload", "expected"), ROUTES.values(), ids=ROUTES.keys())
+def test_while_down_there_is_a_route_to_127_0_0_1_alone(subject: Subject, payload: bytes, expected: str) -> None:
+    subject.ask(up(), down())
+
+    assert brief_answer(subject.port(), nlmsg(RTM_GETROUTE, payload, NLM_F_ACK)) == expected
+
 
 CALLS: Final = [
     (socket.AF_INET6, "::1", "EADDRNOTAVAIL", "EADDRNOTAVAIL"), (socket.AF_INET, "127.0.0.1", "", ""),
