@@ -25,9 +25,9 @@ class Inner:
         self.path = path
         path.joinpath("conftest.py").write_text(conftest)
 
-    def write(self, module: str) -> None:
-        """Write the test module."""
-        self.path.joinpath("test_inner.py").write_text(textwrap.dedent(module))
+    def write(self, module: str, name: str = "test_inner.py") -> None:
+        """Write a test module."""
+        self.path.joinpath(name).write_text(textwrap.dedent(module))
 
     def command(self, *arguments: str) -> list[str]:
         """The words that run pytest here."""
