@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from addrsvc.linux import Linux
 from addrsvc.mirror.netns import NetNs
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.uapi import REFERENCE_RELEASE
@@ -14,6 +15,12 @@ from addrsvc.uapi import REFERENCE_RELEASE
 pytest_plugins = ["pytester", *(["addrsvc.pytest_plugin"] if "addrsvc.pytest_plugin" not in sys.modules else [])]
 # What asserts without being a test itself, and should say as much when it fails.
 pytest.register_assert_rewrite("tests.af_netlink.twins", "tests.fidelity.scenarios.wire")
+
+
+@pytest.fixture
+def linux(machine: Linux) -> Linux:
+    """The machine, by the name that most tests here have for it."""
+    return machine
 
 
 @pytest.fixture

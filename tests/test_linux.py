@@ -32,17 +32,6 @@ from tests.fidelity.asks import add, delete, up
 from tests.fidelity.notation import brief
 from tests.model.ears import Ear, link_of, messages, said
 
-
-@pytest.fixture
-def linux() -> Linux:
-    return Linux()
-
-
-@pytest.fixture
-def net(linux: Linux) -> Namespace:
-    return linux.init_net
-
-
 # --- namespaces ------------------------------------------------------------------------------------------------------
 
 

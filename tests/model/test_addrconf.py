@@ -61,16 +61,6 @@ LEFT_ALONE = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def linux() -> Linux:
-    return Linux()
-
-
-@pytest.fixture
-def net(linux: Linux) -> Namespace:
-    return linux.init_net
-
-
 def half(dev: NetDevice) -> Inet6Dev:
     assert dev.ip6_ptr is not None
     return dev.ip6_ptr

@@ -26,17 +26,6 @@ from addrsvc.model.structs import In6ValidatorInfo, Inet6Ifaddr
 from addrsvc.uapi import IFA_HOST, IFA_LINK, IFA_SITE, NETDEV_UP, IPV6_ADDR_COMPATv4, NetdevEvent
 from tests.model.ears import said
 
-
-@pytest.fixture
-def linux() -> Linux:
-    return Linux()
-
-
-@pytest.fixture
-def net(linux: Linux) -> Namespace:
-    return linux.init_net
-
-
 # --- kinds of addresses ----------------------------------------------------------------------------------------------
 
 KINDS = [

@@ -57,16 +57,6 @@ Do = Callable[[Namespace], object]
 
 
 @pytest.fixture
-def linux() -> Linux:
-    return Linux()
-
-
-@pytest.fixture
-def net(linux: Linux) -> Namespace:
-    return linux.init_net
-
-
-@pytest.fixture
 def story(linux: Linux) -> Story:
     return listen(linux)
 

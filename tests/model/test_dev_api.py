@@ -48,16 +48,6 @@ MAC = bytes.fromhex("020000000001")
 
 
 @pytest.fixture
-def linux() -> Linux:
-    return Linux()
-
-
-@pytest.fixture
-def net(linux: Linux) -> Namespace:
-    return linux.init_net
-
-
-@pytest.fixture
 def lo(net: Namespace) -> NetDevice:
     return net.device("lo")
 

@@ -38,11 +38,6 @@ gone = partial(AddrMsg, RTM_DELADDR, ifa_family=AF_INET, ifa_index=LO, ifa_prefi
 
 
 @pytest.fixture
-def linux() -> Linux:
-    return Linux()
-
-
-@pytest.fixture
 def net(linux: Linux) -> Namespace:
     return no_link_local(linux)
 

@@ -26,16 +26,6 @@ from addrsvc.uapi import (
 from tests.model.ears import link_of, messages
 
 
-@pytest.fixture
-def linux() -> Linux:
-    return Linux()
-
-
-@pytest.fixture
-def net(linux: Linux) -> Namespace:
-    return linux.init_net
-
-
 def half(net: Namespace, name: str) -> Inet6Dev:
     idev = net.device(name).ip6_ptr
     assert idev is not None

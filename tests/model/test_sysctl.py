@@ -8,7 +8,8 @@ from addrsvc import Linux
 from addrsvc.errors import KernelError
 from addrsvc.linux import Namespace
 from addrsvc.mirror.kernel import Kernel
-from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.mirror.netns import NetNs
+from addrsvc.mirror.operations import Operations
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.model.addrconf_sysctl import DEVCONF, DEVCONF_DFLT
 from addrsvc.model.devinet_sysctl import DEVCONF as DEVCONF4
@@ -23,30 +24,15 @@ from tests.model.ears import messages
 SECRET = "2001:db8::1:2:3:4"
 
 
-@pytest.fixture
-def linux() -> Linux:
-    return Linux()
-
-
-@pytest.fixture
-def net(linux: Linux) -> Namespace:
-    return linux.init_net
-
-
-def read_file(name: str) -> str:
-    with open("/proc/sys/" + "/".join(part.replace("/", ".") for part in name.split("."))) as file:
-        return file.read().rstrip("\n")
-
-
 # --- against the running kernel --------------------------------------------------------------------------------------
 
 
 @pytest.mark.needs_cap_sys_admin  # net.ipv6.route is hidden from the namespaces of user namespaces
-def test_every_setting_reads_as_on_the_running_kernel(net: Namespace, netns: NetNs) -> None:
+def test_every_setting_reads_as_on_the_running_kernel(net: Namespace, rtnl: RtnlKernel) -> None:
     names = sysctl_names(net.net)
 
     assert len(names) == 3 * len(DEVCONF) + 1 + 3 * len(DEVCONF4) + 1
-    assert {n: net.sysctl(n) for n in names} == run_in(netns, lambda: {n: read_file(n) for n in names})
+    assert {n: net.sysctl(n) for n in names} == {n: rtnl.read_sysctl(n) for n in names}
 
 
 def test_a_setting_is_there_for_all_default_and_every_device_with_ipv6(net: Namespace) -> None:
@@ -69,14 +55,14 @@ NUMBERS = (
 
 @pytest.mark.parametrize("where", ["lo", "default", "all"])
 def test_every_setting_takes_and_refuses_the_same_numbers_on_both_kernels(
-    net: Namespace, netns: NetNs, rtnl: RtnlKernel, where: str
+    net: Namespace, rtnl: RtnlKernel, where: str
 ) -> None:
     for name in (f"net.ipv{v}.conf.{where}.{leaf}" for v, conf in ((6, DEVCONF), (4, DEVCONF4)) for leaf in conf):
         asks = [Sysctl(name, str(number)) for number in NUMBERS]
         modelled, real = [answer_of(net, ask) for ask in asks], [answer_of(rtnl, ask) for ask in asks]
 
         assert (name, modelled) == (name, real)
-        assert (name, net.sysctl(name)) == (name, run_in(netns, lambda: read_file(name)))  # noqa: B023
+        assert (name, net.sysctl(name)) == (name, rtnl.read_sysctl(name))
 
 
 def answer_of(kernel: Kernel, ask: Message) -> str:
@@ -98,17 +84,12 @@ NO_NUMBERS = [
 
 
 @pytest.mark.parametrize(("text", "value"), TEXTS)
-def test_the_first_number_of_a_text_counts(
-    kernel: Kernel, request: pytest.FixtureRequest, text: str, value: int | None
-) -> None:
+def test_the_first_number_of_a_text_counts(kernel: Operations, text: str, value: int | None) -> None:
     kernel.request(ipv6_sysctl("max_addresses", 77))
     kernel.request(ipv6_sysctl("max_addresses", text))
 
     name = "net.ipv6.conf.lo.max_addresses"
-    there = kernel.sysctl(name) if isinstance(kernel, Namespace) else run_in(
-        request.getfixturevalue("netns"), lambda: read_file(name)
-    )  # fmt: skip
-    assert there == str(77 if value is None else value)
+    assert kernel.read_sysctl(name) == str(77 if value is None else value)
 
 
 @pytest.mark.parametrize("text", NO_NUMBERS)
@@ -273,13 +254,13 @@ FOLLOWERS = {
 @pytest.mark.parametrize("before", FOLLOWERS.values(), ids=FOLLOWERS.keys())
 @pytest.mark.parametrize("leaf", ["accept_local", "route_localnet", "forwarding"])
 def test_a_device_follows_default_alike_on_both_kernels(
-    net: Namespace, netns: NetNs, rtnl: RtnlKernel, leaf: str, before: tuple[Message, ...]
+    net: Namespace, rtnl: RtnlKernel, leaf: str, before: tuple[Message, ...]
 ) -> None:
     for ask in (*before, *ipv4(leaf, "1", dev="default")):
         assert answer_of(net, ask) == answer_of(rtnl, ask)
 
     name = f"net.ipv4.conf.lo.{leaf}"
-    assert net.sysctl(name) == run_in(netns, lambda: read_file(name))
+    assert net.sysctl(name) == rtnl.read_sysctl(name)
 
 
 def test_a_new_namespace_takes_the_ipv4_settings_of_init_net_and_the_ipv6_settings_of_nobody(linux: Linux) -> None:
