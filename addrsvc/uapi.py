@@ -317,6 +317,11 @@ GRO_MAX_SIZE: Final = GSO_MAX_SIZE
 GSO_LEGACY_MAX_SIZE: Final = 65536
 MAX_TCP_HEADER: Final = 192
 
+# --- ids of namespaces (include/uapi/linux/net_namespace.h) ----------------------------------------------------
+NETNSA_NONE, NETNSA_NSID, NETNSA_PID, NETNSA_FD, NETNSA_TARGET_NSID, NETNSA_CURRENT_NSID = range(6)
+NETNSA_MAX: Final = NETNSA_CURRENT_NSID
+NETNSA_NSID_NOT_ASSIGNED: Final = -1
+
 # --- addresses (include/uapi/linux/if_addr.h) ------------------------------------------------------------------
 (
     IFA_UNSPEC, IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_ANYCAST, IFA_CACHEINFO, IFA_MULTICAST, IFA_FLAGS,

@@ -7,7 +7,7 @@ request each does its part; a notification is the affair of the first that strik
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from errno import EOPNOTSUPP, errorcode
@@ -278,7 +278,8 @@ class Telling:
 
     table: "NetlinkTable"
     datagram: "Datagram"
-    to: Sequence["NetlinkSock"]
+    to: Mapping["NetlinkSock", "Datagram"]
+    """Each of them with what it is told."""
 
     @property
     def nlmsg_type(self) -> int:
@@ -287,9 +288,9 @@ class Telling:
 
     def now(self) -> None:
         """Send it to those who listen still."""
-        for sock in self.to:
-            if self.datagram.group in sock.groups:
-                sock.broadcast(self.datagram)
+        for sock, datagram in self.to.items():
+            if datagram.group in sock.groups:
+                sock.broadcast(datagram)
 
     def later(self, seconds: float) -> None:
         """Send it when that time has passed."""

@@ -5,11 +5,12 @@ What a request says in nests is read when the model asks for it, see `addrsvc.mo
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from errno import EBADF, EINVAL, ENODEV, EOPNOTSUPP, ESRCH
+from errno import EINVAL, ENODEV, EOPNOTSUPP
 from functools import partial
 from struct import Struct
 from typing import Final, TypeAlias
 
+from addrsvc.af_netlink.nets import get_net_ns_by_fd, get_net_ns_by_pid
 from addrsvc.af_netlink.request import Dump, Handler, Request, for_each_netdev_dump
 from addrsvc.errors import KernelError
 from addrsvc.model.dev import dev_get_by_index
@@ -454,12 +455,11 @@ def _tgt_net(reader: _Reader) -> Net:
     """The namespace that the request names.
 
     Kernel: net/core/rtnetlink.c, rtnl_link_get_net_by_nlattr().
-    Differs: processes are known by the sockets that they opened, and descriptors not at all.
     """
     if (pid := reader.u32(IFLA_NET_NS_PID)) is not None:
-        return _net_of_pid(reader.request, pid)
-    if IFLA_NET_NS_FD in reader.tb:
-        raise KernelError(EBADF)
+        return get_net_ns_by_pid(reader.request, pid)
+    if (fd := reader.u32(IFLA_NET_NS_FD)) is not None:
+        return get_net_ns_by_fd(reader.request, fd)
     return _net_of_id(reader, IFLA_TARGET_NETNSID)
 
 
@@ -468,13 +468,6 @@ def _net_of_id(reader: _Reader, attr: int, words: str | None = None) -> Net:
     if net is None:
         raise KernelError(EINVAL, words)
     return net
-
-
-def _net_of_pid(request: Request, pid: int) -> Net:
-    for sock in request.sock.table.socks.values():
-        if pid and sock.pid == pid:
-            return sock.net
-    raise KernelError(ESRCH)
 
 
 def _link_net(reader: _Reader) -> Net:

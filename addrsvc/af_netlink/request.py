@@ -97,6 +97,7 @@ class Dump(Request):
         min_dump_alloc: bytes that one datagram has to hold, where that is more than the usual.
         full: the datagram had no room for the last message: it is asked for again.
         split_done: its end comes in a datagram of its own.
+        lossy: what the first datagram has no room for is never told, since the kernel forgets to come back for it.
         done_errno: what the dump ended with, negative if it was refused.
         interrupted: it is marked NLM_F_DUMP_INTR throughout, whatever changes.
         base_seq: counts changes to what is dumped; a dump during which it changes is marked NLM_F_DUMP_INTR.
@@ -108,6 +109,7 @@ class Dump(Request):
     base_seq: Callable[[], int] | None = None
     prev_seq: int = 0
     split_done: bool = False
+    lossy: bool = False
     done_errno: int = 0
     interrupted: bool = False
     steps: Iterator[bytes] = field(default_factory=lambda: iter(()))

@@ -6,7 +6,7 @@ groups and options, its queue and what overruns it stand here; what a request me
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from errno import (
     EADDRINUSE,
     EAGAIN,
@@ -206,17 +206,18 @@ class NetlinkTable:
         data = encode(said.msg, asker.seq if asker else 0, asker.portid if asker else 0)
         # Who hears the echo is left out; without one it is port 0 that is, and so a socket that has no port id yet.
         left_out = asker.portid if asker is not None and asker.echo else 0
-        hearers = [
-            sock
+        datagram = Datagram(data, group=group)
+        hearers = {
+            sock: sock.hears_as(datagram, said.net)
             for sock in self.listeners
-            if sock.net.name == said.net and group in sock.groups and sock.portid != left_out
-        ]
+            if group in sock.groups and sock.portid != left_out and sock.hears_of(said.net)
+        }
         if self.faults is None:
-            datagram, truesize = Datagram(data, group=group), _truesize_of(data)
-            for sock in hearers:
-                sock.broadcast(datagram, truesize)
+            truesize = _truesize_of(data)
+            for sock, heard in hearers.items():
+                sock.broadcast(heard, truesize)
         elif hearers:
-            self.faults.tell(Telling(self, Datagram(data, group=group), hearers), said.net)
+            self.faults.tell(Telling(self, datagram, hearers), said.net)
         if asker is not None and asker.echo:
             for sock in self.socks.values():
                 if sock.portid == asker.portid and sock.net.name == said.net:
@@ -231,8 +232,8 @@ class NetlinkTable:
         datagram = Datagram(data, sender.portid, group)
         truesize = _truesize_of_users(data, broadcast=True)
         for sock in self.listeners:
-            if sock.net is sender.net and group in sock.groups and sock is not sender and sock.portid != portid:
-                sock.broadcast(datagram, truesize)
+            if group in sock.groups and sock is not sender and sock.portid != portid and sock.hears_of(sender.net.name):
+                sock.broadcast(sock.hears_as(datagram, sender.net.name), truesize)
 
     def unicast(self, sender: "NetlinkSock", data: bytes, portid: int, groups: int) -> None:
         """Send a datagram of a socket's to another one; if it went to groups before, that still shows.
@@ -626,7 +627,7 @@ class NetlinkSock:
                         dump.steps, done = iter(()), 0 if dump.split_done else -EMSGSIZE
                         break
                     if used + length > room:
-                        dump.full = True
+                        dump.full, dump.steps = not dump.lossy, iter(()) if dump.lossy else dump.steps
                         break
                     parts.append(message.ljust(length, b"\0"))
                     used += length
@@ -654,6 +655,23 @@ class NetlinkSock:
         return NLMSGHDR.pack(_HDRLEN + len(body), NLMSG_DONE, flags, dump.seq, self.portid) + body
 
     # --- receiving ---
+
+    def hears_of(self, net: str) -> bool:
+        """Whether what is said in a namespace comes here.
+
+        Kernel: net/netlink/af_netlink.c, do_one_broadcast().
+        """
+        return self.net.name == net or (self.listen_all_nsid and self._nsid(net) is not None)
+
+    def hears_as(self, datagram: Datagram, net: str) -> Datagram:
+        """What is said in a namespace as it comes here, perhaps with the id of that namespace.
+
+        Kernel: net/netlink/af_netlink.c, netlink_cmsg_listen_all_nsid().
+        """
+        return replace(datagram, nsid=self._nsid(net)) if self.listen_all_nsid else datagram
+
+    def _nsid(self, net: str) -> int | None:
+        return next((nsid for nsid, known in self.net.netns_ids.items() if known.name == net), None)
 
     def deliver(self, data: bytes, group: int = 0) -> bool:
         """Queue a datagram of the kernel's to this socket alone, or lose it; whether it was queued.

@@ -366,7 +366,6 @@ def _served_elsewhere(data: bytes) -> bool:
 _NOT_MODELLED: Final[Mapping[int, str]] = {
     **dict.fromkeys((24, 25), "routes of a user's own"),
     **dict.fromkeys((28, 29), "neighbours of a user's own"),
-    **dict.fromkeys((32, 33), "rules of a user's own"),
     **dict.fromkeys(range(36, 52), "traffic control"),
     **dict.fromkeys((67,), "parameters of neighbour tables"),
     **dict.fromkeys(range(72, 75), "address labels"),
