@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from errno import EOPNOTSUPP, EPERM
 from typing import Final
 
-from addrsvc.af_netlink import addr, ipmr, link, netconf, nsid, route, rule
+from addrsvc.af_netlink import addr, ipmr, link, netconf, nsid, route, rule, stats
 from addrsvc.af_netlink.request import NEXT_DATAGRAM, Dump, Handler, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
@@ -49,6 +49,7 @@ HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
     **nsid.HANDLERS,
     **route.HANDLERS,
     **rule.HANDLERS,
+    **stats.HANDLERS,
     (RTM_GETADDR, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),
     (RTM_GETROUTE, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),
     (RTM_GETNETCONF, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),

@@ -15,6 +15,7 @@ from addrsvc.model.netdev_chain import (
     move_netdevice_notifiers_dev_net,
     raise_veto,
 )
+from addrsvc.model.offload_xstats import netdev_offload_xstats_disable
 from addrsvc.model.percpu import free_percpu, netdev_alloc_pcpu_stats
 from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtmsg_ifinfo, rtmsg_ifinfo_build, rtmsg_ifinfo_send, rtnl_notify
 from addrsvc.model.structs import (
@@ -295,6 +296,8 @@ def unregister_netdevice_many(devs: Sequence[NetDevice], *, asked: bool = False)
 
 def _say_goodbye(dev: NetDevice, *, asked: bool) -> None:
     dev.qdisc = dev.qdisc_sleeping = "noop"
+    if dev.offload_xstats_l3 is not None:
+        netdev_offload_xstats_disable(dev)
     call_netdevice_notifiers(NETDEV_UNREGISTER, dev)
     farewell = None if dev.rtnl_link_initializing else rtmsg_ifinfo_build(RTM_DELLINK, dev, ALL_CHANGED)
     dev.altnames.clear()

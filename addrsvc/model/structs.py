@@ -6,8 +6,9 @@ is behaviour are lists or dicts.  Fields carry the kernel's spelling.
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from enum import IntEnum
+from operator import add
 from typing import Final, Protocol, TypeAlias
 
 from addrsvc.model.notifier import AtomicNotifierHead, BlockingNotifierHead, NotifierBlock, RawNotifierHead
@@ -162,6 +163,25 @@ class RtnlLinkStats64:
     rx_otherhost_dropped: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RtnlHwStats64:
+    """struct rtnl_hw_stats64: what hardware has counted on behalf of a device."""
+
+    rx_packets: int = 0
+    tx_packets: int = 0
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+    rx_errors: int = 0
+    tx_errors: int = 0
+    rx_dropped: int = 0
+    tx_dropped: int = 0
+    multicast: int = 0
+
+    def __add__(self, delta: "RtnlHwStats64") -> "RtnlHwStats64":
+        """What was counted before and since."""
+        return RtnlHwStats64(*map(add, astuple(self), astuple(delta)))
+
+
 @dataclass(slots=True)
 class NetDeviceCoreStats:
     """struct net_device_core_stats: what the core itself drops on behalf of a device."""
@@ -260,6 +280,8 @@ class NetDevice:
     lstats: "PerCpu[PcpuLstats] | None" = None
     core_stats: NetDeviceCoreStats = field(default_factory=NetDeviceCoreStats)
     stats: RtnlLinkStats64 = field(default_factory=RtnlLinkStats64)
+    offload_xstats_l3: RtnlHwStats64 | None = None
+    """Kept only while somebody wants it."""
     header_ops: HeaderOps | None = None
     ethtool_ops: EthtoolOps | None = None
     netdev_ops: NetDeviceOps = NetDeviceOps()
@@ -314,6 +336,18 @@ class NetdevNotifierPreChangeaddrInfo(NetdevNotifierInfo):
     """struct netdev_notifier_pre_changeaddr_info: the hardware address to come."""
 
     dev_addr: bytes = b""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class NetdevNotifierOffloadXstatsInfo(NetdevNotifierInfo):
+    """struct netdev_notifier_offload_xstats_info: what a subscriber that counts in hardware answers.
+
+    Kernel: net/core/dev.c, netdev_offload_xstats_report_delta(), netdev_offload_xstats_report_used().
+    """
+
+    used: bool = False
+    report_delta: RtnlHwStats64 = RtnlHwStats64()
+    """What was counted since the last answer."""
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -29,6 +29,8 @@ from addrsvc.model import (
     inet6_dev,
     lifetimes,
     netdev_chain,
+    offload_xstats,
+    rtnl_stats,
 )
 from addrsvc.model.addrconf_core import in6addr_loopback
 from addrsvc.model.fib_trie import FibConfig
@@ -67,6 +69,7 @@ from addrsvc.uapi import (
     IFF_PROMISC,
     IFF_RUNNING,
     IFF_UP,
+    NETDEV_OFFLOAD_XSTATS_REPORT_USED,
     NETDEV_REBOOT,
     RTM_NEWADDR,
     RTM_NEWLINK,
@@ -207,6 +210,10 @@ CALLS: dict[Callable[..., Any], Callable[[NetDevice], object]] = {
     igmp.ip_mc_dec_group: lambda lo: igmp.ip_mc_dec_group(half4(lo), bytes(4)),
     igmp.ip_mc_autojoin: lambda lo: igmp.ip_mc_autojoin(half4(lo), bytes((239, 1, 2, 3))),
     igmp.ip_mc_autoleave: lambda lo: igmp.ip_mc_autoleave(half4(lo), bytes((239, 1, 2, 3))),
+    offload_xstats.netdev_offload_xstats_enable: offload_xstats.netdev_offload_xstats_enable,
+    offload_xstats.netdev_offload_xstats_disable: offload_xstats.netdev_offload_xstats_disable,
+    offload_xstats._reported: lambda lo: offload_xstats._reported(lo, NETDEV_OFFLOAD_XSTATS_REPORT_USED),
+    rtnl_stats.rtnl_fill_statsinfo: lambda lo: rtnl_stats.rtnl_fill_statsinfo(lo, 1),
     rtmsg_ifinfo_build: lambda lo: rtmsg_ifinfo_build(RTM_NEWLINK, lo, 0),
 }  # fmt: skip
 
@@ -218,6 +225,7 @@ REFUSE: dict[Callable[..., Any], str] = {
     devinet._insert_ifa: "EEXIST",
     fib_frontend.inet_rtm_newroute: "Invalid scope",
     fib_frontend.inet_rtm_delroute: "ESRCH",
+    offload_xstats.netdev_offload_xstats_disable: "EALREADY",
     devinet.inet_rtm_newaddr: "Invalid prefix length",
     devinet.inet_rtm_deladdr: "Device not found",
 }
