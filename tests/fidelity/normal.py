@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from struct import Struct
 from typing import Final, TypeAlias
 
-from tests.fidelity.steps import Datagram, Heard, Op, Send
+from tests.fidelity.steps import Datagram, Heard, Op, Send, Sysctl
 from tests.fidelity.wire import HEADER_LENGTHS, NLMSGHDR, Header, align, attributes, messages
 
 __all__ = [
@@ -146,8 +146,8 @@ NORMALISATIONS: Final = (
     ),
     *(
         Normalisation(
-            f"{what}, once there is traffic", "packets of MLD, which the kernel sends at random times", types, path,
-            _zero(0, 1 << 16), in_traffic=True,
+            f"{what}, once there is traffic", "packets of MLD, which the kernel sends at random times, and of ARP",
+            types, path, _zero(0, 1 << 16), in_traffic=True,
         )
         for what, types, path in (
             ("IFLA_STATS", _LINKS, (7,)),
@@ -249,8 +249,10 @@ def starts_traffic(op: Op) -> bool:
     """Whether a step may make a device send packets of its own.
 
     A device with IFF_MULTICAST reports the groups that it joins, and so does lo where an address joins its group.
-    Devices that are made have the flag from the start.
+    Devices that are made have the flag from the start.  With arp_notify, ARP announces IPv4 addresses.
     """
+    if isinstance(op, Sysctl):
+        return op.path.endswith("/arp_notify") and op.value is not None
     return isinstance(op, Send) and any(_may_send(op.data, found) for found in messages(op.data))
 
 

@@ -30,7 +30,7 @@ from tests.fidelity.steps import (
     Setsockopt,
     Sysctl,
 )
-from tests.fidelity.wire import Message, datagram
+from tests.fidelity.wire import ACK, REQUEST, Message, datagram, nest, nla, text, u8, u32
 
 __all__ = ["CHECK_EVERY", "checkpoint", "script"]
 
@@ -95,6 +95,35 @@ def _small_reads(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     by = rng.choice((ASKER, SECOND))
     message = asks.dump(rng) if rng.random() < 0.6 else asks.request(rng)[1]
     return "small reads", [Send(bytes(message), by, hold=True), *_reads(rng, by), Getsockname(by, hold=False)]
+
+
+def _many_addresses(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
+    """More than one datagram holds, so that dumps stop on their way."""
+    host = rng.randrange(256)
+    if rng.random() < 0.5:
+        heads = ((b"\x0a\x40\0\0" + u32(1), b"\xfd" + bytes(13) + u8(host) + u8(last)) for last in range(1, 81))
+    else:
+        heads = ((b"\x02\x18\0\0" + u32(1), bytes((10, 9, host, last))) for last in range(1, 81))
+    flags = REQUEST | rng.choice((0x400, 0x600))
+    return "many addresses", [Send(bytes(Message(20, flags, head, (nla(2, addr),)))) for head, addr in heads]
+
+
+def _many_names(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
+    """Alternative names, until a link message is larger than a page."""
+    names = [nla(53, text(f"{number}{'-' * 120}")) for number in range(rng.choice((5, 20, 30, 60)))]
+    head = bytes(4) + u32(1) + bytes(8)
+    link = Message(rng.choice((108, 108, 109)), REQUEST | ACK, head, (nest(52, *names),))
+    return "many names", [Send(bytes(link))]
+
+
+def _changed_meanwhile(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
+    """A dump goes on after something has changed."""
+    by = rng.choice((ASKER, SECOND))
+    ops: list[Op] = [Send(bytes(asks.dump(rng)), by, hold=True)]
+    for _ in range(rng.choice((1, 2, 4))):
+        ops += [Read(by, rng.choice((4096, 8192))) for _ in range(rng.choice((0, 1, 1, 2)))]
+        ops.append(Send(bytes(asks.request(rng)[1]), rng.choice((ASKER, SECOND)), hold=True))
+    return "changes during a dump", [*ops, Getsockname(ASKER, hold=False), Getsockname(SECOND, hold=False)]
 
 
 # --- sockets ----------------------------------------------------------------------------------------------------------
@@ -206,7 +235,7 @@ _IPV6: Final[Mapping[str, tuple[str, ...]]] = {
     "accept_ra": ("0", "1", "2"),
     "hop_limit": ("64", "1", "255", "256", "0"),
     "optimistic_dad": ("0", "1"),
-    "use_tempaddr": ("0", "1", "2", "-1"),
+    "use_tempaddr": ("0", "-1"),  # temporary addresses are drawn at random
     "accept_dad": ("-1", "0", "1", "2"),
     "force_forwarding": ("0", "1", "2"),
 }
@@ -221,13 +250,50 @@ _IPV4: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+_VALUES: Final = ("0", "1", "2", "-1", "3", "255", "65536", "x", "", " 1 ", "1 2", "99999999999", "0x10", "010", "1\n")
+
+
 def _sysctl(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
     version, table = rng.choice((("ipv6", _IPV6), ("ipv6", _IPV6), ("ipv6", _IPV6), ("ipv4", _IPV4)))
     leaf = rng.choice(list(table)) if rng.random() < 0.6 else next(iter(table))
-    device = rng.choice(("lo", "lo", "lo", "all", "default", "lo0"))
+    device = rng.choice(("lo", "lo", "lo", "all", "default", "lo0", "ifb0"))
     path = f"net/{version}/conf/{device}/{leaf}"
     ops: list[Op] = [Sysctl(path, rng.choice(table[leaf]))]
     return "sysctl", [*ops, Sysctl(path)] if rng.random() < 0.3 else ops
+
+
+def _any_sysctl(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
+    version = rng.choice(list(_LEAVES))
+    device = rng.choice(("lo", "lo", "lo", "all", "default", "lo0", "nonesuch"))
+    path = f"net/{version}/conf/{device}/{rng.choice(_LEAVES[version])}"
+    ops: list[Op] = [Sysctl(path, rng.choice(_VALUES))] if rng.random() < 0.7 else []
+    return "sysctl, any", [*ops, Sysctl(path)]
+
+
+# But for what would bring chance back: router_solicitation_delay, use_tempaddr, stable_secret.
+_LEAVES: Final = {
+    "ipv6": """
+        accept_dad accept_ra accept_ra_defrtr accept_ra_from_local accept_ra_min_hop_limit accept_ra_min_lft
+        accept_ra_mtu accept_ra_pinfo accept_ra_rt_info_max_plen accept_ra_rt_info_min_plen accept_ra_rtr_pref
+        accept_redirects accept_source_route accept_untracked_na addr_gen_mode autoconf dad_transmits disable_ipv6
+        disable_policy drop_unicast_in_l2_multicast drop_unsolicited_na enhanced_dad force_forwarding
+        force_mld_version force_tllao forwarding hop_limit ignore_routes_with_linkdown ioam6_enabled ioam6_id
+        ioam6_id_wide keep_addr_on_down max_addresses max_desync_factor mc_forwarding
+        mldv1_unsolicited_report_interval mldv2_unsolicited_report_interval mtu ndisc_evict_nocarrier ndisc_notify
+        ndisc_tclass optimistic_dad proxy_ndp ra_defrtr_metric ra_honor_pio_life ra_honor_pio_pflag regen_max_retry
+        regen_min_advance router_probe_interval router_solicitation_interval router_solicitation_max_interval
+        router_solicitations rpl_seg_enabled seg6_enabled seg6_require_hmac suppress_frag_ndisc temp_prefered_lft
+        temp_valid_lft use_oif_addrs_only use_optimistic nonesuch
+    """.split(),
+    "ipv4": """
+        accept_local accept_redirects accept_source_route arp_accept arp_announce arp_evict_nocarrier arp_filter
+        arp_ignore arp_notify bc_forwarding bootp_relay disable_policy disable_xfrm drop_gratuitous_arp
+        drop_unicast_in_l2_multicast force_igmp_version forwarding igmpv2_unsolicited_report_interval
+        igmpv3_unsolicited_report_interval ignore_routes_with_linkdown log_martians mc_forwarding medium_id
+        promote_secondaries proxy_arp proxy_arp_pvlan route_localnet rp_filter secure_redirects send_redirects
+        shared_media src_valid_mark tag nonesuch
+    """.split(),
+}
 
 
 # --- scripts ----------------------------------------------------------------------------------------------------------
@@ -238,6 +304,9 @@ STEPS: Final[Mapping[str, tuple[float, Maker]]] = {
     "ask wrongly": (28, _ask_wrongly),
     "ask several": (4, _ask_several),
     "two dumps": (1.5, _two_dumps),
+    "many addresses": (0.08, _many_addresses),
+    "many names": (0.15, _many_names),
+    "changes during a dump": (1.5, _changed_meanwhile),
     "small reads": (1.5, _small_reads),
     "toggle": (4, _toggle),
     "setsockopt": (1.5, _setsockopt),
@@ -249,7 +318,8 @@ STEPS: Final[Mapping[str, tuple[float, Maker]]] = {
     "connect": (0.3, _connect),
     "lag": (1.5, _lag),
     "overrun": (0.4, _overrun),
-    "sysctl": (4, _sysctl),
+    "sysctl": (3, _sysctl),
+    "sysctl, any": (1.5, _any_sysctl),
 }
 
 PREAMBLE: Final[tuple[Op, ...]] = (
