@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from addrsvc.af_netlink.sock import NetlinkSock
 
 __all__ = [
-    "NEXT_DATAGRAM", "NLMSGHDR", "Doit", "Dump", "Dumpit", "Handler", "Request", "for_each_netdev_dump", "resumable",
+    "NEXT_DATAGRAM", "NLMSGHDR", "NLMSG_GOODSIZE", "Doit", "Dump", "Dumpit", "Handler", "Request",
+    "for_each_netdev_dump", "resumable",
 ]  # fmt: skip
 
 NLMSGHDR: Final = Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port id."""
 
+NLMSG_GOODSIZE: Final = 3776
+"""Bytes of a message that fit into a page."""
 NEXT_DATAGRAM: Final = b""
 """What a dump yields to have what follows, be it the end, in a datagram of its own: the kernel's `return skb->len`."""
 
@@ -80,7 +83,7 @@ class Request:
         Raises:
             KernelError: EAGAIN, there is no room for it.
         """
-        if not self.sock.deliver(datagram):
+        if not self.sock.deliver(datagram, NLMSG_GOODSIZE):
             raise KernelError(EAGAIN)
 
     def answer(self, msg: WireMessage) -> None:

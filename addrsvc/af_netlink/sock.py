@@ -26,7 +26,7 @@ from typing import Final, TypeAlias
 from addrsvc.af_netlink.faults import Faults, Telling
 from addrsvc.af_netlink.groups import group_of
 from addrsvc.af_netlink.rcv import rtnetlink_rcv_msg
-from addrsvc.af_netlink.request import NEXT_DATAGRAM, NLMSGHDR, Dump, Handler, Request
+from addrsvc.af_netlink.request import NEXT_DATAGRAM, NLMSG_GOODSIZE, NLMSGHDR, Dump, Handler, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import Asker, Effect, Machine, Net, RtnlNotify
@@ -95,7 +95,6 @@ _SNDBUF_MIN: Final = 4608
 _SKB_OVERHEAD: Final = 256
 _SHARED_INFO: Final = 320
 _SMALL_HEAD: Final = 576
-NLMSG_GOODSIZE: Final = 4096 - _SHARED_INFO
 _MAX_RECVMSG_LEN: Final = 32768 - _SHARED_INFO
 
 
@@ -122,7 +121,7 @@ def _truesize(length: int) -> int:
     return _SKB_OVERHEAD + _head(length)
 
 
-# Bytes that are allocated for a message where that is more than what it comes to be, by type and family.
+# Bytes that are allocated for a notification where that is more than what it comes to be, by type and family.
 _ALLOCATED: Final[Mapping[tuple[int, int], int]] = {
     (RTM_NEWLINK, AF_UNSPEC): NLMSG_GOODSIZE,
     (RTM_DELLINK, AF_UNSPEC): NLMSG_GOODSIZE,
@@ -131,13 +130,15 @@ _ALLOCATED: Final[Mapping[tuple[int, int], int]] = {
 }
 
 
-def _truesize_of(message: bytes) -> int:
+def _truesize_of(message: bytes, allocated: int | None = None) -> int:
     """What a message of the kernel's counts against a receive buffer, once what it does not need is given back.
 
     Kernel: net/netlink/af_netlink.c, netlink_trim().
     """
-    (_, nlmsg_type, *_), family = NLMSGHDR.unpack_from(message), message[_HDRLEN]
-    allocated = max(len(message), _ALLOCATED.get((nlmsg_type, family), 0))
+    if allocated is None:
+        (_, nlmsg_type, *_), family = NLMSGHDR.unpack_from(message), message[_HDRLEN]
+        allocated = _ALLOCATED.get((nlmsg_type, family), 0)
+    allocated = max(len(message), allocated)
     unused = _head(allocated) - _SHARED_INFO - len(message)
     return _truesize(len(message) if 2 * unused >= _truesize(allocated) else allocated)
 
@@ -221,7 +222,7 @@ class NetlinkTable:
         if asker is not None and asker.echo:
             for sock in self.socks.values():
                 if sock.portid == asker.portid and sock.net.name == said.net:
-                    sock.deliver(data, group)
+                    sock.broadcast(Datagram(data, group=group))
 
     def broadcast(self, sender: "NetlinkSock", data: bytes, portid: int, groups: int) -> None:
         """Send a datagram of a socket's to the others that listen to the lowest of these groups.
@@ -635,7 +636,7 @@ class NetlinkSock:
             _explain(dump, refusal)
             done = -(refusal.errno or EINVAL)
         if more and dump.split_done:
-            dump.extack = ExtAck()  # the end is told without asking the handler again
+            dump.extack, dump.base_seq = ExtAck(), None  # the end is told without asking the handler again
         if not dump.full and not more:
             if used + _HDRLEN + _S32.size <= room:
                 parts.append(self._done(dump, done, room - used))
@@ -673,16 +674,16 @@ class NetlinkSock:
     def _nsid(self, net: str) -> int | None:
         return next((nsid for nsid, known in self.net.netns_ids.items() if known.name == net), None)
 
-    def deliver(self, data: bytes, group: int = 0) -> bool:
+    def deliver(self, data: bytes, allocated: int = 0) -> bool:
         """Queue a datagram of the kernel's to this socket alone, or lose it; whether it was queued.
 
         Args:
             data: the datagram.
-            group: the one that others have it from, where it is an echo.
+            allocated: bytes that were allocated for it, where that is more than what it came to be.
 
         Kernel: net/netlink/af_netlink.c, netlink_attachskb().
         """
-        return self.broadcast(Datagram(data, group=group), _truesize_of(data))
+        return self.broadcast(Datagram(data), _truesize_of(data, allocated))
 
     def broadcast(self, datagram: Datagram, truesize: int | None = None) -> bool:
         """Queue a datagram of a group, or lose it; whether it was queued.

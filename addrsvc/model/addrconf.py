@@ -133,6 +133,8 @@ def add_addr(idev: Inet6Dev, addr: bytes, plen: int, *, scope: int, proto: int) 
     except KernelError:
         return
     ifp.flags &= ~IFA_F_TENTATIVE
+    # Nobody has made its prefix route; that of a device which is down is made when it comes up.
+    idev.lost_prefixes[ipv6_addr_prefix(addr, plen), plen] = None
     ipv6_ifa_notify(RTM_NEWADDR, ifp)
 
 

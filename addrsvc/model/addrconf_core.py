@@ -38,6 +38,7 @@ in6addr_interfacelocal_allrouters = bytes.fromhex("ff010000000000000000000000000
 in6addr_linklocal_allrouters = bytes.fromhex("ff020000000000000000000000000002")
 in6addr_sitelocal_allrouters = bytes.fromhex("ff050000000000000000000000000002")
 
+_SCOPE_INVALID = -1
 _SCOPE_LINKLOCAL = 0x02
 _SCOPE_SITELOCAL = 0x05
 _SCOPE_GLOBAL = 0x0E
@@ -67,13 +68,13 @@ def _classify(addr: bytes) -> tuple[int, int]:
         return _SCOPE_SITELOCAL, IFA_SITE
     if addr == in6addr_loopback:
         return _SCOPE_LINKLOCAL, IFA_HOST
-    if not any(addr[:12]) and any(addr):
-        return _SCOPE_GLOBAL, IPV6_ADDR_COMPATv4
+    if not any(addr[:12]):
+        return (_SCOPE_GLOBAL, IPV6_ADDR_COMPATv4) if any(addr) else (_SCOPE_INVALID, 0)
     return _SCOPE_GLOBAL, 0
 
 
 def ipv6_addr_src_scope(addr: bytes) -> int:
-    """The scope class by which addresses are listed: 14 global, 5 site, 2 link; ::1 counts as link.
+    """The scope class by which addresses are listed: 14 global, 5 site, 2 link; ::1 counts as link, :: is in none.
 
     Kernel: include/net/ipv6.h, ipv6_addr_src_scope().
     """

@@ -250,9 +250,10 @@ def _still_needed(others: list[InIfaddr]) -> set[bytes]:
     for other in others:
         if other.ifa_broadcast:
             kept.add(other.ifa_broadcast)
+        first = masked(other.ifa_address, other.ifa_prefixlen)
         primary = not other.ifa_flags & IFA_F_SECONDARY
-        if primary and other.ifa_prefixlen < 31 and not ipv4_is_zeronet(other.ifa_address):
-            kept |= {masked(other.ifa_address, other.ifa_prefixlen), _last(other.ifa_address, other.ifa_prefixlen)}
+        if primary and other.ifa_prefixlen < 31 and not ipv4_is_zeronet(first):
+            kept |= {first, _last(other.ifa_address, other.ifa_prefixlen)}
     return kept
 
 

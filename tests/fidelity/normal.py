@@ -58,8 +58,8 @@ def _zero(start: int, end: int) -> Mask:
     return mask
 
 
-def _stamps(start: int, end: int) -> Mask:
-    """Whether there is a time stamp: any becomes 1."""
+def _any(start: int, end: int) -> Mask:
+    """Whether there is a number: any but 0 becomes 1."""
 
     def mask(data: bytearray, payload: int, payload_end: int) -> None:
         for at in range(payload + start, min(payload + end, payload_end - 3), 4):
@@ -96,7 +96,7 @@ NORMALISATIONS: Final = (
     Normalisation(
         "cstamp and tstamp of an address",
         "hundredths of a second since boot: the two kernels did not boot together",
-        (*_ADDRESSES, *_GROUPS), (6,), _stamps(8, 16),
+        (*_ADDRESSES, *_GROUPS), (6,), _any(8, 16),
     ),
     Normalisation(
         "finite lifetimes of an address, to 10,000 s",
@@ -113,6 +113,11 @@ NORMALISATIONS: Final = (
         "rta_lastuse of a route that was looked up",
         "hundredths of a second since the first look-up, on the processor that asks",
         _ROUTES, (12,), _zero(4, 8),
+    ),
+    Normalisation(
+        "rta_clntref of a route, but for its being 0",
+        "counts internal references, which RCU drops when it likes",
+        _ROUTES, (12,), _any(0, 4),
     ),
     Normalisation(
         "tstamp and reachable_time of a device's IPv6 half, in IFLA_AF_SPEC",

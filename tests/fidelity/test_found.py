@@ -291,3 +291,41 @@ def test_a_reply_without_room_is_a_refusal_without_room(netns: NetNs) -> None:
             Setsockopt(8, u32(2304), SECOND, SOL_SOCKET), Setsockopt(5, u32(careless), SECOND),
             look, meminfo, look, meminfo, look, meminfo, Getsockname(SECOND, hold=False), meminfo,
         )  # fmt: skip
+
+
+LO_UP = ask(16, bytes(4) + u32(1) + u32(1) + u32(1))
+
+
+def new_address4(local: str, plen: int, *attrs: bytes) -> bytes:
+    return ask(20, bytes((2, plen, 0, 0)) + u32(1), nla(2, bytes.fromhex(local)), *attrs)
+
+
+def test_a_net_of_nobody_keeps_no_broadcast_route(netns: NetNs) -> None:
+    """127.0.0.1/1 begins at 0.0.0.0: its last address, which is 127.0.0.1/8's too, does not count."""
+    agree_on_steps(Send(LO_UP), Send(new_address4("7f000001", 1)), Send(ask(21, b"\x02\x08\0\0" + u32(1))))
+
+
+@pytest.mark.parametrize("family", [2, 10])
+def test_the_end_of_a_dump_in_a_datagram_of_its_own_is_never_interrupted(netns: NetNs, family: int) -> None:
+    dump = Send(ask(22, bytes((family, 0, 0, 0)) + u32(0), flags=REQUEST | DUMP), SECOND, hold=True)
+    look = Getsockname(SECOND, hold=False)
+    agree_on_steps(Send(new_address4("0a000001", 8)), dump, Send(LO_UP), look, dump, Send(new_address(ADDRESS)), look)
+
+
+def test_no_address_is_too_near_for_a_packet_to_nowhere(netns: NetNs) -> None:
+    """:: has no scope at all, so ::1 is a better source than a global address."""
+    agree_on_steps(
+        Send(ask(20, b"\x0a\0\0\0" + u32(1), nla(2, bytes.fromhex(ADDRESS)))), Send(LO_UP),
+        Send(ask(26, b"\x0a\x80" + bytes(10), nla(1, bytes(16)))),
+    )  # fmt: skip
+
+
+def test_a_loopback_address_made_while_the_device_was_down_has_a_route_in_main(netns: NetNs) -> None:
+    agree_on_steps(Sysctl("net/ipv6/conf/lo/addr_gen_mode", "1"), Send(LO_UP))
+
+
+def test_a_reply_counts_what_it_is_and_a_notification_what_it_might_have_been(netns: NetNs) -> None:
+    """A route's notification is allocated for all that a route may have; a reply gives back what it does not need."""
+    meminfo = Getsockopt(55, 36, SECOND, SOL_SOCKET)
+    route = Send(ask(26, b"\x0a\x80" + bytes(10), nla(1, bytes(15) + b"\1"), flags=REQUEST), SECOND, hold=True)
+    agree_on_steps(Send(LO_UP), route, meminfo, Bind(2000, 0x7FB), Send(new_address(ADDRESS)), meminfo)
