@@ -85,6 +85,10 @@ class NetdevState(IntEnum):
 ) = NetdevState
 
 
+netdev_tx_t: TypeAlias = int
+"""What a driver answers to a packet: NETDEV_TX_OK or NETDEV_TX_BUSY."""
+
+
 @dataclass(frozen=True, slots=True)
 class NetDeviceOps:
     """struct net_device_ops, the members that a model device can have.
@@ -99,7 +103,7 @@ class NetDeviceOps:
     ndo_validate_addr: "Callable[[NetDevice], None] | None" = None
     ndo_set_mac_address: "Callable[[NetDevice, bytes], None] | None" = None
     ndo_change_mtu: "Callable[[NetDevice, int], None] | None" = None
-    ndo_start_xmit: "Callable[[SkBuff, NetDevice], int] | None" = None
+    ndo_start_xmit: "Callable[[SkBuff, NetDevice], netdev_tx_t] | None" = None
     """Takes the packet and returns NETDEV_TX_OK, or leaves it alone and returns NETDEV_TX_BUSY."""
     ndo_get_stats64: "Callable[[NetDevice, RtnlLinkStats64], None] | None" = None
     """Fills in what the device has counted; without it, `NetDevice.stats` is what it has (ndo_get_stats)."""
