@@ -14,11 +14,12 @@ from errno import EOPNOTSUPP, errorcode
 from math import ceil, isinf
 from pathlib import Path
 from struct import Struct
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypedDict, Unpack
 
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.model.timer import HZ, Timer, mod_timer
-from addrsvc.uapi import AF_INET, AF_INET6, AF_UNSPEC, Rtm, Rtnlgrp
+from addrsvc.uapi import AF_INET, AF_INET6, AF_UNSPEC, NLM_F_DUMP, Rtm, Rtnlgrp
 
 if TYPE_CHECKING:
     from addrsvc.af_netlink.request import Request
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Fault", "Faults", "Telling"]
 
 _HDRLEN: Final = 16
+_KIND_GET: Final = 2
 _NLMSG_TYPE: Final = Struct("=H")
 _NLMSG_TYPE_OFFSET: Final = 4
 _Tell: TypeAlias = Callable[[], None]
@@ -138,7 +140,7 @@ class Faults:
 
     def interrupt_dump(self, request: int | str | None = None, **which: Unpack[WhichRequests]) -> Fault:
         """Mark a dump as inconsistent (NLM_F_DUMP_INTR), as if what is dumped had changed meanwhile."""
-        return self._add("interrupt_dump", {"request": request, **which})
+        return self._add("interrupt_dump", {"request": request, **which}, {"dump": True})
 
     # --- of notifications ---
 
@@ -162,12 +164,16 @@ class Faults:
         """Tell a notification only after the next `by` of the machine, whatever those are about."""
         return self._add("reorder", {"group": group, **which}, by=by)
 
-    def _add(self, kind: str, which: Mapping[str, object], **how: object) -> Fault:
+    def _add(
+        self, kind: str, which: Mapping[str, object], always: Mapping[str, object] = MappingProxyType({}), **how: object
+    ) -> Fault:
         """Make a fault out of what was given: each argument by the row of its name."""
+        if unknown := which.keys() - _arguments(kind)[1]:
+            raise TypeError(f"{kind}() got an unexpected keyword argument {min(unknown)!r}")
         about = {name: _READ[name](name, value) for name, value in which.items() if value is not None}
         nth, times = about.pop("nth", 1), about.pop("times", None if "times" in which else 1)
         done = {name: _READ[name](name, value) for name, value in how.items() if value is not None}
-        fault = Fault(kind, about, nth, times, **done)  # type: ignore[arg-type]
+        fault = Fault(kind, {**about, **always}, nth, times, **done)  # type: ignore[arg-type]
         self.faults.append(fault)
         return fault
 
@@ -220,6 +226,7 @@ class Faults:
             "family": data[_HDRLEN] if len(data) > _HDRLEN else AF_UNSPEC,
             "portid": request.portid,
             "net": request.net.name,
+            "dump": request.nlmsg_type & 3 == _KIND_GET and bool(request.flags & NLM_F_DUMP),
         }
         self._request = request
         self._striking = [it for it in self.faults if it.kind in _OF_REQUESTS and it.strikes(event)]
@@ -366,12 +373,12 @@ def _number(name: str, value: object, least: int, most: int) -> int:
     return int(value)
 
 
-def _one_of(known: Mapping[str, int], prefix: str, most: int) -> "_Read":
+def _one_of(known: Mapping[str, int], prefix: str, most: int, least: int = 0) -> "_Read":
     """A reader of names, with or without their prefix, or numbers."""
 
     def read(name: str, value: object) -> int:
         if not isinstance(value, str):
-            return _number(name, value, 0, most)
+            return _number(name, value, least, most)
         word = prefix + value.upper().removeprefix(prefix)
         if word not in known:
             raise ControlError(f"{name}: there is no {value!r}{_near(word, known)}")
@@ -414,7 +421,7 @@ _READ: Final[Mapping[str, _Read]] = {
     "message": _TYPE,
     "family": _one_of({"AF_UNSPEC": AF_UNSPEC, "AF_INET": AF_INET, "AF_INET6": AF_INET6}, "AF_", 0xFF),
     "group": _one_of({member.name.upper(): member.value for member in Rtnlgrp}, "RTNLGRP_", max(Rtnlgrp)),
-    "errno": _one_of({name: number for number, name in errorcode.items()} | {"EOPNOTSUPP": EOPNOTSUPP}, "", 4095),
+    "errno": _one_of({name: number for number, name in errorcode.items()} | {"EOPNOTSUPP": EOPNOTSUPP}, "", 4095, 1),
     "text": _text,
     "net": _text,
     "portid": _portid,

@@ -185,7 +185,9 @@ def test_an_acknowledgement_does_not_reach_a_socket_that_is_gone(linux: Linux, c
 
 
 def test_a_dump_is_marked_as_interrupted_to_its_end(linux: Linux, client: Client) -> None:
-    linux.faults.interrupt_dump(RTM_GETADDR)
+    fault = linux.faults.interrupt_dump(RTM_GETADDR)
+    client.ask(AddrMsg(RTM_GETADDR), NLM_F_ACK)
+    assert fault.seen == 0
 
     assert dumped(client) == {(RTM_NEWADDR, True), (NLMSG_DONE, True)}
     assert dumped(client) == {(RTM_NEWADDR, False), (NLMSG_DONE, False)}
@@ -321,7 +323,7 @@ def test_without_faults_nothing_is_in_the_way(linux: Linux, client: Client) -> N
 WRONG: list[tuple[Callable[[Faults], object], str]] = [
     (lambda it: it.fail("RTM_NEWADR", errno=1), "request: there is no 'RTM_NEWADR'; did you mean RTM_NEWADDR?"),
     (lambda it: it.fail(errno="ENOMEN"), "errno: there is no 'ENOMEN'; did you mean ENOMEM?"),
-    (lambda it: it.fail(errno=-1), "errno: -1 is no number from 0 to 4095"),
+    (lambda it: it.fail(errno=-1), "errno: -1 is no number from 1 to 4095"),
     (lambda it: it.fail(errno=1, nth=0), "nth: 0 is no number from 1 to 2147483648"),
     (lambda it: it.fail(errno=1, times=True), "times: True is no number from 1 to 2147483648"),
     (lambda it: it.lose("IPV6"), "group: there is no 'IPV6'"),
@@ -342,6 +344,13 @@ def test_what_cannot_be_is_refused_at_once(make: Callable[[Faults], object], tex
 
     assert str(refused.value).startswith(text)
     assert faults.faults == []
+
+
+def test_an_argument_that_there_is_not_is_refused() -> None:
+    with pytest.raises(TypeError, match="'nht'"):
+        Faults().lose(nht=2)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'family'"):
+        Faults().lose(family="INET6")  # type: ignore[call-arg]
 
 
 # --- in a file -------------------------------------------------------------------------------------------------------
@@ -406,7 +415,7 @@ BAD_FILES = [
     ('[[fail]]\nrequest = "NEWADDR"\n', "f.toml:1: fail: errno is missing"),
     ('[[fail]]\nerrno = 1\nseconds = 1\n', "f.toml:3: fail: it has no 'seconds'; it has request, errno, text, family"),
     ("[[delay]]\nseconds = '1'\n", "f.toml:2: delay: seconds: '1' is no number of seconds"),
-    ("[fail]\nerrno = 1.5\n", "f.toml:2: fail: errno: 1.5 is no number from 0 to 4095"),
+    ("[fail]\nerrno = 1.5\n", "f.toml:2: fail: errno: 1.5 is no number from 1 to 4095"),
     ("fail = [{errno = 1, nth = 0}]\n", "f.toml: fail: nth: 0 is no number from"),
     ("lose = 3\n", "f.toml:1: lose: a table [[lose]] is wanted, not 3"),
     ("[[lose]\n", "f.toml: Expected"),

@@ -17,6 +17,7 @@ from addrsvc.model.features import NETIF_F_ALL_TSO, NETIF_F_TSO, NETIF_F_TSO6, N
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
+    ETH_P_IPV6,
     NLM_F_ACK,
     PACKET_HOST,
     PACKET_MULTICAST,
@@ -207,6 +208,36 @@ def test_datagrams_are_counted(alone: Subject, size: int, bound: bool, limit: in
     for length in (*sizes, total - sum(sizes)):
         program.send(frame(NOBODY, ETHERTYPE, bytes(length)))
     assert {**counters.grown(), "rx_dropped": 0} == {**both_ways(packets, total), "rx_dropped": 0}
+
+
+# A destination, and what is counted of 40 bytes that say they are IPv6, beside the packet itself.
+NOT_TAKEN: Final = [(NOBODY, {}), ("02:00:00:00:00:01", {"rx_otherhost_dropped": 1})]
+
+
+@scenario(81)
+@pytest.mark.parametrize(("destination", "dropped"), NOT_TAKEN)
+def test_what_ipv6_does_not_take_is_counted_where_it_is_dropped(
+    alone: Subject, destination: str, dropped: dict[str, int]
+) -> None:
+    """In the model nobody takes IPv6, which is counted as such."""
+    alone.ask(up())
+    counters, program = Counters(alone), alone.program()
+    program.send(frame(destination, ETH_P_IPV6, bytes(40)))
+
+    expected = dropped if isinstance(program, RunningProgram) else {"rx_dropped": 1}
+    assert counters.grown() == {**both_ways(1, 40), **expected}
+
+
+@scenario(81)
+@pytest.mark.parametrize(("size", "refusal"), [(13, "Invalid argument"), (14 + 1501, "Message too long")])
+def test_a_frame_of_no_size_is_refused_and_not_counted(alone: Subject, size: int, refusal: str) -> None:
+    """By the packet socket, which the model has not: there a frame without a header is a mistake of the caller."""
+    alone.ask(up(), mtu(1500))
+    counters, program = Counters(alone), alone.program()
+    if isinstance(program, RunningProgram):
+        with pytest.raises(OSError, match=refusal):
+            program.send(bytes(size))
+    assert counters.grown() == {}
 
 
 # A destination, lo's own address, and what a frame to it is taken for.
