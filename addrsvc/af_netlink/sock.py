@@ -35,6 +35,7 @@ from addrsvc.netlink.nlattr import NLA_F_NESTED, ExtAck, policy_tlv
 from addrsvc.uapi import (
     AF_INET6,
     AF_UNSPEC,
+    INT_MAX,
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_BROADCAST_ERROR,
     NETLINK_CAP_ACK,
@@ -61,8 +62,10 @@ from addrsvc.uapi import (
     NLMSGERR_ATTR_POLICY,
     RTM_DELLINK,
     RTM_DELROUTE,
+    RTM_DELRULE,
     RTM_NEWLINK,
     RTM_NEWROUTE,
+    RTM_NEWRULE,
     SO_MEMINFO,
     SO_RCVBUF,
     SO_RCVBUFFORCE,
@@ -121,12 +124,27 @@ def _truesize(length: int) -> int:
     return _SKB_OVERHEAD + _head(length)
 
 
-# Bytes that are allocated for a notification where that is more than what it comes to be, by type and family.
-_ALLOCATED: Final[Mapping[tuple[int, int], int]] = {
-    (RTM_NEWLINK, AF_UNSPEC): NLMSG_GOODSIZE,
-    (RTM_DELLINK, AF_UNSPEC): NLMSG_GOODSIZE,
-    (RTM_NEWROUTE, AF_INET6): 512,
-    (RTM_DELROUTE, AF_INET6): 512,
+def _if_nlmsg_size(length: int) -> int:
+    """What is allocated for a link message, which depends on whether it tells of IPv6: without, none is so long.
+
+    Kernel: net/core/rtnetlink.c, if_nlmsg_size().
+    """
+    return max(length, 1180 if length < 1200 else 1850)
+
+
+def _roomy(length: int) -> int:
+    """What is allocated for a message with room for metrics, or for two whole addresses, that seldom come."""
+    return max(length, 512)
+
+
+# How many bytes are allocated for a message of such a length where that is more, by type and family.
+_ALLOCATED: Final[Mapping[tuple[int, int], Callable[[int], int]]] = {
+    (RTM_NEWLINK, AF_UNSPEC): _if_nlmsg_size,
+    (RTM_DELLINK, AF_UNSPEC): _if_nlmsg_size,
+    (RTM_NEWROUTE, AF_INET6): _roomy,
+    (RTM_DELROUTE, AF_INET6): _roomy,
+    (RTM_NEWRULE, AF_INET6): _roomy,
+    (RTM_DELRULE, AF_INET6): _roomy,
 }
 
 
@@ -135,12 +153,13 @@ def _truesize_of(message: bytes, allocated: int | None = None) -> int:
 
     Kernel: net/netlink/af_netlink.c, netlink_trim().
     """
-    if allocated is None:
-        (_, nlmsg_type, *_), family = NLMSGHDR.unpack_from(message), message[_HDRLEN]
-        allocated = _ALLOCATED.get((nlmsg_type, family), 0)
-    allocated = max(len(message), allocated)
-    unused = _head(allocated) - _SHARED_INFO - len(message)
-    return _truesize(len(message) if 2 * unused >= _truesize(allocated) else allocated)
+    (_, nlmsg_type, *_), family, length = NLMSGHDR.unpack_from(message), message[_HDRLEN], len(message)
+    size = _ALLOCATED.get((nlmsg_type, family))
+    if size is not None and (allocated is None or size is _if_nlmsg_size):
+        allocated = size(length)
+    allocated = max(length, allocated or 0)
+    unused = _head(allocated) - _SHARED_INFO - length
+    return _truesize(length if 2 * unused >= _truesize(allocated) else allocated)
 
 
 def _truesize_of_users(data: bytes, *, broadcast: bool) -> int:
@@ -441,7 +460,7 @@ class NetlinkSock:
             raise KernelError(ENOPROTOOPT)
         if force and not self.admin:
             raise KernelError(EPERM)
-        size = 2 * (max(value, 0) if force else min(value & _U32_MAX, _BUFFER_MAX))
+        size = 2 * min(max(value, 0) if force else min(value & _U32_MAX, _BUFFER_MAX), INT_MAX // 2)
         if option in (SO_RCVBUF, SO_RCVBUFFORCE):
             self.rcvbuf = max(size, _RCVBUF_MIN)
         else:
