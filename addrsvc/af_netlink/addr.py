@@ -15,7 +15,7 @@ from addrsvc.model.devinet import inet_base_seq, inet_fill_ifaddr, inet_ifa_list
 from addrsvc.model.ifaddr import inet6_addr_list, inet6_base_seq, inet6_fill_ifaddr, ipv6_get_ifaddr
 from addrsvc.model.igmp import inet_dump_ifmcaddr
 from addrsvc.model.mcast import inet6_dump_ifmcaddr
-from addrsvc.model.net_namespace import get_net_ns_by_id
+from addrsvc.model.netns_ids import get_net_ns_by_id
 from addrsvc.model.structs import Inet6Ifaddr, Net, NetDevice
 from addrsvc.netlink.codec import encode
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo

@@ -16,7 +16,7 @@ from addrsvc.errors import KernelError
 from addrsvc.model.dev import dev_get_by_index
 from addrsvc.model.inet6_dev import inet6_fill_ifinfo
 from addrsvc.model.link_request import LinkAf, LinkRequest, XdpWish
-from addrsvc.model.net_namespace import get_net_ns_by_id
+from addrsvc.model.netns_ids import get_net_ns_by_id
 from addrsvc.model.newlink import dellink, find_link, newlink, rtnl_linkprop, rtnl_prop_list_size, setlink
 from addrsvc.model.rtnl import rtmsg_ifinfo_build
 from addrsvc.model.rtnl_link_ops import rtnl_link_ops_get

@@ -4,7 +4,7 @@ from errno import EACCES, EBADF, EINVAL, ESRCH
 
 from addrsvc.af_netlink.request import Request
 from addrsvc.errors import KernelError
-from addrsvc.model.net_namespace import get_net_ns_by_id
+from addrsvc.model.netns_ids import get_net_ns_by_id
 from addrsvc.model.structs import Net
 
 __all__ = ["get_net_ns_by_fd", "get_net_ns_by_pid", "rtnl_get_net_ns_capable"]

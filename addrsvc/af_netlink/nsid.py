@@ -7,7 +7,7 @@ from typing import Final
 from addrsvc.af_netlink.nets import get_net_ns_by_fd, get_net_ns_by_pid, rtnl_get_net_ns_capable
 from addrsvc.af_netlink.request import Dump, Handler, Request
 from addrsvc.errors import KernelError
-from addrsvc.model.net_namespace import get_net_ns_by_id, peernet2id, rtnl_net_newid
+from addrsvc.model.netns_ids import get_net_ns_by_id, peernet2id, rtnl_net_newid
 from addrsvc.model.structs import Net
 from addrsvc.netlink.messages import NsidMsg
 from addrsvc.netlink.nlattr import (

@@ -4,6 +4,7 @@ Its other properties are changed in `dev_api`; who is told stands in `netdev_cha
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from errno import EBUSY, EEXIST, EINVAL, EIO, ENFILE, ENODEV
 
 from addrsvc.errors import KernelError
@@ -15,6 +16,7 @@ from addrsvc.model.netdev_chain import (
     move_netdevice_notifiers_dev_net,
     raise_veto,
 )
+from addrsvc.model.netns_ids import peernet2id_alloc
 from addrsvc.model.offload_xstats import netdev_offload_xstats_disable
 from addrsvc.model.percpu import free_percpu, netdev_alloc_pcpu_stats
 from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtmsg_ifinfo, rtmsg_ifinfo_build, rtmsg_ifinfo_send, rtnl_notify
@@ -343,7 +345,9 @@ def dev_change_net_namespace(dev: NetDevice, net: Net, pat: str | None = None, n
     _unlist_netdevice(dev)
     dev.qdisc = dev.qdisc_sleeping = "noop"
     call_netdevice_notifiers(NETDEV_UNREGISTER, dev)
-    rtnl_notify(dev.net, rtmsg_ifinfo_build(RTM_DELLINK, dev, ALL_CHANGED))
+    nsid = peernet2id_alloc(dev.net, net)
+    farewell = rtmsg_ifinfo_build(RTM_DELLINK, dev, ALL_CHANGED)
+    rtnl_notify(dev.net, replace(farewell, new_netnsid=nsid, new_ifindex=ifindex))
     move_netdevice_notifiers_dev_net(dev, net)
     dev.net, dev.name, dev.ifindex = net, name, ifindex
     _list_netdevice(dev)

@@ -3,20 +3,14 @@
 "subsys" operations come before all "device" operations; set-up runs in that order, tear-down in the reverse.
 """
 
-from errno import EEXIST
-from itertools import count
-
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_sysctl import DEVCONF, DEVCONF_DFLT
 from addrsvc.model.ip6_route import new_tables
-from addrsvc.model.rtnl import rtnl_notify
+from addrsvc.model.netns_ids import unhash_nsid
 from addrsvc.model.structs import Ipv6Devconf, Machine, Net, NetnsIpv6, PernetOperations
-from addrsvc.netlink.messages import NsidMsg
-from addrsvc.uapi import NETNSA_NSID, NETNSA_NSID_NOT_ASSIGNED, RTM_DELNSID, RTM_NEWNSID
 
 __all__ = [
-    "addrconf_ops", "cleanup_net", "copy_net_ns", "get_net_ns_by_id", "peernet2id", "register_pernet_device",
-    "register_pernet_subsys", "rtnl_net_newid",
+    "addrconf_ops", "cleanup_net", "copy_net_ns", "register_pernet_device", "register_pernet_subsys",
 ]  # fmt: skip
 
 
@@ -100,57 +94,9 @@ def cleanup_net(net: Net) -> None:
     machine = net.machine
     machine.net_namespace_list.remove(net)
     for other in machine.net_namespace_list:
-        _unhash_nsid(other, net)
+        unhash_nsid(other, net)
     for ops in reversed(_all_ops(machine)):
         _exit(ops, net)
-
-
-def get_net_ns_by_id(net: Net, nsid: int) -> Net | None:
-    """The namespace that `net` knows by this id, if any.
-
-    Kernel: net/core/net_namespace.c, get_net_ns_by_id().
-    """
-    return net.netns_ids.get(nsid)
-
-
-def peernet2id(net: Net, peer: Net) -> int:
-    """The id that `net` knows a namespace by, itself perhaps; NETNSA_NSID_NOT_ASSIGNED if there is none.
-
-    Kernel: net/core/net_namespace.c, peernet2id().
-    """
-    return next((nsid for nsid, known in net.netns_ids.items() if known is peer), NETNSA_NSID_NOT_ASSIGNED)
-
-
-def rtnl_net_newid(net: Net, peer: Net, nsid: int, *, named_by: int) -> None:
-    """Let `net` know a namespace by an id, the lowest free one if that is negative.
-
-    Args:
-        net: who is to know it.
-        peer: the other namespace, or itself.
-        nsid: the id.
-        named_by: what the request names the other one by, NETNSA_PID or NETNSA_FD.
-
-    Kernel: net/core/net_namespace.c, rtnl_net_newid(), alloc_netid().
-
-    Raises:
-        KernelError: EEXIST, it has an id, or the id is another's.
-    """
-    if peernet2id(net, peer) != NETNSA_NSID_NOT_ASSIGNED:
-        raise KernelError(EEXIST, "Peer netns already has a nsid assigned", attr=named_by)
-    if nsid in net.netns_ids:
-        raise KernelError(EEXIST, "The specified nsid is already used", attr=NETNSA_NSID)
-    if nsid < 0:
-        nsid = next(free for free in count() if free not in net.netns_ids)
-    net.netns_ids[nsid] = peer
-    rtnl_notify(net, NsidMsg(RTM_NEWNSID, nsid=nsid), asked=True)
-
-
-def _unhash_nsid(net: Net, peer: Net) -> None:
-    """Kernel: net/core/net_namespace.c, unhash_nsid()."""
-    nsid = peernet2id(net, peer)
-    if nsid != NETNSA_NSID_NOT_ASSIGNED:
-        del net.netns_ids[nsid]
-        rtnl_notify(net, NsidMsg(RTM_DELNSID, nsid=nsid))
 
 
 def _addrconf_init_net(net: Net) -> None:

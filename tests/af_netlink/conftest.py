@@ -1,13 +1,15 @@
 """Both kernels side by side."""
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from addrsvc.mirror.netns import NetNs
+from addrsvc.mirror.netns import NetNs, create_anonymous, run_in
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import LinkMsg
 from addrsvc.uapi import IFF_UP
+from tests.af_netlink.peer import Peer
 from tests.af_netlink.twins import Twins, young_net
 
 
@@ -43,3 +45,15 @@ def sides(request: pytest.FixtureRequest) -> Iterator[Twins]:
         kernel.request(LinkMsg(ifi_index=1, ifi_flags=IFF_UP, ifi_change=IFF_UP))
     with Twins(netns, net) as twins:
         yield twins
+
+
+@pytest.fixture
+def peer(twins: Twins, cap_sys_admin: None) -> Iterator[Peer]:
+    netns = create_anonymous("peer")
+    process = run_in(netns, lambda: subprocess.Popen(["sleep", "60"]))
+    net = twins.net.linux.add_net("peer")
+    net.socket(pid=process.pid).bind()
+    yield Peer(netns, net, process)
+    process.kill()
+    process.wait()
+    netns.close()

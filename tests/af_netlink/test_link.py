@@ -11,6 +11,7 @@ from addrsvc.uapi import (
     AF_INET6,
     AF_PACKET,
     AF_UNSPEC,
+    IFF_UP,
     IFLA_ADDRESS,
     IFLA_AF_SPEC,
     IFLA_ALLMULTI,
@@ -46,6 +47,7 @@ from addrsvc.uapi import (
     IFLA_VF_PORTS,
     IFLA_VFINFO_LIST,
     IFLA_XDP,
+    IN6_ADDR_GEN_MODE_NONE,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -58,8 +60,10 @@ from addrsvc.uapi import (
     RTM_GETLINKPROP,
     RTM_NEWLINK,
     RTM_NEWLINKPROP,
+    RTM_NEWNSID,
     RTM_SETLINK,
 )
+from tests.af_netlink.peer import Peer
 from tests.af_netlink.twins import Twins, nla, nlmsg
 
 NESTED = 0x8000
@@ -431,3 +435,67 @@ def test_making_an_ifb(twins: Twins, attrs: bytes, flags: int) -> None:
     twins.ask(nlmsg(RTM_NEWLINK, body, MAKE))
     twins.ask(nlmsg(RTM_GETLINK, ifinfomsg(), NLM_F_DUMP))
     twins.ask(nlmsg(RTM_DELLINK, ifinfomsg(index=2)))
+
+
+# --- to and from another namespace ------------------------------------------------------------------------------------
+
+
+def over_there(peer: Peer) -> Twins:
+    return Twins(peer.netns, peer.net)
+
+
+def to_peer(peer: Peer, *attrs: bytes, nlmsg_flags: int = NLM_F_ACK, index: int = 2) -> bytes:
+    return newlink(nla(IFLA_NET_NS_PID, peer.process.pid), *attrs, nlmsg_flags=nlmsg_flags, index=index)
+
+
+@pytest.mark.parametrize("flags", [0, NLM_F_ECHO])
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        b"", nla(IFLA_IFNAME, "moved"), nla(IFLA_NEW_IFINDEX, 77), nla(IFLA_NEW_IFINDEX, 1), nla(IFLA_NEW_IFINDEX, 3),
+        nla(IFLA_IFNAME, "lo"), nla(IFLA_IFNAME, "i%d"), nla(IFLA_MTU, 1400) + nla(IFLA_NEW_IFINDEX, 5),
+        nla(IFLA_MTU, 20), u8(IFLA_CARRIER, 1),
+    ],
+)  # fmt: skip
+def test_a_device_moves(twins: Twins, peer: Peer, attrs: bytes, flags: int) -> None:
+    make(twins)
+    with over_there(peer) as there:
+        make(there, index=3)
+        twins.ask(to_peer(peer, attrs, nlmsg_flags=NLM_F_ACK | flags))
+        there.ask(nlmsg(RTM_GETLINK, ifinfomsg(), NLM_F_DUMP))
+        twins.ask(nlmsg(RTM_GETLINK, ifinfomsg(), NLM_F_DUMP))
+
+
+def test_a_device_that_is_up_moves_and_comes_back(twins: Twins, peer: Peer) -> None:
+    """Each namespace gets to know the other by an id, and names it by that the second time, too."""
+    listing = nlmsg(RTM_GETLINK, ifinfomsg(), NLM_F_DUMP)
+    make(twins)
+    alternative = nla(IFLA_ALT_IFNAME, "other") + nla(IFLA_ALT_IFNAME, "another")
+    twins.ask(nlmsg(RTM_NEWLINKPROP, ifinfomsg(index=2) + nla(IFLA_PROP_LIST | NESTED, alternative)))
+    with over_there(peer) as there:
+        for _ in range(2):
+            twins.ask(newlink(af(AF_INET6, u8(8, IN6_ADDR_GEN_MODE_NONE)), index=2))
+            twins.ask(newlink(index=2, flags=IFF_UP, change=IFF_UP))
+            twins.ask(to_peer(peer))
+            there.ask(listing)
+            twins.ask(nlmsg(RTM_GETLINK, ifinfomsg(index=2) + nla(IFLA_TARGET_NETNSID, 0)))
+            twins.ask(nlmsg(RTM_GETLINK, ifinfomsg() + nla(IFLA_TARGET_NETNSID, 0), NLM_F_DUMP))
+            there.ask(newlink(nla(IFLA_TARGET_NETNSID, 0), index=2))
+            twins.ask(listing)
+
+
+def test_a_device_is_made_over_there(twins: Twins, peer: Peer) -> None:
+    with over_there(peer) as there:
+        make(twins, "i0", nla(IFLA_NET_NS_PID, peer.process.pid))
+        make(twins, "i0", nla(IFLA_NET_NS_PID, peer.process.pid))
+        make(twins, "i1", nla(IFLA_NET_NS_PID, peer.process.pid), index=2)
+        make(twins, "i1", nla(IFLA_NET_NS_PID, peer.process.pid), nla(IFLA_MASTER, 9))
+        there.ask(nlmsg(RTM_GETLINK, ifinfomsg(), NLM_F_DUMP))
+        twins.ask(nlmsg(RTM_NEWNSID, bytes(4) + nla(1, 4) + peer.pid))
+        make(twins, "i1", nla(IFLA_TARGET_NETNSID, 4))
+        make(twins, "i2", nla(IFLA_LINK_NETNSID, 4))
+        there.ask(nlmsg(RTM_GETLINK, ifinfomsg(), NLM_F_DUMP))
+        twins.ask(nlmsg(RTM_GETLINK, ifinfomsg(), NLM_F_DUMP))
+        twins.ask(nlmsg(RTM_DELLINK, ifinfomsg() + nla(IFLA_IFNAME, "i1") + nla(IFLA_TARGET_NETNSID, 4)))
+        twins.ask(nlmsg(RTM_SETLINK, ifinfomsg() + nla(IFLA_IFNAME, "i0") + nla(IFLA_TARGET_NETNSID, 4)))
+        there.ask(nlmsg(RTM_GETLINK, ifinfomsg(), NLM_F_DUMP))

@@ -1,20 +1,17 @@
 """RTM_*NSID on both kernels, byte for byte, and NETLINK_LISTEN_ALL_NSID."""
 
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from struct import Struct, pack
 from typing import TypeVar
 
 import pytest
 
-from addrsvc.linux import Namespace
-from addrsvc.mirror.netns import NetNs, create_anonymous, run_in
+from addrsvc.mirror.netns import create_anonymous, run_in
 from addrsvc.mirror.rtnl import RtnlKernel
-from addrsvc.model.net_namespace import rtnl_net_newid
+from addrsvc.model.netns_ids import rtnl_net_newid
 from addrsvc.netlink.messages import LinkMsg
 from addrsvc.uapi import (
     IFF_UP,
@@ -30,6 +27,7 @@ from addrsvc.uapi import (
     RTNLGRP_LINK,
     SOL_NETLINK,
 )
+from tests.af_netlink.peer import Peer
 from tests.af_netlink.twins import Twins, messages, nla, nlmsg, spell
 
 NSID, PID, FD, TARGET, CURRENT = range(1, 6)
@@ -39,37 +37,6 @@ _S32 = Struct("=i")
 T = TypeVar("T")
 
 pytestmark = pytest.mark.needs_netns
-
-
-@dataclass
-class Peer:
-    """Another namespace of either kernel, and a process in it, known to both by the same number."""
-
-    netns: NetNs
-    net: Namespace
-    process: subprocess.Popen[bytes]
-
-    @property
-    def pid(self) -> bytes:
-        return nla(PID, self.process.pid)
-
-    def vanish(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.netns.close()
-        self.net.linux.del_net(self.net.name)
-
-
-@pytest.fixture
-def peer(twins: Twins, cap_sys_admin: None) -> Iterator[Peer]:
-    netns = create_anonymous("peer")
-    process = run_in(netns, lambda: subprocess.Popen(["sleep", "60"]))
-    net = twins.net.linux.add_net("peer")
-    net.socket(pid=process.pid).bind()
-    yield Peer(netns, net, process)
-    process.kill()
-    process.wait()
-    netns.close()
 
 
 def ids(answers: list[bytes]) -> list[tuple[int, ...]]:
