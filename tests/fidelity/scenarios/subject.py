@@ -7,9 +7,7 @@ it does not state, since every field of what they refuse, say and hold is compar
 import time
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from errno import EIO
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Self, TypeVar
 
 import pytest
@@ -17,7 +15,7 @@ import pytest
 from addrsvc import Linux
 from addrsvc.errors import KernelError
 from addrsvc.linux import Namespace
-from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.mirror.netns import NetNs
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, RouteMsg
 from addrsvc.pytest_plugin.namespaces import create
@@ -38,6 +36,8 @@ PATIENCE = 0.5
 """Seconds that a busy machine may take until an address is TENTATIVE no more."""
 
 UPTIME = 60.0
+UNORDERED = "net/if_inet6"
+"""The addresses once more; in the kernel by a hash that is another in each namespace."""
 
 
 class Subject(ABC):
@@ -70,6 +70,10 @@ class Subject(ABC):
     @abstractmethod
     def read(self, sysctl: str) -> str:
         """The text of a sysctl; KernelError where it cannot be read."""
+
+    @abstractmethod
+    def proc(self, path: str) -> str:
+        """A file below /proc; KernelError where there is none."""
 
     @abstractmethod
     def port(self, *, strict: bool = False, admin: bool = True) -> Port:
@@ -120,6 +124,9 @@ class Model(Subject):
 
     def read(self, sysctl: str) -> str:
         return self.net.sysctl(sysctl)
+
+    def proc(self, path: str) -> str:
+        return self.net.proc(path)
 
     def port(self, *, strict: bool = False, admin: bool = True) -> Port:
         return OnePort(ModelPort(self.net, portid=PORTID, strict=strict, admin=admin))
@@ -184,11 +191,10 @@ class Running(Subject):
         return normal(self.kernel.dump())
 
     def read(self, sysctl: str) -> str:
-        path = Path("/proc/sys", *(part.replace("/", ".") for part in sysctl.split(".")))
-        try:
-            return run_in(self.netns, path.read_text).strip()
-        except OSError as error:
-            raise KernelError(error.errno or EIO) from None
+        return self.kernel.sysctl(sysctl)
+
+    def proc(self, path: str) -> str:
+        return self.kernel.proc(path)
 
     def port(self, *, strict: bool = False, admin: bool = True) -> Port:
         port = OnePort(KernelPort(self.netns, portid=PORTID, strict=strict)) if admin else UnprivilegedPort(self.netns)
@@ -224,6 +230,7 @@ class Compared(Subject):
             running = replace(running, said=running.said + self.running.wait(PATIENCE), holds=self.running.holds())
         if _sorted(model, ask) != _sorted(running, ask):
             pytest.fail(str(Difference(tuple(self._script), model, running)))
+        self._agreed(*(sorted(it.proc(UNORDERED).splitlines()) for it in (self.model, self.running)))
         return running
 
     def rush(self, *asks: Message) -> str:
@@ -237,6 +244,9 @@ class Compared(Subject):
 
     def read(self, sysctl: str) -> str:
         return self._agreed(self.model.read(sysctl), self.running.read(sysctl))
+
+    def proc(self, path: str) -> str:
+        return self._agreed(self.model.proc(path), self.running.proc(path))
 
     def _agreed(self, model: T, running: T) -> T:
         assert model == running

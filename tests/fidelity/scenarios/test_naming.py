@@ -93,6 +93,16 @@ def test_the_sysctls_follow_the_name(subject: Subject, asks: tuple[Message, ...]
 
 
 @scenario(59)
+def test_the_counters_of_the_device_follow_its_name(subject: Subject) -> None:
+    before = subject.proc("net/dev_snmp6/lo")
+    subject.ask(rename("lo9"))
+
+    assert subject.proc("net/dev_snmp6/lo9") == before
+    with pytest.raises(KernelError):
+        subject.proc("net/dev_snmp6/lo")
+
+
+@scenario(59)
 def test_the_sysctls_keep_their_values_under_another_name(subject: Subject) -> None:
     subject.ask(up(), flags(IFF_DEBUG), rename("lo9"))
 
