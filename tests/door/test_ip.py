@@ -172,6 +172,92 @@ SCRIPTS: Final[Mapping[str, str]] = {
         ip link del more
         ip link
     """,
+    "routes": """
+        ip link set lo up
+        ip addr add 2001:db8::1/64 dev lo nodad
+        ip addr add 2001:db8::2/64 dev lo nodad metric 7
+        ip addr add 2001:db8:9::3/128 peer 2001:db8::4 dev lo nodad
+        ip addr add 10.1.1.1/24 dev lo
+        ip addr add 10.1.1.2/24 brd + dev lo
+        ip addr add 10.2.2.2 peer 10.3.3.3/32 dev lo metric 77
+        ip -6 route show table all
+        ip route show table all
+        ip -d -6 route show table all
+        ip -d route show table local
+        ip -j route show table all
+        ip -6 route
+        ip route
+        ip -4 route show table main
+        ip -6 route show table local
+        ip -6 route show table 7
+        ip route show table 7
+        ip route show dev lo
+        ip route show proto kernel
+        ip route show type broadcast table local
+        ip -6 route show match 2001:db8::1 table all
+        ip route show root 10.0.0.0/8 table all
+        ip route show scope host table local
+        ip addr flush dev lo
+        ip route show table all
+        ip -6 route show table all
+        ip link set lo down
+        ip -6 route show table all
+        ip route show table all
+    """,
+    "looking up routes": """
+        ip link set lo up
+        ip addr add 2001:db8::1/64 dev lo nodad
+        ip addr add 2001:db8::2/64 dev lo nodad metric 7
+        ip addr add 2001:db8:9::3/128 peer 2001:db8::4 dev lo nodad
+        ip addr add 10.1.1.1/24 dev lo
+        ip addr add 10.1.1.2/24 brd + dev lo
+        ip addr add 10.2.2.2 peer 10.3.3.3/32 dev lo metric 77
+        ip -6 route get ::1
+        ip -6 route get 2001:db8::1
+        ip -6 route get 2001:db8::99
+        ip -6 route get 2001:db9::1
+        ip route get 127.0.0.1
+        ip route get 10.1.1.1
+        ip route get 10.1.1.9
+        ip route get 10.1.1.255
+        ip route get 8.8.8.8
+        ip route get fibmatch 10.1.1.1
+        ip -6 route get fibmatch 2001:db8::1
+        ip route get 10.1.1.1 from 10.1.1.2
+        ip -6 route get 2001:db8::1 from 2001:db8::2
+        ip route get 10.1.1.1 oif lo mark 5
+        ip route get 10.1.1.1 ipproto tcp sport 5 dport 7
+        ip -6 route get 2001:db8::1 oif eth7
+    """,
+    "rules": """
+        ip rule
+        ip -6 rule
+        ip -d rule
+        ip -j rule
+        ip rule add from 10.0.0.1 table 5
+        ip rule add to 10.0.0.0/8 lookup main pref 100
+        ip -6 rule add from ::1 table 5
+        ip rule add fwmark 7 table 9 suppress_prefixlength 0
+        ip rule add iif lo blackhole
+        ip rule
+        ip -6 rule
+        ip rule del from 10.0.0.1 table 5
+        ip rule del from 10.0.0.9 table 5
+        ip rule add from 10.0.0.0/33
+        ip rule flush
+        ip rule
+    """,
+    "settings, counters and namespaces": """
+        ip link set lo up
+        ip netconf
+        ip -4 netconf show dev lo
+        ip -6 netconf show dev lo
+        ip -j netconf
+        ip stats show dev lo
+        ip stats
+        ip link afstats
+        ip netns list-id
+    """,
 }
 
 
@@ -204,6 +290,9 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("there is no ip(8) here")
     if (compiler := shutil.which("cc") or shutil.which("gcc")) is None:
         pytest.skip("there is no C compiler here, to build the library that ip(8) is preloaded with")
+    probe = [compiler, "-fsyntax-only", "-include", "linux/netlink.h", "-include", "dlfcn.h", "-xc", os.devnull]
+    if subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"{compiler} does not find the headers of Linux and of the C library here")
     library = tmp_path_factory.mktemp("shim") / "shim.so"
     flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
     subprocess.run([compiler, *flags, "-o", str(library), str(SHIM), "-ldl"], check=True)
