@@ -90,9 +90,10 @@ _NOWHERE: Final = f"{'0' * 32} 00 {'0' * 32}"
 
 
 def ipv6_route_seq_show(net: Net) -> Iterator[str]:
-    """/proc/net/ipv6_route: the tables main and local, each as its tree is walked.
+    """/proc/net/ipv6_route: the routing tables, each as its tree is walked.
 
     Kernel: net/ipv6/ip6_fib.c, ipv6_route_seq_show(), ipv6_route_native_seq_show().
+    Differs: what looked a route up holds it there too, once for each CPU that did; nothing remembers that here.
     """
     held = {ifp.rt for idev in _halves(net) for ifp in inet6_addr_list(idev) if ifp.rt is not None}
     for table in fib6_walk_tables(net):
