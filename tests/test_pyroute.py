@@ -13,7 +13,7 @@ from errno import EEXIST, ENODEV, ENOTCONN, EPERM
 from typing import Any, Final
 
 import pytest
-from pyroute2 import AsyncIPRoute, IPRoute
+from pyroute2 import AsyncIPRoute, IPBatch, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from addrsvc import Linux
@@ -22,6 +22,7 @@ from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.pyroute import ModelSocket, async_iproute, iproute
 
 Open = Callable[..., Any]
+AF_INET: Final = int(socket.AF_INET)
 AF_INET6: Final = int(socket.AF_INET6)
 NODAD: Final = 0x02
 ADDRESS: Final = {"index": 1, "address": "2001:db8::1", "prefixlen": 64, "flags": NODAD}
@@ -82,6 +83,65 @@ def test_an_address_is_added_shown_and_deleted(ipr: IPRoute) -> None:
 
     ipr.addr("del", index=1, address="2001:db8::1", prefixlen=64)
     assert addresses(ipr) == []
+
+
+def test_lo_is_found_set_and_shown(ipr: IPRoute) -> None:
+    (lo,) = ipr.link_lookup(ifname="lo")
+    ipr.link("set", index=lo, state="up", mtu=1400, ifalias="hello")
+    (shown,) = ipr.get_links(lo)
+
+    assert [shown.get(name) for name in ("ifname", "state", "mtu", "ifalias")] == ["lo", "up", 1400, "hello"]
+    assert shown.get(("af_spec", "af_inet6", "inet6_addr_gen_mode")) == 0
+    assert addresses(ipr) == [("::1", 128)]
+
+
+def test_a_device_is_made_renamed_and_deleted(ipr: IPRoute) -> None:
+    ipr.link("add", ifname="ifb7", kind="ifb", address="02:00:00:00:00:07")
+    (index,) = ipr.link_lookup(ifname="ifb7", kind="ifb")
+    ipr.link("set", index=index, ifname="other")
+    names = [link.get("ifname") for link in ipr.link("dump")]
+    ipr.link("del", index=index)
+
+    assert names == ["lo", "other"]
+    assert [link.get("ifname") for link in ipr.link("dump")] == ["lo"]
+
+
+def test_addresses_are_flushed(ipr: IPRoute) -> None:
+    ipr.link("set", index=1, state="up")
+    for number in range(1, 60):
+        ipr.addr("add", index=1, address=f"2001:db8::{number:x}", prefixlen=64, flags=NODAD)
+    assert len(addresses(ipr)) == 60
+
+    ipr.flush_addr(index=1, family=AF_INET6)
+    assert addresses(ipr) == []
+
+
+def test_routes_and_rules_are_shown(ipr: IPRoute) -> None:
+    ipr.link("set", index=1, state="up")
+    ipr.addr("add", **ADDRESS)
+    routes = [(route.get("dst"), route["dst_len"], route.get("table")) for route in ipr.route("dump", family=AF_INET6)]
+    local = [route.get("dst") for route in ipr.route("dump", family=AF_INET, table=255)]
+
+    assert ("2001:db8::", 64, 254) in routes
+    assert ("::1", 128, 255) in routes
+    assert local == ["127.0.0.0", "127.0.0.1", "127.255.255.255"]
+    assert [rule.get("table") for rule in ipr.get_rules(family=AF_INET)] == [255, 254, 253]
+
+
+def test_a_route_to_oneself_is_looked_up(ipr: IPRoute) -> None:
+    ipr.link("set", index=1, state="up")
+    (found,) = ipr.route("get", dst="127.0.0.1")
+
+    assert [found.get(name) for name in ("dst", "oif", "prefsrc", "table")] == ["127.0.0.1", 1, "127.0.0.1", 254]
+
+
+def test_requests_in_one_datagram_are_served_one_by_one(open_iproute: Open) -> None:
+    with open_iproute() as sends, open_iproute() as looks, IPBatch() as batch:
+        for number in (1, 2, 2, 3):
+            batch.addr("add", index=1, address=f"2001:db8::{number}", prefixlen=64, flags=NODAD)
+        sends.sendto(bytes(batch.asyncore.batch), (0, 0))
+
+        assert len(addresses(looks)) == 3
 
 
 def test_a_refusal_carries_the_kernels_errno_and_without_ext_ack_only_its_name(ipr: IPRoute) -> None:
