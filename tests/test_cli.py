@@ -108,12 +108,13 @@ def test_run_once_shows_netdev_up_passing_the_chain_in_the_kernels_order() -> No
 
     _, _, passing = story.partition("init_net: NETDEV_UP  lo\n")
     order = re.findall(r"^  (\w+)(  \(priority (-?\d+)\))?$", passing, re.MULTILINE)
-    assert [(name, priority) for name, _, priority in order][:7] == [
+    assert [(name, priority) for name, _, priority in order][:8] == [
         ("rtnetlink_event", ""),
         ("fib_rules_event", ""),
         ("inetdev_event", ""),
         ("fib_netdev_event", ""),
         ("addrconf_notify", ""),
+        ("packet_notifier", ""),
         ("ndisc_netdev_event", "-5"),
         ("ip6_route_dev_notify", "-10"),
     ]

@@ -6,6 +6,7 @@ from typing import Final
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf import addrconf_init
 from addrsvc.model.addrlabel import ipv6_addr_label_ops
+from addrsvc.model.af_packet import packet_init
 from addrsvc.model.dev import dev_change_net_namespace, unregister_netdevice_many
 from addrsvc.model.devinet import devinet_init
 from addrsvc.model.devinet_sysctl import devinet_ops
@@ -105,6 +106,7 @@ INITCALLS: Final[Sequence[Callable[[Machine], None]]] = (
     br_init,
     dummy_init_module,
     ifb_init_module,
+    packet_init,
 )
 
 

@@ -205,7 +205,7 @@ def eth_type_trans(skb: SkBuff, dev: NetDevice) -> int:
     proto = int(_PROTO.unpack_from(skb.head, start + 2 * ETH_ALEN)[0])
     if proto >= ETH_P_802_3_MIN:
         return proto
-    return ETH_P_802_3 if skb.head[skb.data : skb.data + 2] == _RAW_IPX else ETH_P_802_2
+    return ETH_P_802_3 if skb.copy_bits(0, 2) == _RAW_IPX else ETH_P_802_2
 
 
 def _pkt_type(dest: bytes | bytearray, dev: NetDevice) -> int:

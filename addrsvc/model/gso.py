@@ -4,7 +4,8 @@ A segment is a packet of its own: link, network and transport header as the larg
 put right.  Where the device computes checksums, segments are left without (CHECKSUM_PARTIAL), as the large one was.
 """
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from errno import EINVAL, EPROTONOSUPPORT
 from struct import Struct
 from typing import Final, TypeAlias
@@ -12,7 +13,12 @@ from typing import Final, TypeAlias
 from addrsvc.errors import KernelError
 from addrsvc.model.checksum import csum_fold, csum_partial, csum_pseudo
 from addrsvc.model.features import (
+    NETIF_F_CSUM_MASK,
     NETIF_F_GSO_ROBUST,
+    NETIF_F_GSO_UDP_L4,
+    NETIF_F_HW_CSUM,
+    NETIF_F_SG,
+    SKB_GSO_DODGY,
     SKB_GSO_FRAGLIST,
     SKB_GSO_SCTP,
     SKB_GSO_TCP_ACCECN,
@@ -24,8 +30,9 @@ from addrsvc.model.features import (
     can_checksum_protocol,
     skb_gso_ok,
 )
-from addrsvc.model.skbuff import SkbSharedInfo, SkBuff
-from addrsvc.uapi import CHECKSUM_NONE, CHECKSUM_PARTIAL, ETH_HLEN, ETH_P_IP, ETH_P_IPV6
+from addrsvc.model.skbuff import SkbSharedInfo, SkBuff, skb_truesize
+from addrsvc.model.sock import sock_wfree
+from addrsvc.uapi import CHECKSUM_NONE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, ETH_HLEN, ETH_P_IP, ETH_P_IPV6
 
 __all__ = ["skb_gso_segment", "skb_segment"]
 
@@ -38,9 +45,14 @@ _IPV6_LEN: Final = 40
 _TCP_MIN: Final = 20
 _UDP_LEN: Final = 8
 _SCTP_LEN: Final = 12
-_EXTENSION_HEADERS: Final = frozenset({0, 43, 60, 44})
-_NEXTHDR_FRAGMENT: Final = 44
+_NEXTHDR_HOP, _NEXTHDR_ROUTING, _NEXTHDR_FRAGMENT, _NEXTHDR_DEST = 0, 43, 44, 60
+_EXTENSION_HEADERS: Final = frozenset({_NEXTHDR_HOP, _NEXTHDR_ROUTING, _NEXTHDR_FRAGMENT, _NEXTHDR_DEST})
+_FRAG_HDR: Final = Struct("!BBHI")
+_FRAG_HDR_LEN: Final = 8
 _IP_MF: Final = 0x2000
+_IP_DF: Final = 0x40
+_IP6_MF: Final = 0x0001
+_U32_MAX: Final = 0xFFFFFFFF
 _CSUM_MANGLED_0: Final = 0xFFFF
 _TCP_FIN, _TCP_PSH, _TCP_CWR = 0x01, 0x08, 0x80
 GSO_BY_FRAGS: Final = 0xFFFF
@@ -82,47 +94,91 @@ def skb_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     """Cut what follows the current layer into pieces of gso_size, each behind a copy of the headers before it.
 
     Kernel: net/core/skbuff.c, skb_segment().
-    Differs: a segment is linear; where the large packet had fragments is not kept.
+    Differs: packets of a frag_list are cut as if they were one piece of memory.
     """
     size = skb.shinfo.gso_size
-    offloaded = skb.ip_summed == CHECKSUM_PARTIAL and can_checksum_protocol(features, skb.protocol)
-    mac = skb.mac_header or 0
-    headers = bytes(skb.head[mac : skb.data])
-    payloads = _payloads(skb, size)
-    return [_segment(skb, headers, payload, offloaded=offloaded) for payload in payloads]
+    sg = bool(features & NETIF_F_SG)
+    checksummed = can_checksum_protocol(features, skb.protocol)
+    linear = bytes(skb.head[skb.data :])
+    frags = [*skb.shinfo.frags, *(part.tobytes() for part in skb.shinfo.frag_list)]
+    if not sg or size == GSO_BY_FRAGS:
+        pieces: Iterable[tuple[bytes, list[bytes]]] = ((piece, []) for piece in _linear_pieces(skb, size))
+    else:
+        pieces = _pieces(linear, frags, size)
+    segments = [_segment(skb, *piece) for piece in pieces]
+    if not checksummed:
+        for segment in segments:
+            segment.ip_summed = CHECKSUM_NONE
+    if skb.destructor is sock_wfree:
+        _hand_over(skb, segments[-1])
+    return segments
 
 
-def _payloads(skb: SkBuff, size: int) -> list[bytes]:
+def _linear_pieces(skb: SkBuff, size: int) -> list[bytes]:
+    """What the segments carry, where each is to be one piece of memory."""
     if size == GSO_BY_FRAGS:
         return [part.tobytes() for part in skb.shinfo.frag_list]
     payload = skb.tobytes()
     return [payload[at : at + size] for at in range(0, len(payload), size)]
 
 
-def _segment(skb: SkBuff, headers: bytes, payload: bytes, *, offloaded: bool) -> SkBuff:
-    """A packet like the large one, with other bytes; its data begins at the link header."""
+def _pieces(linear: bytes, frags: list[bytes], size: int) -> Iterator[tuple[bytes, list[bytes]]]:
+    """What the segments carry: the linear part, as far as it goes, and parts of the pages behind it."""
+    at, end = 0, len(linear) + sum(map(len, frags))
+    queue = deque(frags)
+    while at < end:
+        length = min(size, end - at)
+        head = linear[at : at + length]
+        at += length
+        yield head, _take(queue, length - len(head))
+
+
+def _take(queue: deque[bytes], length: int) -> list[bytes]:
+    taken = []
+    while length:
+        part = queue.popleft()
+        if len(part) > length:
+            queue.appendleft(part[length:])
+            part = part[:length]
+        taken.append(part)
+        length -= len(part)
+    return taken
+
+
+def _segment(skb: SkBuff, payload: bytes, frags: list[bytes]) -> SkBuff:
+    """A packet with the headers of the large one; its data begins at the link header."""
     mac = skb.mac_header or 0
+    head = skb.head[: skb.data]
     return SkBuff(
-        head=bytearray(headers + payload),
+        head=head + payload,
+        data=mac,
         dev=skb.dev,
         protocol=skb.protocol,
         pkt_type=skb.pkt_type,
-        ip_summed=CHECKSUM_PARTIAL if offloaded else CHECKSUM_NONE,
-        csum_start=skb.csum_start - mac,
+        ip_summed=skb.ip_summed,
+        csum_start=skb.csum_start,
         csum_offset=skb.csum_offset,
-        mac_header=0,
-        network_header=(skb.network_header or 0) - mac,
-        transport_header=(skb.transport_header or 0) - mac,
+        mac_header=mac,
+        network_header=skb.network_header,
+        transport_header=skb.transport_header,
         mac_len=skb.mac_len,
+        hash=skb.hash,
+        l4_hash=skb.l4_hash,
         queue_mapping=skb.queue_mapping,
         priority=skb.priority,
         mark=skb.mark,
         dst=skb.dst,
         dst_noref=skb.dst_noref,
-        sk=skb.sk,
         tstamp=skb.tstamp,
-        shinfo=SkbSharedInfo(tx_flags=skb.shinfo.tx_flags),
+        truesize=skb_truesize(len(head) + len(payload)) + sum(map(len, frags)),
+        shinfo=SkbSharedInfo(frags=frags),
     )
+
+
+def _hand_over(skb: SkBuff, segment: SkBuff) -> None:
+    """Let the last segment stand for the large packet in its socket's account."""
+    segment.sk, segment.destructor, segment.truesize = skb.sk, skb.destructor, skb.truesize
+    skb.sk = skb.destructor = None
 
 
 def _put16(skb: SkBuff, at: int, value: int) -> None:
@@ -155,19 +211,21 @@ def inet_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     ident, proto = _get16(skb, start + 4), skb.head[start + 9]
     skb.data += ihl
     skb.reset_transport_header()
-    segments = _by_protocol(_INET_OFFLOADS, proto)(skb, features)
-    ufo = bool(skb.shinfo.gso_type & SKB_GSO_UDP) and proto == IPPROTO_UDP
+    ufo = bool(skb.shinfo.gso_type & SKB_GSO_UDP)
     fixed = bool(skb.shinfo.gso_type & SKB_GSO_TCP_FIXEDID)
+    if fixed and not skb.head[start + 6] & _IP_DF:
+        raise KernelError(EINVAL)
+    segments = _by_protocol(_INET_OFFLOADS, proto)(skb, features)
     offset = 0
     for nth, segment in enumerate(segments):
         at = segment.network_header or 0
         if ufo:
             more = _IP_MF if nth < len(segments) - 1 else 0
             _put16(segment, at + 6, offset >> 3 | more)
-            offset += len(segment.head) - at - ihl
+            offset += segment.len - skb.mac_len - ihl
         elif not fixed:
             _put16(segment, at + 4, ident + nth)
-        _put16(segment, at + 2, len(segment.head) - at)
+        _put16(segment, at + 2, segment.len - skb.mac_len)
         _put16(segment, at + 10, 0)
         _put16(segment, at + 10, csum_fold(csum_partial(segment.head[at : at + ihl])))
     return segments
@@ -177,7 +235,7 @@ def ipv6_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     """Cut an IPv6 packet: each segment has its own payload length.
 
     Kernel: net/ipv6/ip6_offload.c, ipv6_gso_segment().
-    Differs: no tunnels, no jumbograms, and UDP is not cut into fragments (EPROTONOSUPPORT).
+    Differs: no tunnels, no jumbograms.
 
     Raises:
         KernelError: EINVAL, no IPv6 header; EPROTONOSUPPORT, nobody cuts what is inside.
@@ -190,10 +248,40 @@ def ipv6_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     proto = _pull_exthdrs(skb, skb.head[start + 6])
     skb.reset_transport_header()
     segments = _by_protocol(_INET6_OFFLOADS, proto)(skb, features)
+    offset = 0
     for segment in segments:
         at = segment.network_header or 0
-        _put16(segment, at + 4, len(segment.head) - at - _IPV6_LEN)
+        length = segment.len - skb.mac_len - _IPV6_LEN
+        _put16(segment, at + 4, length)
+        if proto == IPPROTO_UDP and skb.shinfo.gso_type & SKB_GSO_UDP:
+            fragment = at + ip6_find_1stfragopt(segment)[0]
+            _put16(segment, fragment + 2, offset | (_IP6_MF if segment is not segments[-1] else 0))
+            offset += length - _FRAG_HDR_LEN
     return segments
+
+
+def ip6_find_1stfragopt(skb: SkBuff) -> tuple[int, int]:
+    """Where the part of a packet that every fragment repeats ends, and where the number of what follows stands.
+
+    Kernel: net/ipv6/output_core.c, ip6_find_1stfragopt().
+    Differs: home address options are not looked for.
+
+    Raises:
+        KernelError: EINVAL, the packet is all extension headers.
+    """
+    start = skb.network_header or 0
+    end = len(skb.head) - start
+    offset, nexthdr, found_rhdr = _IPV6_LEN, 6, False
+    while offset <= end:
+        kind = skb.head[start + nexthdr]
+        if kind == _NEXTHDR_ROUTING:
+            found_rhdr = True
+        elif kind not in (_NEXTHDR_HOP, _NEXTHDR_DEST) or (kind == _NEXTHDR_DEST and found_rhdr):
+            return offset, nexthdr
+        if offset + 2 > end:
+            break
+        nexthdr, offset = offset, offset + (skb.head[start + offset + 1] + 1) * 8
+    raise KernelError(EINVAL)
 
 
 def _pull_exthdrs(skb: SkBuff, proto: int) -> int:
@@ -223,10 +311,15 @@ def _addresses(skb: SkBuff) -> tuple[bytes, bytes]:
     )
 
 
-def _pseudo_sum(skb: SkBuff, proto: int) -> int:
-    """The sum of the pseudo header of a packet whose transport header is known."""
-    saddr, daddr = _addresses(skb)
-    return csum_pseudo(saddr, daddr, len(skb.head) - (skb.transport_header or 0), proto)
+def _csum16_add(csum: int, addend: int) -> int:
+    """Kernel: include/net/checksum.h, csum16_add()."""
+    total = csum + addend
+    return total + (total >> 16) & 0xFFFF
+
+
+def _replace_length(check: int, old: int, new: int) -> int:
+    """A sum in which one 16-bit number has given way to another (csum16_sub(), csum16_add())."""
+    return _csum16_add(_csum16_add(check, ~old & 0xFFFF), new)
 
 
 # --- TCP --------------------------------------------------------------------------------------------------------------
@@ -244,32 +337,45 @@ def tcp_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     if not skb.shinfo.gso_type & wanted or not skb.may_pull(_TCP_MIN):
         raise KernelError(EINVAL)
     start = skb.data
-    if skb.shinfo.gso_type & SKB_GSO_FRAGLIST and _is_list(skb, (skb.head[start + 12] >> 4) * 4):
-        return _segment_list(skb)
     thlen = (skb.head[start + 12] >> 4) * 4
+    if skb.shinfo.gso_type & SKB_GSO_FRAGLIST:
+        if _is_list(skb, thlen) and not skb.shinfo.gso_type & SKB_GSO_DODGY:
+            return _segment_list(skb)
+        skb.ip_summed = CHECKSUM_NONE
     if skb.ip_summed != CHECKSUM_PARTIAL:
         _leave_checksum(skb, start, 16, IPPROTO_TCP)
     if thlen < _TCP_MIN or skb.csum_start != start or not skb.may_pull(thlen):
         raise KernelError(EINVAL)
+    oldlen = skb.len
     skb.data += thlen
-    size = skb.shinfo.gso_size
-    if skb.len <= size:
+    if skb.len <= skb.shinfo.gso_size:
         raise KernelError(EINVAL)
     if skb_gso_ok(skb, features | NETIF_F_GSO_ROBUST):
-        skb.shinfo.gso_segs = -(-skb.len // size)
+        skb.shinfo.gso_segs = -(-skb.len // skb.shinfo.gso_size)
         return []
     segments = skb_segment(skb, features)
+    _number_segments(skb, segments, oldlen, thlen)
+    return segments
+
+
+def _number_segments(skb: SkBuff, segments: Sequence[SkBuff], oldlen: int, thlen: int) -> None:
+    """Give each segment its place in the stream, and a checksum that differs from the large packet's as it must."""
+    size, last = skb.shinfo.gso_size, len(segments) - 1
     keep_cwr = bool(skb.shinfo.gso_type & SKB_GSO_TCP_ACCECN)
-    (seq,) = _U32.unpack_from(skb.head, start + 4)
+    at = skb.transport_header or 0
+    (seq,) = _U32.unpack_from(skb.head, at + 4)
+    check = _get16(skb, at + 16)
     for nth, segment in enumerate(segments):
-        at = segment.transport_header or 0
-        _U32.pack_into(segment.head, at + 4, seq + nth * size & 0xFFFFFFFF)
-        if nth < len(segments) - 1:
+        length = thlen + size if nth < last else segment.len - (at - segment.data)
+        _U32.pack_into(segment.head, at + 4, seq + nth * size & _U32_MAX)
+        if nth < last:
             segment.head[at + 13] &= ~(_TCP_FIN | _TCP_PSH)
         if nth and not keep_cwr:
             segment.head[at + 13] &= ~_TCP_CWR
-        _finish_checksum(segment, at + 16, IPPROTO_TCP)
-    return segments
+        delta = (~oldlen & _U32_MAX) + length & _U32_MAX
+        _put16(segment, at + 16, ~csum_fold(check + (delta >> 16) + (delta & 0xFFFF)))
+        if segment.ip_summed != CHECKSUM_PARTIAL:
+            _put16(segment, at + 16, _make_checksum(segment))
 
 
 def _leave_checksum(skb: SkBuff, start: int, offset: int, proto: int) -> None:
@@ -281,15 +387,13 @@ def _leave_checksum(skb: SkBuff, start: int, offset: int, proto: int) -> None:
     skb.ip_summed = CHECKSUM_PARTIAL
 
 
-def _finish_checksum(segment: SkBuff, at: int, proto: int) -> None:
-    """Sum the pseudo header of a segment, and unless the device does the rest, the rest (gso_make_checksum)."""
-    pseudo = _pseudo_sum(segment, proto)
-    if segment.ip_summed == CHECKSUM_PARTIAL:
-        _put16(segment, at, ~csum_fold(pseudo))
-        return
-    _put16(segment, at, 0)
-    total = csum_fold(pseudo + csum_partial(segment.head[segment.transport_header or 0 :]))
-    _put16(segment, at, total or (_CSUM_MANGLED_0 if proto == IPPROTO_UDP else 0))
+def _make_checksum(segment: SkBuff) -> int:
+    """The checksum from the transport header on, whose field holds what has been summed so far.
+
+    Kernel: include/net/gso.h, gso_make_checksum().
+    """
+    at = (segment.transport_header or 0) - segment.data
+    return csum_fold(csum_partial(segment.tobytes()[at:]))
 
 
 # --- lists of packets -----------------------------------------------------------------------------------------------
@@ -311,14 +415,18 @@ def _segment_list(skb: SkBuff) -> list[SkBuff]:
     headers = bytes(skb.head[mac : skb.data])
     first = bytes(skb.head[skb.data :]) + b"".join(shinfo.frags)
     packets = [first, *(part.tobytes() for part in shinfo.frag_list)]
-    return [_segment(skb, headers, payload, offloaded=False) for payload in packets]
+    mac_header, skb.data = skb.data, mac + len(headers)
+    try:
+        return [_segment(skb, payload, []) for payload in packets]
+    finally:
+        skb.data = mac_header
 
 
 # --- UDP and SCTP ---------------------------------------------------------------------------------------------------
 
 
 def udp_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
-    """Cut a UDP packet into datagrams (UDP_L4), or for IPv4 into fragments of one (UDP).
+    """Cut a UDP packet into datagrams (UDP_L4), or into fragments of one (UDP).
 
     Kernel: net/ipv4/udp_offload.c, udp4_ufo_fragment(), __udp_gso_segment(); net/ipv6/udp_offload.c.
 
@@ -330,8 +438,6 @@ def udp_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
         raise KernelError(EINVAL)
     if gso_type & SKB_GSO_UDP_L4:
         return _udp_l4(skb, features)
-    if skb.protocol != ETH_P_IP:
-        raise KernelError(EPROTONOSUPPORT)
     return _ufo(skb, features)
 
 
@@ -341,6 +447,8 @@ def _udp_l4(skb: SkBuff, features: int) -> list[SkBuff]:
     is_list = bool(skb.shinfo.gso_type & SKB_GSO_FRAGLIST)
     if skb.len <= _UDP_LEN + size or (skb.csum_start != start and not is_list):
         raise KernelError(EINVAL)
+    if skb.ip_summed != CHECKSUM_PARTIAL:
+        features &= ~(NETIF_F_GSO_UDP_L4 | NETIF_F_CSUM_MASK)
     if skb_gso_ok(skb, features | NETIF_F_GSO_ROBUST):
         skb.shinfo.gso_segs = -(-(skb.len - _UDP_LEN) // size)
         return []
@@ -349,31 +457,56 @@ def _udp_l4(skb: SkBuff, features: int) -> list[SkBuff]:
     if is_list:
         _leave_checksum(skb, start, 6, IPPROTO_UDP)
     skb.data += _UDP_LEN
+    sk, destructor = skb.sk, skb.destructor
+    if destructor is sock_wfree:
+        skb.sk = skb.destructor = None
     segments = skb_segment(skb, features)
     for segment in segments:
-        at = segment.transport_header or 0
-        _put16(segment, at + 4, len(segment.head) - at)
-        _finish_checksum(segment, at + 6, IPPROTO_UDP)
+        segment.sk, segment.destructor = sk, destructor
+        _finish_datagram(segment, segment.len - (start - segment.data))
+    if destructor is sock_wfree and sk is not None:
+        sk.wmem_alloc += sum(segment.truesize for segment in segments) - skb.truesize
     return segments
 
 
-def _ufo(skb: SkBuff, features: int) -> list[SkBuff]:
-    """One datagram as IPv4 fragments: the checksum is that of the whole.
+def _finish_datagram(segment: SkBuff, length: int) -> None:
+    """Give a datagram its length, and the checksum that follows from the large packet's."""
+    at = segment.transport_header or 0
+    check = _replace_length(_get16(segment, at + 6), _get16(segment, at + 4), length & 0xFFFF)
+    _put16(segment, at + 4, length)
+    _put16(segment, at + 6, check)
+    if segment.ip_summed != CHECKSUM_PARTIAL:
+        _put16(segment, at + 6, _make_checksum(segment) or _CSUM_MANGLED_0)
 
-    Kernel: net/ipv4/udp_offload.c, udp4_ufo_fragment().
+
+def _ufo(skb: SkBuff, features: int) -> list[SkBuff]:
+    """One datagram as fragments: the checksum is that of the whole.
+
+    Kernel: net/ipv4/udp_offload.c, udp4_ufo_fragment(); net/ipv6/udp_offload.c, udp6_ufo_fragment().
     """
-    size = skb.shinfo.gso_size
-    if skb.len <= size:
+    if skb.len <= skb.shinfo.gso_size:
         raise KernelError(EINVAL)
-    if skb_gso_ok(skb, features | NETIF_F_GSO_ROBUST):
-        skb.shinfo.gso_segs = -(-skb.len // size)
-        return []
     saddr, daddr = _addresses(skb)
     _put16(skb, skb.data + 6, 0)
     total = csum_fold(csum_pseudo(saddr, daddr, skb.len, IPPROTO_UDP) + csum_partial(skb.tobytes()))
     _put16(skb, skb.data + 6, total or _CSUM_MANGLED_0)
-    skb.ip_summed = CHECKSUM_NONE
-    return skb_segment(skb, features)
+    skb.ip_summed = CHECKSUM_UNNECESSARY
+    if skb.protocol == ETH_P_IPV6:
+        _insert_fragment_header(skb)
+    return skb_segment(skb, features | NETIF_F_HW_CSUM)
+
+
+def _insert_fragment_header(skb: SkBuff) -> None:
+    """Make room between what every fragment repeats and the rest, and put a fragment header there."""
+    length, nexthdr = ip6_find_1stfragopt(skb)
+    start, dev = skb.network_header or 0, skb.dev
+    assert dev is not None, "a packet that is cut has a device"
+    ident = 1 + dev.machine.chance.randrange(_U32_MAX)
+    header = _FRAG_HDR.pack(skb.head[start + nexthdr], 0, 0, ident)
+    skb.head[start + nexthdr] = _NEXTHDR_FRAGMENT
+    skb.head[start + length : start + length] = header
+    skb.data += _FRAG_HDR_LEN
+    skb.transport_header = skb.data
 
 
 def sctp_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:

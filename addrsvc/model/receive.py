@@ -99,7 +99,6 @@ def process_backlog(machine: Machine, sd: SoftnetData, quota: int) -> int:
     while True:
         while sd.process_queue:
             skb = sd.process_queue.popleft()
-            sd.processed += 1
             _receive_skb_core(skb)
             work += 1
             if work >= quota:
@@ -183,22 +182,23 @@ def _receive_skb_core(skb: SkBuff) -> int:
         skb.reset_transport_header()
     skb.reset_mac_len()
     skb.skb_iif = dev.ifindex
-    takers = [pt for pt in machine.softnet.ptype_all if pt.dev in (None, dev) and _same_net(pt, dev)]
-    takers += [pt for pt in machine.softnet.ptype_base.get(skb.protocol, ()) if pt.dev in (None, dev)]
-    handlers = [pt for pt in takers if pt.type != ETH_P_ALL]
-    for pt in takers[:-1]:
-        pt.func(skb_clone(skb), dev)
-    if not handlers:
-        for pt in takers[-1:]:
-            pt.func(skb_clone(skb), dev)
+    softnet_data(machine).processed += 1
+    pt_prev = None
+    for pt in machine.softnet.ptype_all:
+        if pt.dev in (None, dev) and pt.net in (None, dev.net):
+            if pt_prev is not None:
+                pt_prev.func(skb_clone(skb), dev)
+            pt_prev = pt
+    for pt in machine.softnet.ptype_base.get(skb.protocol, ()):
+        if pt.dev in (None, dev) and pt.net in (None, dev.net):
+            if pt_prev is not None:
+                pt_prev.func(skb_clone(skb), dev)
+            pt_prev = pt
+    if pt_prev is None:
         dev.core_stats.rx_dropped += 1
         return NET_RX_DROP
-    takers[-1].func(skb, dev)
+    pt_prev.func(skb, dev)
     return NET_RX_SUCCESS
-
-
-def _same_net(pt: PacketType, dev: NetDevice) -> bool:
-    return pt.net is None or pt.net is dev.net
 
 
 def _dev(skb: SkBuff) -> NetDevice:
@@ -212,10 +212,11 @@ def _dev(skb: SkBuff) -> NetDevice:
 def dev_add_pack(machine: Machine, pt: PacketType) -> None:
     """Give somebody the packets of a protocol, or a look at all.
 
-    Kernel: net/core/dev.c, dev_add_pack().
+    Kernel: net/core/dev.c, dev_add_pack(): the newest comes first, and those of one device behind the others.
     """
     softnet = machine.softnet
-    (softnet.ptype_all if pt.type == ETH_P_ALL else softnet.ptype_base.setdefault(pt.type, [])).append(pt)
+    chain = softnet.ptype_all if pt.type == ETH_P_ALL else softnet.ptype_base.setdefault(pt.type, [])
+    chain.insert(0 if pt.dev is None else sum(other.dev is None for other in chain), pt)
 
 
 def dev_remove_pack(machine: Machine, pt: PacketType) -> None:

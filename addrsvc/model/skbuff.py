@@ -9,17 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from addrsvc.uapi import CHECKSUM_NONE, PACKET_HOST
+from addrsvc.uapi import CHECKSUM_NONE, CHECKSUM_PARTIAL, PACKET_HOST
 
 if TYPE_CHECKING:
+    from addrsvc.model.sock import Sock
     from addrsvc.model.structs import NetDevice
 
 __all__ = [
-    "SkBuff", "SkbSharedInfo", "skb_clone", "skb_dst_drop", "skb_dst_force", "skb_has_frag_list", "skb_is_gso",
-    "skb_orphan",
+    "SkBuff", "SkbSharedInfo", "alloc_skb", "alloc_skb_with_frags", "skb_clone", "skb_dst_drop", "skb_dst_force",
+    "skb_has_frag_list", "skb_is_gso", "skb_orphan", "skb_partial_csum_set", "skb_truesize",
 ]  # fmt: skip
+
+PAGE_SIZE: Final = 4096
+PAGE_ALLOC_COSTLY_ORDER: Final = 3
+MAX_SKB_FRAGS: Final = 17
+_SMALL_HEAD: Final = 576
+"""Bytes of a head from the cache for small ones (SKB_SMALL_HEAD_CACHE_SIZE)."""
+_SHARED_INFO: Final = 320
+_SK_BUFF: Final = 256
+_CACHE_LINE: Final = 64
+_U16_MAX: Final = 0xFFFF
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +65,7 @@ class SkBuff:
         dst: a route is held (skb_dst()); `dst_noref` while it is only borrowed.
         sk: whose packet it is; `destructor` is told when it no longer is.
         tstamp: nanoseconds, 0 for none.
+        cb: what the layer that has the packet keeps with it.
     """
 
     head: bytearray = field(default_factory=bytearray)
@@ -83,10 +95,11 @@ class SkBuff:
     vlan_proto: int = 0
     dst: object = None
     dst_noref: bool = False
-    sk: object = None
+    sk: Sock | None = None
     destructor: Callable[[SkBuff], None] | None = None
     tstamp: int = 0
     truesize: int = 0
+    cb: object = None
     shinfo: SkbSharedInfo = field(default_factory=SkbSharedInfo)
 
     # --- lengths ---
@@ -139,8 +152,22 @@ class SkBuff:
             return True
         if length > self.len:
             return False
-        self.linearize()
+        self._pull_tail(length - self.headlen)
         return True
+
+    def _pull_tail(self, length: int) -> None:
+        """Move that many bytes from behind the linear part into it; what is not moved stays where it is.
+
+        Kernel: net/core/skbuff.c, __pskb_pull_tail().
+        """
+        frags = self.shinfo.frags
+        while length and frags:
+            part = frags[0]
+            self.head += part[:length]
+            frags[:1] = [part[length:]] if length < len(part) else []
+            length -= min(length, len(part))
+        if length:
+            self.linearize()
 
     def push(self, header: bytes) -> None:
         """Put a header in front of the current layer, and begin there.
@@ -170,9 +197,29 @@ class SkBuff:
 
         Kernel: net/core/skbuff.c, pskb_trim().
         """
-        if length < self.len:
+        surplus = self.len - length
+        if surplus <= 0:
+            return
+        frags = self.shinfo.frags
+        if self.shinfo.frag_list:
             self.linearize()
-            del self.head[self.data + length :]
+        while surplus and frags:
+            part = frags.pop()
+            if surplus < len(part):
+                frags.append(part[:-surplus])
+            surplus -= min(surplus, len(part))
+        if surplus:
+            del self.head[-surplus:]
+
+    def copy_bits(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset` of the current layer on, linear or not.
+
+        Kernel: net/core/skbuff.c, skb_copy_bits(); include/linux/skbuff.h, skb_header_pointer().
+        """
+        start = self.data + offset
+        if start + length <= len(self.head):
+            return bytes(self.head[start : start + length])
+        return self.tobytes()[offset : offset + length]
 
     def linearize(self) -> None:
         """Move everything into the linear part.
@@ -221,6 +268,58 @@ class SkBuff:
     def checksum_start_offset(self) -> int:
         """Where summing begins, counted from the current layer (skb_checksum_start_offset())."""
         return self.csum_start - self.data
+
+
+def skb_truesize(size: int) -> int:
+    """What the structures around a linear part of `size` bytes take, as allocators round it.
+
+    Kernel: net/core/skbuff.c, kmalloc_reserve(); include/linux/skbuff.h, SKB_TRUESIZE().
+    """
+    wanted = -(-size // _CACHE_LINE) * _CACHE_LINE + _SHARED_INFO
+    return _SK_BUFF + (_SMALL_HEAD if wanted <= _SMALL_HEAD else 1 << (wanted - 1).bit_length())
+
+
+def alloc_skb(headroom: int, linear: bytes, tailroom: int = 0) -> SkBuff:
+    """A packet of these bytes, with room in front of them.
+
+    Kernel: include/linux/skbuff.h, alloc_skb(), skb_reserve(), skb_put_data().
+    """
+    return SkBuff(
+        head=bytearray(headroom) + linear,
+        data=headroom,
+        truesize=skb_truesize(headroom + len(linear) + tailroom),
+    )
+
+
+def alloc_skb_with_frags(headroom: int, linear: bytes, rest: bytes, order: int, tailroom: int = 0) -> SkBuff:
+    """A packet whose linear part is followed by pages, in pieces of up to 2**order of them.
+
+    Kernel: net/core/skbuff.c, alloc_skb_with_frags().
+    """
+    skb = alloc_skb(headroom, linear, tailroom)
+    at = 0
+    while at < len(rest):
+        left = -(-(len(rest) - at) // PAGE_SIZE) * PAGE_SIZE
+        while order and left < PAGE_SIZE << order:
+            order -= 1
+        skb.shinfo.frags.append(rest[at : at + (PAGE_SIZE << order)])
+        skb.truesize += PAGE_SIZE << order
+        at += PAGE_SIZE << order
+    return skb
+
+
+def skb_partial_csum_set(skb: SkBuff, start: int, off: int) -> bool:
+    """Leave a checksum to the device: the sum from `start` on, `off` bytes behind it.  False if there is no room.
+
+    Kernel: net/core/skbuff.c, skb_partial_csum_set().
+    """
+    csum_start = skb.data + start
+    if csum_start >= _U16_MAX or start + off + 2 > skb.headlen:
+        return False
+    skb.ip_summed = CHECKSUM_PARTIAL
+    skb.csum_start, skb.csum_offset = csum_start, off
+    skb.transport_header = csum_start
+    return True
 
 
 def skb_is_gso(skb: SkBuff) -> bool:

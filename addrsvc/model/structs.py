@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeAlias
 from addrsvc.model.notifier import AtomicNotifierHead, BlockingNotifierHead, NotifierBlock, RawNotifierHead
 from addrsvc.model.percpu import Allocator, Cpus, PcpuLstats, PerCpu
 from addrsvc.model.skbuff import SkBuff
+from addrsvc.model.sock import Sock
 from addrsvc.model.timer import Timer, TimerBase
 from addrsvc.model.tracepoint import Trace
 from addrsvc.netlink.messages import AfSpec, Inet6LinkInfo, LinkMsg, WireMessage
@@ -801,6 +802,8 @@ class Net:
     dev_base_seq: int = 1
     """Counts devices that come and go."""
     loopback_dev: NetDevice | None = None
+    packet_sklist: "list[PacketSock]" = field(default_factory=list)
+    """net->packet.sklist: the packet sockets, oldest first."""
     ipv4: NetnsIpv4 = field(init=False)
     ipv6: NetnsIpv6 = field(init=False)
     rules_ops: dict[int, list[FibRule]] = field(default_factory=dict)
@@ -842,6 +845,26 @@ class PacketType:
     owner: object = None
     """The socket behind it: it does not see what it sends itself."""
     ignore_outgoing: bool = False
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class PacketSock(Sock):
+    """struct packet_sock: a socket that sends frames as they are, and sees what devices send and receive.
+
+    Attributes:
+        num: ETH_P_* of what it wants to see, 0 for nothing.
+        ifindex: only of this device; 0 for all, -1 once that is gone.
+        vnet_hdr: a struct virtio_net_hdr stands in front of every packet (PACKET_VNET_HDR).
+        prot_hook: registered while it sees packets.
+    """
+
+    net: "Net" = field(kw_only=True)
+    num: int = 0
+    ifindex: int = 0
+    vnet_hdr: bool = False
+    ignore_outgoing: bool = False
+    tp_packets: int = 0
+    prot_hook: PacketType | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -58,7 +58,7 @@ class NetDevStartXmit:
             f"protocol=0x{self.protocol:04x} ip_summed={self.ip_summed} len={self.len} data_len={self.data_len} "
             f"network_offset={self.network_offset} transport_offset_valid={self.transport_offset_valid:d} "
             f"transport_offset={self.transport_offset} tx_flags={self.tx_flags} gso_size={self.gso_size} "
-            f"gso_segs={self.gso_segs} gso_type={_alternate_hex(self.gso_type)}"
+            f"gso_segs={self.gso_segs} gso_type={self.gso_type:#x}"
         )
 
 
@@ -102,12 +102,12 @@ class NetifRxVerbose:
 
     def __str__(self) -> str:
         return (
-            f"{self.name}: dev={self.dev} napi_id={_alternate_hex(self.napi_id)} queue_mapping={self.queue_mapping} "
+            f"{self.name}: dev={self.dev} napi_id={self.napi_id:#x} queue_mapping={self.queue_mapping} "
             f"skbaddr={self.skbaddr:016x} vlan_tagged={self.vlan_tagged:d} vlan_proto=0x{self.vlan_proto:04x} "
             f"vlan_tci=0x{self.vlan_tci:04x} protocol=0x{self.protocol:04x} ip_summed={self.ip_summed} "
             f"hash=0x{self.hash:08x} l4_hash={self.l4_hash:d} len={self.len} data_len={self.data_len} "
             f"truesize={self.truesize} mac_header_valid={self.mac_header_valid:d} mac_header={self.mac_header} "
-            f"nr_frags={self.nr_frags} gso_size={self.gso_size} gso_type={_alternate_hex(self.gso_type)}"
+            f"nr_frags={self.nr_frags} gso_size={self.gso_size} gso_type={self.gso_type:#x}"
         )
 
 
@@ -120,11 +120,6 @@ class NetifRxExit:
 
     def __str__(self) -> str:
         return f"{self.name}: ret={self.ret}"
-
-
-def _alternate_hex(number: int) -> str:
-    """As printf's ``%#x``: a zero has no prefix."""
-    return f"{number:#x}" if number else "0"
 
 
 def _skbaddr(skb: SkBuff) -> int:

@@ -141,6 +141,9 @@ def _dev_queue_xmit_nit(skb: SkBuff, dev: NetDevice) -> None:
             continue
         seen = skb_clone(skb)
         seen.reset_mac_header()
+        if seen.network_header is None or not seen.data <= seen.network_header <= len(seen.head):
+            seen.reset_network_header()
+        seen.transport_header = seen.network_header
         seen.pkt_type = PACKET_OUTGOING
         pt.func(seen, dev)
 

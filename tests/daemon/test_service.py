@@ -162,6 +162,7 @@ def test_netdev_up_passes_the_chain_in_the_kernels_order(service: Service) -> No
     callbacks = [text.split()[0] for text in story[begin + 1 :] if text.startswith("  ") and text[2] != " "]
     order = [
         "rtnetlink_event", "fib_rules_event", "inetdev_event", "fib_netdev_event", "addrconf_notify",
+        "packet_notifier",
         "ndisc_netdev_event", "ip6_route_dev_notify",
     ]  # fmt: skip
     assert [name for name in callbacks if name in order] == order

@@ -1,0 +1,266 @@
+"""A seeded generator of what is done to lo: frames sent to it, and switches thrown in between."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from struct import pack
+from typing import Final, Protocol, TypeAlias
+
+from addrsvc.model.checksum import csum_fold, csum_partial, csum_pseudo
+from addrsvc.model.virtio_net import (
+    VIRTIO_NET_HDR_F_NEEDS_CSUM,
+    VIRTIO_NET_HDR_GSO_ECN,
+    VIRTIO_NET_HDR_GSO_TCPV4,
+    VIRTIO_NET_HDR_GSO_TCPV6,
+    VIRTIO_NET_HDR_GSO_UDP,
+    VIRTIO_NET_HDR_GSO_UDP_L4,
+    VirtioNetHdr,
+)
+from addrsvc.uapi import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6
+
+__all__ = ["Action", "Lo", "Send", "Switch", "actions", "ipv4", "ipv6", "link", "tcp", "udp"]
+
+TCP, UDP, ICMPV6, ICMP = 6, 17, 58, 1
+
+
+class Lo(Protocol):
+    """A loopback device, on whichever kernel."""
+
+    def up(self, up: bool = True) -> None: ...
+    def mtu(self, mtu: int) -> None: ...
+    def address(self, address: bytes) -> None: ...
+    def features(self, mask: int, wanted: int) -> None: ...
+    def send(self, frame: bytes, protocol: int, vnet: bytes | None) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A frame, the protocol that its sender says it has, and what it leaves to the device."""
+
+    frame: bytes
+    protocol: int = 0
+    vnet: VirtioNetHdr | None = None
+
+    def __call__(self, lo: Lo) -> int:
+        return lo.send(self.frame, self.protocol, None if self.vnet is None else self.vnet.pack())
+
+    def __str__(self) -> str:
+        return f"send {len(self.frame)} bytes as {self.protocol:#06x}, {self.vnet}: {self.frame[:120].hex(' ', 2)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Something about the device that is changed: ``Switch("mtu", 1500)``."""
+
+    name: str
+    args: tuple[object, ...]
+
+    def __call__(self, lo: Lo) -> int:
+        getattr(lo, self.name)(*self.args)
+        return 0
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.args}"
+
+
+Action: TypeAlias = Send | Switch
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def link(protocol: int, payload: bytes, dest: bytes = bytes(6), source: bytes = bytes(6)) -> bytes:
+    return dest + source + protocol.to_bytes(2) + payload
+
+
+def ipv4(
+    proto: int, payload: bytes, src: bytes, dst: bytes, *, ident: int = 1, frag: int = 0x4000, options: bytes = b"",
+    tot_len: int | None = None,
+) -> bytes:  # fmt: skip
+    ihl = 5 + len(options) // 4
+    length = ihl * 4 + len(payload) if tot_len is None else tot_len
+    header = pack("!BBHHHBBH", 0x40 | ihl, 0, length & 0xFFFF, ident, frag, 64, proto, 0) + src + dst + options
+    return header[:10] + csum_fold(csum_partial(header)).to_bytes(2) + header[12:] + payload
+
+
+def ipv6(nexthdr: int, payload: bytes, src: bytes, dst: bytes, *, length: int | None = None, hops: int = 64) -> bytes:
+    length = len(payload) if length is None else length
+    return pack("!IHBB", 6 << 28, length & 0xFFFF, nexthdr, hops) + src + dst + payload
+
+
+def tcp(payload: bytes, *, flags: int = 0x10, seq: int = 1, ack: int = 1, check: int = 0, doff: int = 5) -> bytes:
+    return pack("!HHIIBBHHH", 1000, 2000, seq, ack, doff << 4, flags, 1000, check, 0) + payload
+
+
+def udp(payload: bytes, *, sport: int = 1000, dport: int = 2000, length: int | None = None, check: int = 0) -> bytes:
+    return pack("!HHHH", sport, dport, (8 + len(payload) if length is None else length) & 0xFFFF, check) + payload
+
+
+def checksummed(segment: bytes, at: int, proto: int, src: bytes, dst: bytes, *, partial: bool) -> bytes:
+    """A segment with its checksum, or with that of the pseudo header alone."""
+    pseudo = csum_pseudo(src, dst, len(segment), proto)
+    check = ~csum_fold(pseudo) & 0xFFFF if partial else csum_fold(pseudo + csum_partial(segment)) or 0xFFFF
+    return segment[:at] + check.to_bytes(2) + segment[at + 2 :]
+
+
+# --- chance -----------------------------------------------------------------------------------------------------------
+
+MTUS: Final = (65536, 65536, 9000, 1500, 1280, 576)
+CHANGEABLE: Final = (11, 14, 16, 18, 19, 20, 30, 33, 34, 35)
+SEGMENTING: Final = (11, 16, 18, 19, 20, 33)
+MACS: Final = (bytes(6),) * 12 + (b"\x02" + bytes(4) + b"\x01", b"\x01\x00\x5e\x00\x00\x01", b"\xff" * 6)
+UNKNOWN: Final = (0x88B5, 0x9000, 0x0600, 0x05FF, 0x002E, 0x1234, 0xFFFF, ETH_P_ARP)
+V6: Final = (bytes.fromhex("20010db8" + "0" * 23 + "1"), bytes.fromhex("20010db8" + "0" * 23 + "2"))
+V4: Final = (bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2]))
+
+
+def _size(chance: Random, mtu: int) -> int:
+    """A size of payload that is near some limit, or not."""
+    middle = chance.choice((0, 8, 46, 240, 1024, 4040, 8000, 32768, mtu - 40, mtu - 14, mtu, 65535 - 40, 60000))
+    return max(0, middle + chance.randrange(-24, 25))
+
+
+def _payload(chance: Random, length: int) -> bytes:
+    return chance.randbytes(min(length, 64)) + bytes([chance.randrange(256)]) * max(0, length - 64)
+
+
+class Generator:
+    """Frames and switches, one after the other, from one source of chance."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = Random(seed)
+        self.now_mtu = 65536
+
+    def __iter__(self) -> Iterator[Action]:
+        yield Switch("up", ())
+        while True:
+            if self.chance.randrange(12) == 0:
+                yield self.switch()
+            else:
+                yield self.send()
+
+    def switch(self) -> Action:
+        chance = self.chance
+        match chance.randrange(8):
+            case 0:
+                return Switch("up", (chance.random() < 0.7,))
+            case 1 | 2:
+                self.now_mtu = chance.choice(MTUS)
+                return Switch("mtu", (self.now_mtu,))
+            case 3:
+                return Switch("up", ())
+            case _:
+                bits = chance.sample(SEGMENTING if chance.random() < 0.8 else CHANGEABLE, chance.randrange(1, 4))
+                mask = sum(1 << bit for bit in bits)
+                return Switch("features", (mask, mask if chance.random() < 0.5 else 0))
+
+    def send(self) -> Action:
+        kinds: Sequence[Callable[[], Send]] = (self.unknown, self.short, self.internet, self.segmented, self.segmented)
+        return self.chance.choice(kinds)()
+
+    def _vnet(self) -> VirtioNetHdr | None:
+        return self.chance.choice((None, VirtioNetHdr()))
+
+    def unknown(self) -> Send:
+        chance = self.chance
+        protocol = chance.choice(UNKNOWN)
+        payload = _payload(chance, _size(chance, self.now_mtu))
+        if protocol < 0x600:
+            payload = chance.choice((b"\xff\xff\x00", b"\x42\x42\x03")) + payload
+        said = chance.choice((protocol, protocol, 0, 3))
+        return Send(link(protocol, payload, chance.choice(MACS), chance.choice(MACS)), said, self._vnet())
+
+    def short(self) -> Send:
+        frame = self.chance.randbytes(self.chance.randrange(0, 24))
+        if frame[12:14] in (b"\x81\x00", b"\x88\xa8"):
+            frame = frame[:12]
+        return Send(frame, 0x88B5, self._vnet())
+
+    def internet(self) -> Send:
+        """TCP or UDP, whole, with a checksum or without, or with one that is left to the device."""
+        chance = self.chance
+        version, proto = chance.choice((4, 6)), chance.choice((TCP, UDP))
+        payload = _payload(chance, _size(chance, self.now_mtu))
+        frame, start = self._packet(version, proto, payload, partial=False)
+        vnet = self._vnet()
+        if vnet is not None and chance.random() < 0.5:
+            vnet = VirtioNetHdr(VIRTIO_NET_HDR_F_NEEDS_CSUM, 0, 0, 0, start, 16 if proto == TCP else 6)
+            self._spoil(vnet)
+        return Send(frame, self._said(version), vnet)
+
+    def _said(self, version: int) -> int:
+        said = ETH_P_IP if version == 4 else ETH_P_IPV6
+        return self.chance.choice((said, said, said, 0))
+
+    def _packet(self, version: int, proto: int, payload: bytes, *, partial: bool) -> tuple[bytes, int]:
+        """A frame, and where in it the transport header begins."""
+        chance = self.chance
+        src, dst = V4 if version == 4 else V6
+        if proto == TCP:
+            segment = tcp(payload, flags=chance.randrange(256), seq=chance.choice((1, 0xFFFFFFF0, 1 << 31)))
+            at = 16
+        else:
+            segment, at = udp(payload), 6
+        if chance.random() < 0.8:
+            segment = checksummed(segment, at, proto, src, dst, partial=partial)
+        if version == 4:
+            options = bytes(chance.choice((0, 0, 0, 4)))
+            frag = chance.choice((0x4000, 0x4000, 0))
+            packet = ipv4(proto, segment, src, dst, ident=chance.choice((1, 65534)), frag=frag, options=options)
+        else:
+            extension = pack("!BB6x", proto, 0) if chance.random() < 0.15 else b""
+            packet = ipv6(60 if extension else proto, extension + segment, src, dst)
+        start = 14 + len(packet) - len(segment)
+        return link(ETH_P_IP if version == 4 else ETH_P_IPV6, packet, chance.choice(MACS)), start
+
+    def segmented(self) -> Send:
+        """What is to be cut, by the device or before it."""
+        chance = self.chance
+        version, proto = chance.choice((4, 6)), chance.choice((TCP, TCP, UDP))
+        payload = _payload(chance, chance.choice((0, 1, 100, 1000, 3000, 5000, 20000, 65000)) + chance.randrange(50))
+        frame, start = self._packet(version, proto, payload, partial=True)
+        if proto == TCP:
+            gso_type = VIRTIO_NET_HDR_GSO_TCPV4 if version == 4 else VIRTIO_NET_HDR_GSO_TCPV6
+            gso_type |= chance.choice((0, 0, VIRTIO_NET_HDR_GSO_ECN))
+        else:
+            gso_type = chance.choice((VIRTIO_NET_HDR_GSO_UDP_L4, VIRTIO_NET_HDR_GSO_UDP_L4, VIRTIO_NET_HDR_GSO_UDP))
+        length = len(payload)
+        size = chance.choice((length // 2, length // 3, length // 10, 536, 1440, 1000, length, length - 1, 32768))
+        size = max(1, min(65535, size), length // 200)
+        flags = VIRTIO_NET_HDR_F_NEEDS_CSUM if chance.random() < 0.85 else 0
+        vnet = VirtioNetHdr(flags, gso_type, 0, size, start, 16 if proto == TCP else 6)
+        vnet.hdr_len = chance.choice((0, start + (20 if proto == TCP else 8), 14, min(128, len(frame))))
+        self._spoil(vnet)
+        return Send(frame, self._said(version), vnet)
+
+    def _spoil(self, vnet: VirtioNetHdr) -> None:
+        """Now and then, tell a lie."""
+        chance = self.chance
+        if chance.random() < 0.85:
+            return
+        match chance.randrange(7):
+            case 0:
+                vnet.gso_type = chance.choice((0, 1, 2, 3, 4, 5, 0x80, 0x81, 0x83, 0x84, 0x85, 0xFF))
+            case 1:
+                vnet.gso_size = chance.choice((0, 65535, 65534))
+            case 2:
+                vnet.csum_start = max(0, vnet.csum_start + chance.choice((-60, -20, -1, 1, 7, 100, 5000, 65000)))
+                vnet.csum_start &= 0xFFFF
+            case 3:
+                vnet.csum_offset = chance.choice((0, 6, 16, 17, 500, 65535))
+            case 4:
+                vnet.hdr_len = chance.choice((1, 2000, 65535))
+            case 5:
+                vnet.flags = chance.choice((0, 1, 2, 4, 255))
+            case _:
+                vnet.csum_start = 0
+
+
+def actions(seed: int, packets: int) -> Iterator[Action]:
+    """What is done until so many packets have been sent."""
+    sent = 0
+    for action in Generator(seed):
+        yield action
+        sent += isinstance(action, Send)
+        if sent == packets:
+            return
