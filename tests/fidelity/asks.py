@@ -37,7 +37,7 @@ def down() -> Message:
     return flags(IFF_UP, on=False)
 
 
-def new_device(name: str, kind: str) -> Message:
+def new_device(name: str, kind: str) -> LinkMsg:
     """With a hardware address of its own, where the kernel would draw one."""
     kind_of_it = LinkInfo(kind=kind)
     return LinkMsg(nlmsg_flags=NLM_F_CREATE | NLM_F_EXCL, ifname=name, address=b"\2\0\0\0\0\7", linkinfo=kind_of_it)

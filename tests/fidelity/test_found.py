@@ -1,13 +1,14 @@
 """Oddities that the random walk and the campaign found, each by name."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
 from addrsvc.mirror.kernel import Kernel
 from addrsvc.mirror.netns import NetNs
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message
-from addrsvc.uapi import IFA_F_MCAUTOJOIN, IFF_DEBUG, IFF_NOARP, IFF_UP, NLM_F_CREATE, NLM_F_REPLACE
+from addrsvc.uapi import IF_OPER_TESTING, IFA_F_MCAUTOJOIN, IFF_DEBUG, IFF_NOARP, IFF_UP, NLM_F_CREATE, NLM_F_REPLACE
 from tests.fidelity.asks import (
     LO,
     add,
@@ -100,6 +101,17 @@ def test_a_device_that_is_down_has_no_route_to_multicast_groups(netns: NetNs) ->
 
         assert both.ask(AddrMsg(nlmsg_flags=NLM_F_CREATE, ifa_index=2, local=group)).startswith("EADDRNOTAVAIL")
         assert routes(both) == ""
+
+
+def test_an_address_that_is_refused_leaves_the_route_to_multicast_groups(netns: NetNs) -> None:
+    """It is missing where a device came up in a state in which nothing is configured."""
+    testing = replace(new_device("ifb0", "ifb"), ifi_flags=IFF_UP, ifi_change=IFF_UP, operstate=IF_OPER_TESTING)
+    with Compared() as both:
+        assert both.ask(testing).endswith("L M4+224.0.0.1")
+
+        refused = both.ask(AddrMsg(nlmsg_flags=NLM_F_CREATE, ifa_index=2, local=bytes(15) + b"\1"))
+        assert refused == "EADDRNOTAVAIL ipv6: Cannot assign loopback address on this device R+mc:ff00::/8"
+        assert routes(both) == "R+mc:ff00::/8"
 
 
 def settle(kernel: Kernel) -> None:
