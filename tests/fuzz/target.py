@@ -17,6 +17,17 @@ from addrsvc.uapi import (
     NETLINK_GET_STRICT_CHK,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_GETADDR,
+    RTM_GETANYCAST,
+    RTM_GETLINK,
+    RTM_GETLINKPROP,
+    RTM_GETMULTICAST,
+    RTM_GETNEIGH,
+    RTM_GETNEIGHTBL,
+    RTM_GETNETCONF,
+    RTM_GETNSID,
+    RTM_GETROUTE,
+    RTM_GETRULE,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_SETLINK,
@@ -25,8 +36,9 @@ from addrsvc.uapi import (
 )
 from tests.fidelity.notation import spelled
 from tests.fidelity.scenarios.wire import NAMES
+from tests.fuzz.generator import HEADER_LENGTHS, message
 
-__all__ = ["LEFTOVERS", "Broken", "Target", "messages", "served"]
+__all__ = ["LEFTOVERS", "WHOLE", "Broken", "Target", "messages", "served"]
 
 NLMSGHDR: Final = Struct("=IHHII")
 _S32: Final = Struct("=i")
@@ -37,6 +49,17 @@ LONGEST: Final = 10_000
 """Datagrams that the longest dump may have."""
 ADDRESSES, LINKS = 24, 4
 """From which on room is made: state may grow with what is asked for, memory may not."""
+WHOLE: Final = 16
+"""Datagrams between two looks at everything that a dump tells, instead of at what matters most."""
+DUMPS: Final = [
+    message(nlmsg_type, REQUEST | DUMP, bytes((family,)).ljust(HEADER_LENGTHS[nlmsg_type & ~3], b"\0"))
+    for nlmsg_type, families in {
+        RTM_GETLINK: (0, 10), RTM_GETADDR: (0,), RTM_GETROUTE: (2, 10), RTM_GETNEIGH: (0,), RTM_GETRULE: (0,),
+        RTM_GETMULTICAST: (2, 10), RTM_GETANYCAST: (10,), RTM_GETNEIGHTBL: (0,), RTM_GETNETCONF: (2, 10),
+        RTM_GETNSID: (0,), RTM_GETLINKPROP: (0,),
+    }.items()
+    for family in families
+]  # fmt: skip
 NOT_SENT: Final = (ENODATA, EMSGSIZE, ECONNREFUSED)
 
 
@@ -80,7 +103,10 @@ class Target:
         self._listener.bind()
         for group in range(1, NGROUPS + 1):
             self._listener.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        self._looker = self._asker()
         self._state = self.net.dump()
+        self._whole: list[bytes] | None = None
+        """All dumps, byte for byte, since when only refusals have come."""
 
     def _asker(self, *options: int, admin: bool = True) -> NetlinkSock:
         sock = self.net.socket(admin=admin)
@@ -121,7 +147,7 @@ class Target:
     def pass_time(self, seconds: float) -> None:
         """Let time pass, and take the state as it is then."""
         self.linux.advance(seconds)
-        self._state = self.net.dump()
+        self._state, self._whole = self.net.dump(), None
 
     def make_room(self) -> None:
         """Delete what has been made, by requests, if it has become much; and give lo its name back."""
@@ -134,7 +160,7 @@ class Target:
                 self._request(_deletion(address))
             for link in links:
                 self._request(LinkMsg(RTM_DELLINK, ifi_index=link.ifi_index))
-        self._state = self.net.dump()
+        self._state, self._whole = self.net.dump(), None
 
     def _request(self, msg: Message) -> None:
         try:
@@ -187,7 +213,7 @@ class Target:
         """Where every change that was asked for was refused, there must be none; a dump changes nothing either."""
         changes = [nlmsg_type for nlmsg_type in served(datagram) if is_change(nlmsg_type)]
         if len(changes) > refusals:
-            self._state = self.net.dump()
+            self._state, self._whole = self.net.dump(), None
             return
         state = self.net.dump()
         changed = [
@@ -197,7 +223,20 @@ class Target:
             what = "\n".join(map(spelled, changed))
             raise Broken(f"what was refused has changed something:\n{what}", datagram)
         self.counts["half-done"] += bool(changed)
-        self._state = state
+        self._state, self._whole = state, None if changed else self._whole
+        if not self.counts["datagrams"] % WHOLE:
+            self._check_whole(datagram)
+
+    def _check_whole(self, datagram: bytes) -> None:
+        whole = [answer.data for request in DUMPS for answer in self._asked(request)]
+        if self._whole not in (None, whole):
+            raise Broken("what was refused lately has changed what a dump tells", datagram)
+        self._whole = whole
+        self.counts["looks at everything"] += 1
+
+    def _asked(self, request: bytes) -> Iterator[Datagram]:
+        self._looker.send(request)
+        return self._read(self._looker, request)
 
 
 def _nothing(_: Message) -> bool:

@@ -1,6 +1,7 @@
 """A short fire in every run of the tests; the long one is a command (see __main__.py)."""
 
 from errno import EPERM
+from itertools import count
 from random import Random
 
 import pytest
@@ -14,7 +15,7 @@ from addrsvc.netlink.messages import LinkMsg
 from tests.fidelity.asks import up
 from tests.fuzz.__main__ import MEASURES, Shot, fire, main, report
 from tests.fuzz.generator import HEADER_LENGTHS, Generator, message, nla
-from tests.fuzz.target import Broken, Target, messages, served
+from tests.fuzz.target import WHOLE, Broken, Target, messages, served
 
 DATAGRAMS = 2000
 EXAMPLES = 150
@@ -121,6 +122,23 @@ def test_a_refusal_that_changes_something_is_seen() -> None:
     register_inet6addr_validator_notifier(target.linux.machine, NotifierBlock(two_faced))
     with pytest.raises(Broken, match="has changed something"):
         target.feed(NEWADDR)
+
+
+def test_a_change_that_only_some_dump_tells_is_seen_soon() -> None:
+    """IPv4 routes are not among what is looked at each time."""
+    target = Target()
+    target.net.request(up())
+    target.pass_time(0)
+    refusals = count(1)
+
+    def two_faced(_: int, info: In6ValidatorInfo) -> int:
+        if next(refusals) > WHOLE:
+            info.i6vi_dev.dev.net.ipv4.fib.clear()
+        return notifier_from_errno(-EPERM)
+
+    register_inet6addr_validator_notifier(target.linux.machine, NotifierBlock(two_faced))
+    with pytest.raises(Broken, match="has changed what a dump tells"):
+        list(map(target.feed, [NEWADDR] * 3 * WHOLE))
 
 
 def test_what_is_no_netlink_is_seen() -> None:
