@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -43,6 +44,13 @@ class Shot:
     counts: Counter[str] = field(default_factory=Counter)
     broken: str = ""
 
+    def measure(self, *, tells: bool) -> None:
+        """Take down how much memory there is."""
+        gc.collect()
+        self.memory.append(resident())
+        if tells:
+            sys.stderr.write(f"seed {self.seed}: {self.datagrams} datagrams, {self.memory[-1] / (1 << 20):.1f} MiB\n")
+
     @property
     def is_flat(self) -> bool:
         warm = self.memory[WARM:]
@@ -63,20 +71,24 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def fire(seed: int, datagrams: int) -> Shot:
-    """Fire the datagrams of one seed."""
+def fire(seed: int, datagrams: int, *, tells: bool = False) -> Shot:
+    """Fire the datagrams of one seed; with `tells`, say how far it has come."""
     rng, target, shot, start = Random(seed), Target(), Shot(seed), time.monotonic()
-    generator = Generator(rng)
+    generator, datagram = Generator(rng), b""
     try:
         for number in range(1, datagrams + 1):
-            target.feed(generator.datagram(), rng.randrange(1 << 16))
+            datagram = generator.datagram()
+            target.feed(datagram, rng.randrange(1 << 16))
             shot.datagrams = number
             _meanwhile(target, rng)
             if number % max(1, datagrams // MEASURES) == 0:
-                gc.collect()
-                shot.memory.append(resident())
+                shot.measure(tells=tells)
+        datagram = b""
     except Broken as broken:
-        shot.broken = str(broken)
+        shot.broken, datagram = str(broken), b""
+    finally:
+        if datagram:
+            sys.stderr.write(f"seed {seed}: an exception escapes, after {datagram.hex()}\n")
     shot.counts, shot.seconds = target.counts, time.monotonic() - start
     return shot
 
@@ -100,7 +112,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     seeds = range(arguments.seed, arguments.seed + arguments.jobs)
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        shots = list(pool.map(fire, seeds, [arguments.datagrams // arguments.jobs] * arguments.jobs))
+        firing = partial(fire, datagrams=arguments.datagrams // arguments.jobs, tells=True)
+        shots = list(pool.map(firing, seeds))
     sys.stdout.writelines(f"{line}\n" for line in report(shots))
     return int(not all(shot.holds for shot in shots))
 
