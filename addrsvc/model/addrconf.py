@@ -24,7 +24,6 @@ from addrsvc.model.ifaddr import (
     Ifa6Config,
     addrconf_join_anycast,
     addrconf_leave_anycast,
-    addrconf_leave_solict,
     addresses_to_restore,
     cancel_dad_work,
     inet6_addr_list,
@@ -51,7 +50,14 @@ from addrsvc.model.ip6_route import (
     rt6_sync_down_dev,
     rt6_sync_up,
 )
-from addrsvc.model.mcast import ipv6_dev_mc_dec, ipv6_dev_mc_inc, ipv6_mc_destroy_dev, ipv6_mc_down, ipv6_mc_up
+from addrsvc.model.mcast import (
+    addrconf_leave_solict,
+    ipv6_dev_mc_dec,
+    ipv6_dev_mc_inc,
+    ipv6_mc_destroy_dev,
+    ipv6_mc_down,
+    ipv6_mc_up,
+)
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_OK, NotifierBlock, notifier_from_errno
 from addrsvc.model.rtnl import ASSERT_RTNL, printk
@@ -246,7 +252,7 @@ def _keep_through_ifdown(ifp: Inet6Ifaddr) -> None:
         ifp.idev.lost_prefixes[ipv6_addr_prefix(ifp.addr, ifp.prefix_len), ifp.prefix_len] = None
     if ifp.idev.cnf["forwarding"]:
         addrconf_leave_anycast(ifp)
-    addrconf_leave_solict(ifp)
+    addrconf_leave_solict(ifp.idev, ifp.addr)
 
 
 def _drop_at_ifdown(ifp: Inet6Ifaddr) -> None:

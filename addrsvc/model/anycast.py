@@ -5,6 +5,7 @@ from errno import ENODEV, ENOENT
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import ipv6_addr_scope
 from addrsvc.model.ip6_route import addrconf_f6i_alloc, ip6_del_rt, ip6_ins_rt
+from addrsvc.model.mcast import addrconf_join_solict, addrconf_leave_solict
 from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
 from addrsvc.model.structs import Ifacaddr6, Inet6Dev, NetDevice
 from addrsvc.model.timer import cstamp_delta
@@ -67,6 +68,7 @@ def ipv6_dev_ac_inc(idev: Inet6Dev, addr: bytes) -> None:
     aca = Ifacaddr6(addr, rt, aca_cstamp=cstamp_delta(idev.dev.machine.timers.jiffies))
     idev.ac_list[addr] = aca
     ip6_ins_rt(idev.dev.net, rt)
+    addrconf_join_solict(idev, addr)
     _ifacaddr_notify(RTM_NEWANYCAST, aca, idev)
 
 
@@ -89,6 +91,7 @@ def ipv6_dev_ac_dec(idev: Inet6Dev, addr: bytes) -> None:
 
 
 def _drop(idev: Inet6Dev, aca: Ifacaddr6) -> None:
+    addrconf_leave_solict(idev, aca.aca_addr)
     ip6_del_rt(idev.dev.net, aca.aca_rt)
     _ifacaddr_notify(RTM_DELANYCAST, aca, idev)
 

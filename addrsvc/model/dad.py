@@ -3,7 +3,8 @@
 On lo, and on any device without neighbours, there is nobody to ask: it stops as soon as the work queue gets to it.
 """
 
-from addrsvc.model.ifaddr import addrconf_join_solict, cancel_dad_work, inet6_addr_list, ipv6_ifa_notify, set_state
+from addrsvc.model.ifaddr import cancel_dad_work, inet6_addr_list, ipv6_ifa_notify, set_state
+from addrsvc.model.mcast import addrconf_join_solict
 from addrsvc.model.router_solicit import addrconf_ask_for_routers
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import (
@@ -109,7 +110,7 @@ def _nobody_to_ask(ifp: Inet6Ifaddr) -> bool:
 
 def _dad_begin(ifp: Inet6Ifaddr) -> None:
     """Kernel: net/ipv6/addrconf.c, addrconf_dad_begin()."""
-    addrconf_join_solict(ifp)
+    addrconf_join_solict(ifp.idev, ifp.addr)
     if _nobody_to_ask(ifp):
         _dad_completed(ifp)
     elif ifp.idev.if_flags & IF_READY:

@@ -31,7 +31,7 @@ from addrsvc.model.ip6_route import (
     ip6_del_rt,
     ip6_ins_rt,
 )
-from addrsvc.model.mcast import ipv6_dev_mc_dec, ipv6_dev_mc_inc
+from addrsvc.model.mcast import addrconf_leave_solict
 from addrsvc.model.notifier import notifier_to_errno
 from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtnl_notify
 from addrsvc.model.structs import (
@@ -54,7 +54,6 @@ from addrsvc.uapi import (
     IFA_F_PERMANENT,
     IFA_F_TENTATIVE,
     IFF_LOOPBACK,
-    IFF_NOARP,
     IFF_UP,
     INFINITY_LIFE_TIME,
     NETDEV_DOWN,
@@ -65,8 +64,8 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "Ifa6Config", "addrconf_join_anycast", "addrconf_join_solict", "addrconf_leave_anycast",
-    "addrconf_leave_solict", "cancel_dad_work", "cleanup_prefix_route", "inet6_addr_list", "inet6_base_seq",
+    "Ifa6Config", "addrconf_join_anycast", "addrconf_leave_anycast",
+    "cancel_dad_work", "cleanup_prefix_route", "inet6_addr_list", "inet6_base_seq",
     "inet6_fill_ifaddr", "ipv6_add_addr", "ipv6_del_addr", "ipv6_get_ifaddr", "ipv6_ifa_notify", "ipv6_unlink_addr",
 ]  # fmt: skip
 
@@ -368,7 +367,7 @@ def _take_routes(ifp: Inet6Ifaddr) -> None:
     dev = ifp.idev.dev
     if ifp.idev.cnf["forwarding"]:
         addrconf_leave_anycast(ifp)
-    addrconf_leave_solict(ifp)
+    addrconf_leave_solict(ifp.idev, ifp.addr)
     to_peer = addrconf_get_prefix_route(dev, ifp.peer_addr, 128) if ifp.peer_addr else None
     for rt in (to_peer, ifp.rt):
         if rt is not None:
@@ -405,35 +404,6 @@ def addrconf_leave_anycast(ifp: Inet6Ifaddr) -> None:
     if addr is not None:
         with suppress(KernelError):
             ipv6_dev_ac_dec(ifp.idev, addr)
-
-
-def _solicited_node(ifp: Inet6Ifaddr) -> bytes | None:
-    """The group in which neighbours look for an address; a device without neighbours needs none."""
-    if ifp.idev.dev.flags & (IFF_LOOPBACK | IFF_NOARP):
-        return None
-    return bytes.fromhex("ff0200000000000000000001ff") + ifp.addr[13:]
-
-
-def addrconf_join_solict(ifp: Inet6Ifaddr) -> None:
-    """Join the solicited-node group of an address.
-
-    Kernel: net/ipv6/addrconf.c, addrconf_join_solict().
-    """
-    group = _solicited_node(ifp)
-    if group is not None:
-        with suppress(KernelError):
-            ipv6_dev_mc_inc(ifp.idev.dev, group)
-
-
-def addrconf_leave_solict(ifp: Inet6Ifaddr) -> None:
-    """Leave it.
-
-    Kernel: net/ipv6/addrconf.c, addrconf_leave_solict().
-    """
-    group = _solicited_node(ifp)
-    if group is not None:
-        with suppress(KernelError):
-            ipv6_dev_mc_dec(ifp.idev, group)
 
 
 # --- removing -------------------------------------------------------------------------------------------------------

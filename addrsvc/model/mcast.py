@@ -1,5 +1,6 @@
 """net/ipv6/mcast.c, as far as membership goes: the IPv6 groups that a device is in.  No MLD is spoken."""
 
+from contextlib import suppress
 from errno import EINVAL, ENODEV, ENOENT
 
 from addrsvc.errors import KernelError
@@ -10,6 +11,8 @@ from addrsvc.model.timer import cstamp_delta
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
 from addrsvc.uapi import (
     IFA_F_PERMANENT,
+    IFF_LOOPBACK,
+    IFF_NOARP,
     INFINITY_LIFE_TIME,
     MAF_LOADED,
     MAF_NOREPORT,
@@ -21,6 +24,7 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
+    "addrconf_join_solict", "addrconf_leave_solict",
     "inet6_dump_ifmcaddr", "ipv6_dev_mc_dec", "ipv6_dev_mc_inc", "ipv6_mc_destroy_dev", "ipv6_mc_down", "ipv6_mc_up",
 ]  # fmt: skip
 
@@ -144,3 +148,35 @@ def inet6_dump_ifmcaddr(dev: NetDevice) -> list[AddrMsg]:
 def _told_scope(group: bytes) -> int:
     """Only site scope is told apart."""
     return RT_SCOPE_SITE if _scope(group) == 0x05 else RT_SCOPE_UNIVERSE
+
+
+# --- the groups in which neighbours look for addresses ----------------------------------------------------------------
+
+
+def _solicited_node(idev: Inet6Dev, addr: bytes) -> bytes | None:
+    """The group in which neighbours look for an address; a device without neighbours needs none."""
+    if idev.dev.flags & (IFF_LOOPBACK | IFF_NOARP):
+        return None
+    return bytes.fromhex("ff0200000000000000000001ff") + addr[13:]
+
+
+def addrconf_join_solict(idev: Inet6Dev, addr: bytes) -> None:
+    """Join the solicited-node group of an address.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_join_solict().
+    """
+    group = _solicited_node(idev, addr)
+    if group is not None:
+        with suppress(KernelError):
+            ipv6_dev_mc_inc(idev.dev, group)
+
+
+def addrconf_leave_solict(idev: Inet6Dev, addr: bytes) -> None:
+    """Leave it.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_leave_solict().
+    """
+    group = _solicited_node(idev, addr)
+    if group is not None:
+        with suppress(KernelError):
+            ipv6_dev_mc_dec(idev, group)

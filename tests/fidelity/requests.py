@@ -373,7 +373,7 @@ def create_link(rng: Random) -> Message:
     attrs.append(nla(1, bytes.fromhex(rng.choice(("020000000011", "020000000012", "020000000013")))))
     attrs += [link_attr(rng) for _ in range(rng.choice((0, 0, 0, 1, 2)))]
     rng.shuffle(attrs)
-    flags = rng.choice((0, 0, 0, IFF_UP))
+    flags = rng.choice((0, 0, IFF_UP, IFF_UP, 0x1003))
     head = ifinfomsg(rng, index=rng.choice((0, 0, 0, 0, 2, 3, 5, 1, -1)), flags=flags, change=rng.choice((0, flags)))
     return _message(rng, 16, request_flags(rng, 0x600, 0x600, 0x600, 0x400, 0x500), head, attrs)
 

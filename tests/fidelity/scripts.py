@@ -326,6 +326,8 @@ PREAMBLE: Final[tuple[Op, ...]] = (
     # What NOARP sets off comes at once and in order then, instead of at random within a second.
     Sysctl("net/ipv6/conf/lo/router_solicitation_delay", "0"),
     Sysctl("net/ipv6/conf/default/router_solicitation_delay", "0"),
+    # DAD of a device that has neighbours ends at once, instead of a second or so later.
+    Sysctl("net/ipv6/conf/default/dad_transmits", "0"),
 )
 
 

@@ -341,3 +341,21 @@ def test_a_reply_counts_what_it_is_and_a_notification_what_it_might_have_been(ne
     meminfo = Getsockopt(55, 36, SECOND, SOL_SOCKET)
     route = Send(ask(26, b"\x0a\x80" + bytes(10), nla(1, bytes(15) + b"\1"), flags=REQUEST), SECOND, hold=True)
     agree_on_steps(Send(LO_UP), route, meminfo, Bind(2000, 0x7FB), Send(new_address(ADDRESS)), meminfo)
+
+
+def new_ifb(*attrs: bytes, flags: int = 0, change: int = 0) -> Send:
+    head = bytes(8) + u32(flags) + u32(change)
+    return Send(ask(16, head, nest(18, nla(1, b"ifb\0")), nla(1, bytes.fromhex("020000000012")), *attrs, flags=0x605))
+
+
+def test_an_anycast_address_has_a_solicited_node_group_too(netns: NetNs) -> None:
+    """Flags without a mask clear IFF_NOARP, so the device has neighbours."""
+    agree_on_steps(
+        Sysctl("net/ipv6/conf/default/dad_transmits", "0"),
+        Sysctl("net/ipv6/conf/default/router_solicitation_delay", "0"),
+        Sysctl("net/ipv6/conf/all/forwarding", "1"),
+        new_ifb(flags=1),
+        Sysctl("net/ipv6/conf/all/forwarding", "0"),
+        Sysctl("net/ipv6/conf/all/forwarding", "1"),
+        Send(ask(17, bytes(4) + u32(2) + bytes(8))),
+    )
