@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pyroute2 import NDB
     from pyroute2.iproute.linux import AsyncIPRoute, IPRoute
 
-__all__ = ["ModelSocket", "async_iproute", "iproute", "iproute_in", "ndb"]
+__all__ = ["ModelSocket", "async_iproute", "iproute", "iproute_in", "ndb", "ndb_in"]
 
 _BUFFER: Final = 1 << 20
 # What pyroute2 sets on a socket that it makes itself, by its own keywords, and what each is if it is not given.
@@ -66,8 +66,11 @@ def iproute_in(netns: NetNs, **keywords: Any) -> "IPRoute":
     """
     from pyroute2.iproute.linux import IPRoute
 
-    sock = run_in(netns, lambda: socket.socket(AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE))
-    return IPRoute(fileno=sock.detach(), **keywords)
+    return IPRoute(fileno=_netlink_socket(netns).detach(), **keywords)
+
+
+def _netlink_socket(netns: NetNs) -> socket.socket:
+    return run_in(netns, lambda: socket.socket(AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE))
 
 
 def async_iproute(namespace: Namespace, *, admin: bool = True, **keywords: Any) -> "AsyncIPRoute":
@@ -85,23 +88,44 @@ def ndb(*namespaces: Namespace, admin: bool = True, **keywords: Any) -> "NDB":
         admin: whether it may change anything.
         keywords: as `pyroute2.NDB` takes them, but for `sources`.
     """
+    targets = [keywords.get("localhost", "localhost"), *(namespace.name for namespace in namespaces[1:])]
+    sockets = [{"use_socket": ModelSocket(namespace, admin=admin)} for namespace in namespaces]
+    return _ndb([{"target": target, **sock} for target, sock in zip(targets, sockets, strict=True)], keywords)
+
+
+def ndb_in(netns: NetNs, **keywords: Any) -> "NDB":
+    """An `NDB` whose one source is a namespace of the running kernel; it cannot start that source again.
+
+    Args:
+        netns: its source; it need not stay open.
+        keywords: as `pyroute2.NDB` takes them, but for `sources`.
+    """
+    target = keywords.get("localhost", "localhost")
+    return _ndb([{"target": target, "fileno": _netlink_socket(netns).detach()}], keywords)
+
+
+def _ndb(sources: list[dict[str, Any]], keywords: Mapping[str, Any]) -> Any:
     from pyroute2 import NDB
 
-    class ModelNDB(NDB):  # type: ignore[misc]
+    class ClosingNDB(NDB):  # type: ignore[misc]
         """An NDB that closes what it has opened: pyroute2's leaves its sockets to the garbage collector."""
 
         def close(self) -> None:
             """End it; a second time does nothing."""
-            for target in [] if self._dbm_shutdown.is_set() else list(self.sources.keys()):
-                self.sources.remove(target)
+            if not self._dbm_shutdown.is_set():
+                for source in self.sources.cache.values():
+                    self.task_manager.event_loop.call_soon_threadsafe(_hang_up, source)
             super().close()
 
-    targets = [keywords.get("localhost", "localhost"), *(namespace.name for namespace in namespaces[1:])]
-    sources = [
-        {"target": target, "kind": "local", "nlm_generator": 1, "use_socket": ModelSocket(namespace, admin=admin)}
-        for target, namespace in zip(targets, namespaces, strict=True)
-    ]
-    return ModelNDB(sources=sources, **keywords)
+    return ClosingNDB(sources=[{"kind": "local", "nlm_generator": 1, **source} for source in sources], **keywords)
+
+
+def _hang_up(source: Any) -> None:
+    """In NDB's own thread: have a source stop waiting for messages, for good, and close its socket."""
+    source.ndb.task_manager.task_map[source.task_id].target_state = "stopped"
+    source.state.set("stop")
+    source.nl.msg_queue.put_nowait(0, b"")
+    source.nl.close()
 
 
 def _opened(make: Callable[..., Any], namespace: Namespace, admin: bool, keywords: Mapping[str, Any]) -> Any:  # noqa: FBT001
