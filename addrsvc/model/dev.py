@@ -5,7 +5,7 @@ Its other properties are changed in `dev_api`; who is told stands in `netdev_cha
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from errno import EBUSY, EEXIST, EINVAL, EIO, ENFILE, ENODEV
+from errno import EBUSY, EEXIST, EINVAL, EIO, ENFILE, ENODEV, ENOMEM
 
 from addrsvc.errors import KernelError
 from addrsvc.model.dev_features import netdev_apply_features, netdev_features_init
@@ -67,8 +67,8 @@ from addrsvc.uapi import (
 __all__ = [
     "alloc_netdev", "dev_activate", "dev_change_flags", "dev_change_flags_silently", "dev_change_net_namespace",
     "dev_close", "dev_deactivate", "dev_get_by_index", "dev_get_by_name", "dev_get_valid_name", "dev_notify_flags",
-    "dev_open", "dev_valid_name", "netif_state_change", "register_netdevice", "unregister_netdevice",
-    "unregister_netdevice_many",
+    "dev_open", "dev_qdisc_change_tx_queue_len", "dev_valid_name", "netif_state_change", "register_netdevice",
+    "unregister_netdevice", "unregister_netdevice_many",
 ]  # fmt: skip
 
 ALL_CHANGED = 0xFFFFFFFF
@@ -436,11 +436,30 @@ def dev_deactivate(dev: NetDevice) -> None:
     dev.qdisc = "noop"
 
 
+_QUEUE_MAX = 4 * 1024 * 1024 // 8
+"""Packets in a queue: as many pointers as one allocation may hold (KMALLOC_MAX_SIZE)."""
+
+
 def _default_qdisc(dev: NetDevice) -> str:
-    """Kernel: net/sched/sch_generic.c, attach_default_qdiscs(), attach_one_default_qdisc()."""
-    if dev.priv_flags & IFF_NO_QUEUE:
+    """A queue that cannot be made is done without.
+
+    Kernel: net/sched/sch_generic.c, attach_default_qdiscs(), attach_one_default_qdisc(), pfifo_fast_init().
+    """
+    if dev.priv_flags & IFF_NO_QUEUE or not 0 < dev.tx_queue_len <= _QUEUE_MAX:
         return "noqueue"
     return "mq" if dev.num_tx_queues > 1 else "pfifo_fast"
+
+
+def dev_qdisc_change_tx_queue_len(dev: NetDevice) -> None:
+    """Make the queue as long as the device says.
+
+    Kernel: net/sched/sch_generic.c, dev_qdisc_change_tx_queue_len(), pfifo_fast_change_tx_queue_len().
+
+    Raises:
+        KernelError: ENOMEM, there is a queue, and it would be too long.
+    """
+    if dev.qdisc_sleeping in ("mq", "pfifo_fast") and dev.tx_queue_len > _QUEUE_MAX:
+        raise KernelError(ENOMEM)
 
 
 def dev_close(dev: NetDevice) -> None:

@@ -3,7 +3,7 @@
 from errno import EEXIST, EINVAL, ENODEV, ENOENT, EOPNOTSUPP
 
 from addrsvc.errors import KernelError
-from addrsvc.model.dev import dev_get_valid_name, netif_state_change
+from addrsvc.model.dev import dev_get_valid_name, dev_qdisc_change_tx_queue_len, netif_state_change
 from addrsvc.model.netdev_chain import (
     call_netdevice_notifiers,
     call_netdevice_notifiers_info,
@@ -218,16 +218,19 @@ def dev_change_tx_queue_len(dev: NetDevice, new_len: int) -> None:
     Kernel: net/core/dev.c, netif_change_tx_queue_len() (earlier dev_change_tx_queue_len()).
 
     Raises:
-        KernelError: a callback's veto, after which the old length stands.
+        KernelError: a callback's veto, after which the old length stands, or ENOMEM.
     """
     if new_len == dev.tx_queue_len:
         return
     orig_len, dev.tx_queue_len = dev.tx_queue_len, new_len
     veto = call_netdevice_notifiers(NETDEV_CHANGE_TX_QUEUE_LEN, dev)
-    if notifier_to_errno(veto):
+    try:
+        raise_veto(veto)
+        dev_qdisc_change_tx_queue_len(dev)
+    except KernelError:
         printk(dev.machine, "err", f"{dev.name}: refused to change device tx_queue_len")
         dev.tx_queue_len = orig_len
-        raise_veto(veto)
+        raise
 
 
 def dev_set_alias(dev: NetDevice, alias: str) -> None:

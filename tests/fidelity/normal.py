@@ -346,7 +346,23 @@ def _draws_an_address(data: bytes) -> bool:
     return False
 
 
+def _draws_a_secret(data: bytes) -> bool:
+    """IFLA_INET6_ADDR_GEN_MODE random of a device that is not lo, the one that makes no such address."""
+    for found in _requests(data, 16, 19):
+        index = data[found.offset + 20 : found.offset + 24]
+        for path in (26, 10, 8), (12, 8):
+            for start, end in _places(data, found.offset + 32, found.end, path):
+                if data[start:end][:1] == b"\3" and (index != b"\1\0\0\0" or _made_kind(data, found)):
+                    return True
+    return False
+
+
 RACES: Final = (
+    Exclusion(
+        "addr_gen_mode random, of another device than lo",
+        "the kernel draws a secret, of which the device's link-local address is made",
+        _draws_a_secret,
+    ),
     Exclusion(
         "a device that is made without a hardware address",
         "the kernel draws one at random",
@@ -415,8 +431,11 @@ SLOW_DAD: Final = (
 
 def why_not(op: Op) -> str | None:
     """Why a step is left out, or None."""
-    if isinstance(op, Sysctl) and op.path.endswith("/dad_transmits") and "/lo/" not in op.path:
-        return SLOW_DAD
+    if isinstance(op, Sysctl) and "/lo/" not in op.path:
+        if op.path.endswith("/dad_transmits"):
+            return SLOW_DAD
+        if op.path.endswith("/addr_gen_mode") and op.value is not None and op.value.strip() == "3":
+            return RACES[0].what
     if not isinstance(op, Send):
         return None
     for exclusion in (*RACES, *SCOPE):

@@ -359,3 +359,14 @@ def test_an_anycast_address_has_a_solicited_node_group_too(netns: NetNs) -> None
         Sysctl("net/ipv6/conf/all/forwarding", "1"),
         Send(ask(17, bytes(4) + u32(2) + bytes(8))),
     )
+
+
+@pytest.mark.parametrize("queues", [1, 2])
+def test_a_queue_that_cannot_be_made_is_done_without(netns: NetNs, queues: int) -> None:
+    """One of no packets, and one that no allocation can hold; it is not made later either."""
+    sizes = (0, 1, 524288, 524289, 2**31, 2**32 - 1)
+    devices = [new_ifb(nla(13, u32(size)), nla(31, u32(queues)), flags=1, change=1) for size in sizes]
+    changes = [
+        Send(ask(16, bytes(4) + u32(index) + bytes(8), nla(13, u32(size)))) for index in (2, 3) for size in sizes
+    ]
+    agree_on_steps(Sysctl("net/ipv6/conf/default/disable_ipv6", "1"), *devices, *changes)
