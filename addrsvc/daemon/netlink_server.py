@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from errno import EACCES, EINVAL, EOPNOTSUPP, EPROTONOSUPPORT
+from errno import EACCES, EINVAL, EOPNOTSUPP, EPERM, EPROTONOSUPPORT
 from fcntl import ioctl
 from pathlib import Path
 from struct import Struct
@@ -464,6 +464,7 @@ class NetlinkServer:
 
     def reset(self, connection: _Connection, args: bytes) -> bytes:
         """RESET: begin again; the sockets keep their port ids, groups and options."""
+        _require_admin(connection, EPERM)
         self._model.boot()
         for each in self._connections.values():
             each.move(self._model)
@@ -473,6 +474,7 @@ class NetlinkServer:
         """ADVANCE: let time pass."""
         if self._model.is_real:
             raise KernelError(EOPNOTSUPP)
+        _require_admin(connection, EPERM)
         (microseconds,) = _U64.unpack_from(args)
         self._model.advance(microseconds)
         return b""
@@ -482,13 +484,18 @@ class NetlinkServer:
         path, *value = os.fsdecode(args.removesuffix(b"\0")).split("\0")
         if len(value) > 1:
             raise KernelError(EINVAL)
-        if value and not connection.sock.admin:
-            raise KernelError(EACCES)
+        if value:
+            _require_admin(connection, EACCES)
         name = path.translate(_DOTTED)
         if not value:
             return os.fsencode(self._model.net.read_sysctl(name))
         self._model.net.request(Sysctl(name, *value))
         return b""
+
+
+def _require_admin(connection: _Connection, errno: int) -> None:
+    if not connection.sock.admin:
+        raise KernelError(errno)
 
 
 def _unknown(server: NetlinkServer, connection: _Connection, args: bytes) -> bytes:

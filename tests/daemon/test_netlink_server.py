@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from errno import (
+    EACCES,
     EADDRINUSE,
     EBUSY,
     ECONNRESET,
@@ -20,10 +21,12 @@ from errno import (
     ENOMEM,
     ENOPROTOOPT,
     EOPNOTSUPP,
+    EPERM,
     EPROTONOSUPPORT,
 )
 from pathlib import Path
 from struct import Struct
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -491,6 +494,49 @@ def test_many_clients_come_and_go_and_leave_no_descriptor(server: Server) -> Non
 
     assert len(os.listdir("/proc/self/fd")) == before
     assert len(server.linux.netlink.socks) == 1
+
+
+class Nobody:
+    """A process that has given up being root, and does something when it is told to; made before there are threads."""
+
+    def __init__(self, what: Callable[[], str]) -> None:
+        told, self._tell = os.pipe()
+        self._said, says = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            os.read(told, 1)
+            os.write(says, what().encode())
+            os._exit(0)
+        os.close(told)
+        os.close(says)
+
+    def __call__(self) -> str:
+        os.write(self._tell, b".")
+        os.close(self._tell)
+        with open(self._said) as said:
+            text = said.read()
+        os.waitpid(self._pid, 0)
+        return text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_who_is_neither_root_nor_the_servers_user_may_only_look() -> None:
+    def look_and_try() -> str:
+        with NluxSocket(path) as client:
+            client.send(new_address())
+            tried = [errno_of(client.recv()), refused(client.reset), refused(client.advance, 1)]
+            tried.append(refused(client.sysctl, "net/ipv6/conf/lo/disable_ipv6", "1"))
+            return f"{tried} {client.sysctl('net/ipv6/conf/lo/disable_ipv6')} {addresses(client)}"
+
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "model"
+        path.parent.chmod(0o755)
+        nobody = Nobody(look_and_try)
+        with closing(Server(path)) as server:
+            server.start()
+            assert nobody() == f"{[EPERM, EPERM, EPERM, EACCES]} 0 0"
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
