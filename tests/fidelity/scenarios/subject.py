@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 QUIET = 0.008
 """Seconds of silence after which the running kernel's work queues count as empty."""
+SOON = 0.001
+"""And those after which it is worth a look whether all has been said that is expected."""
 PATIENCE = 0.5
 """Seconds that a busy machine may take until an address is TENTATIVE no more."""
 
@@ -165,9 +167,14 @@ class Running(Subject):
         """Readable when something was said."""
         return self._watch.fileno()
 
-    def do(self, ask: Message) -> Outcome:
-        refused = _refused(self.kernel, ask)
-        said = self.wait(DAD_RESTART if is_chancy(ask) else 0)
+    def do(self, ask: Message, expected: Outcome | None = None) -> Outcome:
+        """The same; where it is known what is to come, without waiting for more once that has come."""
+        refused, said = _refused(self.kernel, ask), tuple[Message, ...]()
+        if expected is not None:
+            said = self.wait(0, quiet=SOON)
+            if Outcome(refused, said, self.holds()) == expected:
+                return expected
+        said += self.wait(DAD_RESTART if is_chancy(ask) else 0)
         deadline = time.monotonic() + PATIENCE
         while any(map(_is_unfinished, self.kernel.dump())) and time.monotonic() < deadline:
             said += self.wait(0)
@@ -178,11 +185,11 @@ class Running(Subject):
             self.kernel.request(ask)
         return brief(self.wait(0))
 
-    def wait(self, seconds: float) -> tuple[Message, ...]:
+    def wait(self, seconds: float, *, quiet: float = QUIET) -> tuple[Message, ...]:
         said: list[Message] = []
         until = time.monotonic() + seconds
         while True:
-            self._watch.settle = max(QUIET, until - time.monotonic())
+            self._watch.settle = max(quiet, until - time.monotonic())
             said.extend(self._watch)
             if time.monotonic() >= until:
                 return normal(said)
@@ -225,7 +232,8 @@ class Compared(Subject):
 
     def do(self, ask: Message) -> Outcome:
         self._script.append(ask)
-        model, running = self.model.do(ask), self.running.do(ask)
+        model = self.model.do(ask)
+        running = self.running.do(ask, model)
         if _sorted(model, ask) != _sorted(running, ask):
             running = replace(running, said=running.said + self.running.wait(PATIENCE), holds=self.running.holds())
         if _sorted(model, ask) != _sorted(running, ask):
