@@ -7,8 +7,11 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
+
+from tests.pytest_plugin.test_examples import EXAMPLES
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text()
@@ -34,6 +37,13 @@ def test_the_blocks_for_programmers_do_what_they_show() -> None:
 
     assert attempted > 10
     assert failed == 0, "".join(report)
+
+
+def test_the_examples_for_tests_are_those_that_the_tests_run() -> None:
+    run = {dedent(example).strip() for example in EXAMPLES.values()}
+
+    assert blocks("python")
+    assert [block for block in blocks("python") if block.strip() not in run] == []
 
 
 def test_the_two_commands_are_complete_and_start_from_nothing() -> None:
