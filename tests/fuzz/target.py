@@ -216,9 +216,7 @@ class Target:
             self._state, self._whole = self.net.dump(), None
             return
         state = self.net.dump()
-        changed = [
-            msg for one, other in ((self._state, state), (state, self._state)) for msg in one if msg not in other
-        ]
+        changed = [] if state == self._state else _differing(self._state, state)
         if not all(any(LEFTOVERS.get(it, _nothing)(msg) for it in changes) for msg in changed):
             what = "\n".join(map(spelled, changed))
             raise Broken(f"what was refused has changed something:\n{what}", datagram)
@@ -237,6 +235,12 @@ class Target:
     def _asked(self, request: bytes) -> Iterator[Datagram]:
         self._looker.send(request)
         return self._read(self._looker, request)
+
+
+def _differing(before: tuple[Message, ...], after: tuple[Message, ...]) -> list[Message]:
+    """What is in one and not in the other; all of both, where only the order is another."""
+    differing = [msg for one, other in ((before, after), (after, before)) for msg in one if msg not in other]
+    return differing or [*before, *after]
 
 
 def _nothing(_: Message) -> bool:
