@@ -504,11 +504,13 @@ class Nobody:
         self._said, says = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            os.read(told, 1)
-            os.write(says, what().encode())
-            os._exit(0)
+            try:
+                os.setresgid(65534, 65534, 65534)
+                os.setresuid(65534, 65534, 65534)
+                os.read(told, 1)
+                os.write(says, what().encode())
+            finally:
+                os._exit(0)
         os.close(told)
         os.close(says)
 

@@ -2,12 +2,14 @@
  * socket that ADDRSVC_NETLINK names, where `addrsvc netlink --listen unix:PATH` answers in the kernel's place.
  *
  * The protocol is NLUX/1: a Unix datagram is a netlink datagram, and what a netlink socket says outside its payload
- * travels as a control datagram.  Everything else that the program does with sockets reaches the C library untouched.
+ * travels as a control datagram.  A descriptor is ours if it is connected there, however the program came by it.
+ * Everything else that the program does with sockets reaches the C library untouched.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <linux/netlink.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -40,8 +42,9 @@ struct datagram {
 	char data[];
 };
 
+/* What is known of a descriptor of ours. */
 static struct end {
-	int ours, bound, pktinfo;
+	int known, type, bound, pktinfo;
 	uint32_t portid, groups;
 	struct datagram *first, **last;
 } ends[MAX_FD];
@@ -49,11 +52,6 @@ static struct end {
 static char buffer[LARGEST];
 
 #define REAL(name) ((typeof(&name))dlsym(RTLD_NEXT, #name))
-
-static struct end *end_of(int fd)
-{
-	return fd >= 0 && fd < MAX_FD && ends[fd].ours ? &ends[fd] : NULL;
-}
 
 static int fail(int error)
 {
@@ -114,6 +112,7 @@ static int ask(int fd, int op, uint32_t *args, size_t words)
 		return -1;
 	for (;;) {
 		place = ends[fd].last;
+		poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, -1);
 		if (fetch(fd, 0) < 0)
 			return -1;
 		reply = control_in(*place);
@@ -127,11 +126,54 @@ static int ask(int fd, int op, uint32_t *args, size_t words)
 	return error ? fail(error) : size;
 }
 
+/* --- which descriptors are ours ----------------------------------------------------------------------------------- */
+
+static int is_connected_there(int fd, const char *path)
+{
+	struct sockaddr_un peer = { 0 };
+	socklen_t size = sizeof peer - 1;
+
+	return path && REAL(getpeername)(fd, (struct sockaddr *)&peer, &size) == 0 && peer.sun_family == AF_UNIX &&
+	       !strcmp(peer.sun_path, path);
+}
+
+static void forget(int fd)
+{
+	struct end *end = &ends[fd];
+
+	while (end->known && end->first)
+		drop(end, &end->first);
+	end->known = 0;
+}
+
+static int say_hello(int fd, int type)
+{
+	uint32_t args[64] = { 1, 0 };
+
+	forget(fd);
+	ends[fd] = (struct end){ .known = 1, .type = type, .last = &ends[fd].first };
+	if (ask(fd, HELLO, args, 2) < 0)
+		return -1;
+	ends[fd].portid = args[1];
+	return 0;
+}
+
+static struct end *end_of(int fd)
+{
+	int error = errno;
+	struct end *end = NULL;
+
+	if (fd >= 0 && fd < MAX_FD && is_connected_there(fd, getenv("ADDRSVC_NETLINK")) &&
+	    (ends[fd].known || say_hello(fd, SOCK_DGRAM) == 0))
+		end = &ends[fd];
+	errno = error;
+	return end;
+}
+
 int socket(int domain, int type, int protocol)
 {
 	const char *path = getenv("ADDRSVC_NETLINK");
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	uint32_t args[64] = { 1, 0 };
 	int fd, flags = type & (SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (domain != AF_NETLINK || protocol != NETLINK_ROUTE || !path)
@@ -139,27 +181,17 @@ int socket(int domain, int type, int protocol)
 	if ((fd = REAL(socket)(AF_UNIX, SOCK_SEQPACKET | flags, 0)) < 0)
 		return -1;
 	strncpy(address.sun_path, path, sizeof address.sun_path - 1);
-	if (fd >= MAX_FD || REAL(connect)(fd, (struct sockaddr *)&address, sizeof address) < 0)
-		goto failed;
-	ends[fd] = (struct end){ .ours = 1, .last = &ends[fd].first };
-	if (ask(fd, HELLO, args, 2) < 0)
-		goto failed;
-	ends[fd].portid = args[1];
-	return fd;
-failed:
+	if (fd < MAX_FD && REAL(connect)(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
+	    say_hello(fd, type & ~flags) == 0)
+		return fd;
 	REAL(close)(fd);
 	return -1;
 }
 
 int close(int fd)
 {
-	struct end *end = end_of(fd);
-
-	if (end) {
-		while (end->first)
-			drop(end, &end->first);
-		end->ours = 0;
-	}
+	if (fd >= 0 && fd < MAX_FD)
+		forget(fd);
 	return REAL(close)(fd);
 }
 
@@ -200,12 +232,19 @@ int setsockopt(int fd, int level, int option, const void *value, socklen_t size)
 
 int getsockopt(int fd, int level, int option, void *value, socklen_t *size)
 {
+	struct end *end = end_of(fd);
 	uint32_t args[64] = { level, option };
-	int given;
+	int given = sizeof *args;
 
-	if (!end_of(fd))
+	if (!end)
 		return REAL(getsockopt)(fd, level, option, value, size);
-	if ((given = ask(fd, GETSOCKOPT, args, 2)) < 0)
+	if (level == SOL_SOCKET && option == SO_DOMAIN)
+		args[0] = AF_NETLINK;
+	else if (level == SOL_SOCKET && option == SO_TYPE)
+		args[0] = end->type;
+	else if (level == SOL_SOCKET && option == SO_PROTOCOL)
+		args[0] = NETLINK_ROUTE;
+	else if ((given = ask(fd, GETSOCKOPT, args, 2)) < 0)
 		return -1;
 	memcpy(value, args, *size < (socklen_t)given ? *size : (socklen_t)given);
 	*size = given;
