@@ -3,7 +3,7 @@
 import os
 from errno import EOPNOTSUPP, errorcode
 
-__all__ = ["AddrsvcError", "CodecError", "ControlError", "KernelError", "RtnlAssertionError"]
+__all__ = ["AddrsvcError", "CodecError", "ControlError", "KernelError", "KernelPanic", "RtnlAssertionError"]
 
 
 class AddrsvcError(Exception):
@@ -43,6 +43,10 @@ class KernelError(AddrsvcError, OSError):
         if self.errno == EOPNOTSUPP:
             return "EOPNOTSUPP"
         return errorcode.get(self.errno, str(self.errno)) if self.errno is not None else "?"
+
+
+class KernelPanic(AddrsvcError):
+    """A modelled kernel cannot go on; the text is the last line that it printed."""
 
 
 class CodecError(AddrsvcError, ValueError):

@@ -7,6 +7,7 @@ Here addresses are text or netaddr objects; behind this page they are packed byt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from random import Random
 from threading import RLock
@@ -27,6 +28,7 @@ from addrsvc.model.netdev_chain import (
     unregister_netdevice_notifier,
 )
 from addrsvc.model.notifier import NotifierBlock, NotifierFn
+from addrsvc.model.percpu import Cpus, for_each_possible_cpu
 from addrsvc.model.proc import proc_read
 from addrsvc.model.rtnetlink import rtnetlink_dump, rtnetlink_rcv_msg
 from addrsvc.model.rtnl import drain, rtnl_lock
@@ -79,17 +81,32 @@ class Linux:
         trace: whether walks of notifier chains are recorded from the start.
         effects: whether what the model says is kept for effects(); a program that only uses sockets or watches does
             without, and its memory does not grow.
+        cpus: how many CPUs there may be, at most 256.
+        cmdline: the kernel's command line, of which ``nr_cpus=`` is heeded.
+        bits_per_long: 64, or 32 for a machine whose counters are read in two halves.
 
     Attributes:
         lock: held by each call while it lasts; who has several calls to make undisturbed, or uses a socket of the model
             where other threads do too, holds it.
     """
 
-    def __init__(self, *, seed: int = 0, trace: bool = False, effects: bool = True) -> None:
+    def __init__(
+        self, *, seed: int = 0, trace: bool = False, effects: bool = True, cpus: int = 2, cmdline: str = "",
+        bits_per_long: int = 64,
+    ) -> None:  # fmt: skip
+        """Boot it.
+
+        Raises:
+            ControlError: no CPU, too many, or words of another size.
+        """
         self.lock = RLock()
         self.trace = Trace()
         self.trace.on = trace
-        self.machine: Machine = boot(Random(seed), trace=self.trace)
+        try:
+            possible = Cpus((1 << max(cpus, 0)) - 1, cmdline, bits_per_long=bits_per_long)
+        except ValueError as error:
+            raise ControlError(f"cpus: {error}") from None
+        self.machine: Machine = boot(Random(seed), trace=self.trace, cpus=possible)
         self._effects: list[Effect] = []
         self._keeps_effects = effects
         self._watches: list[ModelWatch] = []
@@ -149,6 +166,23 @@ class Linux:
         self.settle()
         for watch in [watch for watch in self._watches if watch.net == name]:
             watch.close()
+
+    @contextmanager
+    def on_cpu(self, cpu: int) -> Iterator[None]:
+        """Run what follows on another CPU than the first: packets are counted and queued there.
+
+        Raises:
+            ControlError: there is no such CPU.
+        """
+        possible = list(for_each_possible_cpu(self.machine.cpus))
+        if cpu not in possible:
+            raise ControlError(f"cpu: {cpu} is none of {', '.join(map(str, possible))}")
+        with self.lock:
+            before, self.machine.cpu = self.machine.cpu, cpu
+            try:
+                yield
+            finally:
+                self.machine.cpu = before
 
     # --- what goes wrong ---
 

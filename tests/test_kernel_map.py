@@ -102,7 +102,7 @@ def test_code_has_the_kernels_name_or_the_python_spelling_of_it(name: str, dotte
         "u64_stats_fetch_retry_irq": "fetch_retry",
         "u64_stats_init": "U64StatsSync32",
         "u64_stats_read": "read",
-        "u64_stats_t": "packets",
+        "u64_stats_t": "U64Stats",
         "BUILD_BUG_ON": "check_gso_correspondence",
     }
 

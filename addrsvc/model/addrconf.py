@@ -60,7 +60,7 @@ from addrsvc.model.mcast import (
 )
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_OK, NotifierBlock, notifier_from_errno
-from addrsvc.model.rtnl import ASSERT_RTNL, printk
+from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtnl_lock
 from addrsvc.model.structs import (
     ADDRCONF_NOTIFY_PRIORITY,
     INET6_IFADDR_STATE_DEAD,
@@ -450,9 +450,12 @@ def ipv6_dev_notf() -> NotifierBlock:
 
 
 def addrconf_init(machine: Machine) -> None:
-    """Subscribe IPv6 to devices, and put its part into link messages.
+    """Subscribe IPv6 to devices, and put its part into link messages; the blackhole gets its IPv6 half now.
 
     Kernel: net/ipv6/addrconf.c, addrconf_init().
     """
+    if machine.blackhole_netdev is not None:
+        with rtnl_lock(machine):
+            ipv6_add_dev(machine.blackhole_netdev)
     machine.rtnl_af_ops[AF_INET6] = inet6_ops
     register_netdevice_notifier(machine, ipv6_dev_notf())

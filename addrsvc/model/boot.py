@@ -3,24 +3,24 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from addrsvc.errors import KernelError
 from addrsvc.model.addrconf import addrconf_init
 from addrsvc.model.addrlabel import ipv6_addr_label_ops
 from addrsvc.model.af_packet import packet_init
 from addrsvc.model.dev import dev_change_net_namespace, unregister_netdevice_many
-from addrsvc.model.devinet import devinet_init
+from addrsvc.model.devinet import devinet_init, inet_blackhole_dev_init
 from addrsvc.model.devinet_sysctl import devinet_ops
 from addrsvc.model.dummy import dummy_init_module
 from addrsvc.model.fib_frontend import ip_fib_init
 from addrsvc.model.fib_rules import fib_rules_init, fib_rules_net_ops
 from addrsvc.model.ifb import ifb_init_module
 from addrsvc.model.ip6_route import ip6_route_init
-from addrsvc.model.loopback import loopback_net_ops
+from addrsvc.model.loopback import blackhole_netdev_init, loopback_net_ops
 from addrsvc.model.ndisc import ndisc_init
 from addrsvc.model.net_namespace import addrconf_ops, copy_net_ns, register_pernet_device, register_pernet_subsys
 from addrsvc.model.netdev_chain import for_each_netdev
+from addrsvc.model.percpu import Allocator, Cpus
 from addrsvc.model.rtnetlink import rtnetlink_init
-from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtnl_lock
+from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_lock
 from addrsvc.model.structs import Chance, Machine, Net, PernetOperations, RtnlAfOps
 from addrsvc.model.timer import INITIAL_JIFFIES, TimerBase
 from addrsvc.model.tracepoint import Trace
@@ -64,14 +64,10 @@ def net_dev_init(machine: Machine) -> None:
     Kernel: net/core/dev.c, net_dev_init().
 
     Raises:
-        KernelError: lo could not be set up; the kernel panics here.
+        KernelPanic: lo of the initial namespace could not be set up.
     """
     machine.dev_boot_phase = False
-    try:
-        register_pernet_device(machine, loopback_net_ops)
-    except KernelError:
-        printk(machine, "emerg", "Kernel panic - not syncing: loopback: Failed to register netdevice")
-        raise
+    register_pernet_device(machine, loopback_net_ops)
     register_pernet_device(machine, default_device_ops)
 
 
@@ -98,6 +94,7 @@ INITCALLS: Final[Sequence[Callable[[Machine], None]]] = (
     fib_rules_init,
     _inet_net_init,
     net_dev_init,
+    blackhole_netdev_init,
     devinet_init,
     ip_fib_init,
     ip6_route_init,
@@ -107,20 +104,26 @@ INITCALLS: Final[Sequence[Callable[[Machine], None]]] = (
     dummy_init_module,
     ifb_init_module,
     packet_init,
+    inet_blackhole_dev_init,
 )
 
 
-def boot(chance: Chance, *, trace: Trace | None = None) -> Machine:
+def boot(
+    chance: Chance, *, trace: Trace | None = None, cpus: Cpus | None = None, percpu_allocator: Allocator | None = None
+) -> Machine:
     """Boot a machine.  Ours.
 
     Args:
         chance: where random decisions come from; the same script and seed give the same effects.
         trace: where walks of chains and effects are recorded, if it is on.
+        cpus: those that there may be; two unless told otherwise.
+        percpu_allocator: where per-CPU data comes from, and runs out.
 
     Raises:
-        KernelError: lo could not be set up.
+        KernelPanic: lo could not be set up.
     """
-    machine = Machine(chance, trace or Trace(), TimerBase(INITIAL_JIFFIES))
+    memory = percpu_allocator or Allocator()
+    machine = Machine(chance, trace or Trace(), TimerBase(INITIAL_JIFFIES), cpus or Cpus(), percpu_allocator=memory)
     for initcall in INITCALLS:
         initcall(machine)
     return machine

@@ -178,10 +178,14 @@ def alloc_netdev(
     Differs: no private area.
 
     Raises:
-        KernelError: ENOMEM never; EINVAL, the name is longer than 15 bytes.
+        KernelError: EINVAL, the name is longer than 15 bytes (a bug of the driver, there); ENOMEM, no queue at all.
     """
     if len(name.encode("utf-8", "surrogateescape")) >= IFNAMSIZ:
         raise KernelError(EINVAL)
+    for number, what in ((txqs, "queues"), (rxqs, "RX queues")):
+        if number < 1:
+            printk(net.machine, "err", f"alloc_netdev: Unable to allocate device with zero {what}")
+            raise KernelError(ENOMEM)
     dev = NetDevice(net, name, name_assign_type)
     dev.priv_flags = IFF_XMIT_DST_RELEASE | IFF_XMIT_DST_RELEASE_PERM
     setup(dev)

@@ -72,7 +72,7 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "INADDR_LOOPBACK", "devinet_init", "inet_af_ops", "inet_base_seq", "inet_fill_ifaddr",
+    "INADDR_LOOPBACK", "devinet_init", "inet_af_ops", "inet_base_seq", "inet_blackhole_dev_init", "inet_fill_ifaddr",
     "inet_ifa_list", "inet_netconf_fill_devconf", "inet_netconf_get_devconf", "inet_netconf_notify_devconf",
     "inet_rtm_deladdr", "inet_rtm_newaddr", "inet_set_link_af", "inet_validate_link_af", "inetdev_event",
     "ipv4_devconf_setall",
@@ -195,14 +195,17 @@ def _sysctl_unregister(in_dev: InDevice) -> None:
 def inetdev_init(dev: NetDevice) -> InDevice:
     """Give a device its IPv4 half: settings copied from `default`.
 
+    The blackhole has neither settings that can be seen nor groups.
+
     Kernel: net/ipv4/devinet.c, inetdev_init().
     """
     ASSERT_RTNL(dev)
     dflt = dev.net.ipv4.devconf_dflt
     in_dev = InDevice(dev, Ipv4Devconf(dflt, dflt.state))
-    _sysctl_register(in_dev)
+    if dev is not dev.machine.blackhole_netdev:
+        _sysctl_register(in_dev)
     dev.ip_ptr = in_dev
-    if dev.flags & IFF_UP:
+    if dev.flags & IFF_UP and dev is not dev.machine.blackhole_netdev:
         ip_mc_up(in_dev)
     return in_dev
 
@@ -693,3 +696,13 @@ def devinet_init(machine: Machine) -> None:
     """
     register_netdevice_notifier(machine, NotifierBlock(inetdev_event))
     machine.rtnl_af_ops[AF_INET] = inet_af_ops
+
+
+def inet_blackhole_dev_init(machine: Machine) -> None:
+    """Give the blackhole its IPv4 half.
+
+    Kernel: net/ipv4/devinet.c, inet_blackhole_dev_init().
+    """
+    if machine.blackhole_netdev is not None:
+        with rtnl_lock(machine):
+            inetdev_init(machine.blackhole_netdev)

@@ -82,19 +82,25 @@ def ipv6_add_dev(dev: NetDevice) -> Inet6Dev:
 
     Kernel: net/ipv6/addrconf.c, ipv6_add_dev().
 
+    The blackhole is exempt from all that anybody could see: the least MTU, settings, groups.
+
     Raises:
         KernelError: EINVAL, the MTU is below 1280, or the device is called as a directory of /proc already is.
     """
     ASSERT_RTNL(dev)
-    if dev.mtu < IPV6_MIN_MTU:
+    is_blackhole = dev is dev.machine.blackhole_netdev
+    if dev.mtu < IPV6_MIN_MTU and not is_blackhole:
         raise KernelError(EINVAL)
     idev = Inet6Dev(dev, _devconf_for(dev))
     if dev.running and addrconf_link_ready(dev):
         idev.if_flags |= IF_READY
     idev.tstamp = dev.machine.timers.jiffies
     idev.reachable_time = neigh_rand_reach_time(dev.machine)
-    addrconf_sysctl_register(idev)
+    if not is_blackhole:
+        addrconf_sysctl_register(idev)
     dev.ip6_ptr = idev
+    if is_blackhole:
+        return idev
     ipv6_dev_mc_inc(dev, in6addr_interfacelocal_allnodes)
     ipv6_dev_mc_inc(dev, in6addr_linklocal_allnodes)
     if idev.cnf["forwarding"] and dev.flags & IFF_MULTICAST:

@@ -1,8 +1,10 @@
-"""drivers/net/loopback.c: the device that is first in every namespace."""
+"""drivers/net/loopback.c: the device that is first in every namespace, and the blackhole, which is in none."""
 
 from collections.abc import Callable
+from typing import NoReturn
 
-from addrsvc.model.dev import alloc_netdev, register_netdevice
+from addrsvc.errors import KernelError, KernelPanic
+from addrsvc.model.dev import alloc_netdev, dev_activate, register_netdevice
 from addrsvc.model.eth import eth_header_ops, eth_mac_addr, eth_type_trans
 from addrsvc.model.features import (
     NETIF_F_FRAGLIST,
@@ -17,11 +19,12 @@ from addrsvc.model.features import (
 )
 from addrsvc.model.percpu import lstats_read
 from addrsvc.model.receive import netif_rx
-from addrsvc.model.rtnl import rtnl_lock
+from addrsvc.model.rtnl import printk, rtnl_lock
 from addrsvc.model.skbuff import SkBuff, skb_dst_force, skb_orphan
 from addrsvc.model.structs import (
     EthtoolOps,
     HeaderOps,
+    Machine,
     Net,
     NetDevice,
     NetDeviceOps,
@@ -32,13 +35,17 @@ from addrsvc.uapi import (
     ARPHRD_LOOPBACK,
     ETH_ALEN,
     ETH_HLEN,
+    ETH_MIN_MTU,
     GSO_MAX_SIZE,
     IFF_LIVE_ADDR_CHANGE,
     IFF_LOOPBACK,
     IFF_NO_QUEUE,
+    IFF_RUNNING,
+    IFF_UP,
     IFF_XMIT_DST_RELEASE,
     IFF_XMIT_DST_RELEASE_PERM,
     NET_NAME_PREDICTABLE,
+    NET_NAME_UNKNOWN,
     NET_RX_SUCCESS,
     NETDEV_PCPU_STAT_LSTATS,
     NETDEV_TX_OK,
@@ -48,9 +55,10 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "LOOPBACK_IFINDEX", "dev_lstats_add", "dev_lstats_read", "gen_lo_setup", "loopback_dev_free", "loopback_dev_init",
-    "loopback_ethtool_ops", "loopback_get_stats64", "loopback_net_init", "loopback_net_ops", "loopback_ops",
-    "loopback_setup", "loopback_xmit",
+    "LOOPBACK_IFINDEX", "blackhole_netdev_init", "blackhole_netdev_ops", "blackhole_netdev_setup",
+    "blackhole_netdev_xmit", "dev_lstats_add", "dev_lstats_read", "gen_lo_setup", "loopback_dev_free",
+    "loopback_dev_init", "loopback_ethtool_ops", "loopback_get_stats64", "loopback_net_init", "loopback_net_ops",
+    "loopback_ops", "loopback_setup", "loopback_xmit",
 ]  # fmt: skip
 
 LOOPBACK_IFINDEX = 1
@@ -181,18 +189,67 @@ def loopback_net_init(net: Net) -> None:
     """Set up and register the loopback device of a namespace.
 
     Kernel: drivers/net/loopback.c, loopback_net_init().
-    Differs: a failure is raised for the initial namespace too, where the kernel panics.
 
     Raises:
-        KernelError: a callback vetoed the device.
+        KernelError: a callback vetoed the device, or there was no memory for its counters.
+        KernelPanic: the same, for the initial namespace.
     """
     dev = alloc_netdev(net, "lo", NET_NAME_PREDICTABLE, loopback_setup)
-    with rtnl_lock(net.machine):
-        register_netdevice(dev)
+    try:
+        with rtnl_lock(net.machine):
+            register_netdevice(dev)
+    except KernelError as error:
+        if net is net.machine.net_namespace_list[0]:
+            _panic(net.machine, error)
+        raise
     if dev.ifindex != LOOPBACK_IFINDEX:
         raise AssertionError(f"lo has index {dev.ifindex}: it must be the first device of its namespace")
     net.loopback_dev = dev
 
 
+def _panic(machine: Machine, error: KernelError) -> NoReturn:
+    text = f"Kernel panic - not syncing: loopback: Failed to register netdevice: -{error.errno}"
+    printk(machine, "emerg", text)
+    raise KernelPanic(text) from error
+
+
 loopback_net_ops = PernetOperations("loopback_net_ops", init=loopback_net_init)
 """Kernel: drivers/net/loopback.c, loopback_net_ops; registered by net_dev_init()."""
+
+
+# --- the device that packets without a device are given to -----------------------------------------------------------
+
+
+def blackhole_netdev_xmit(skb: SkBuff, dev: NetDevice) -> int:
+    """Drop what is sent.
+
+    Kernel: drivers/net/loopback.c, blackhole_netdev_xmit().
+    Differs: every packet is told of; the kernel tells of ten in five seconds.
+    """
+    skb_orphan(skb)
+    printk(dev.machine, "warning", "blackhole_netdev_xmit(): Dropping skb.")
+    return NETDEV_TX_OK
+
+
+blackhole_netdev_ops = NetDeviceOps(ndo_start_xmit=blackhole_netdev_xmit)
+"""Kernel: drivers/net/loopback.c, blackhole_netdev_ops."""
+
+
+def blackhole_netdev_setup(dev: NetDevice) -> None:
+    """Make a device the blackhole: like lo in all but what it can tell and what becomes of packets.
+
+    Kernel: drivers/net/loopback.c, blackhole_netdev_setup().
+    """
+    gen_lo_setup(dev, ETH_MIN_MTU, None, None, blackhole_netdev_ops, None)
+
+
+def blackhole_netdev_init(machine: Machine) -> None:
+    """Make the one device of the machine that is never registered, and up all the same.
+
+    Kernel: drivers/net/loopback.c, blackhole_netdev_init().
+    """
+    dev = alloc_netdev(machine.net_namespace_list[0], "blackhole_dev", NET_NAME_UNKNOWN, blackhole_netdev_setup)
+    with rtnl_lock(machine):
+        dev_activate(dev)
+    dev.flags |= IFF_UP | IFF_RUNNING
+    machine.blackhole_netdev = dev

@@ -8,16 +8,16 @@ that the caller has; whoever adds to a counter says on which CPU it runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from errno import ENOMEM
 from typing import Final, Generic, Protocol, TypeVar
 
 from addrsvc.errors import KernelError
 
 __all__ = [
-    "Allocator", "Cpus", "PcpuLstats", "PerCpu", "U64StatsSync32", "U64StatsSync64", "alloc_percpu_gfp", "cpumask_next",
-    "for_each_cpu", "for_each_possible_cpu", "free_percpu", "get_option", "lstats_read", "netdev_alloc_pcpu_stats",
-    "nrcpus",
+    "Allocator", "Cpus", "PcpuLstats", "PerCpu", "U64Stats32", "U64Stats64", "U64StatsSync32", "U64StatsSync64",
+    "alloc_percpu_gfp", "cpumask_next", "for_each_cpu", "for_each_possible_cpu", "free_percpu", "get_option",
+    "lstats_read", "netdev_alloc_pcpu_stats", "nrcpus",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -30,27 +30,48 @@ NR_CPUS: Final = 256
 
 
 class Cpus:
-    """cpu_possible_mask and nr_cpu_ids of one machine.
+    """cpu_possible_mask and nr_cpu_ids of one machine, and the size of its words.
 
     Attributes:
-        possible: the mask, bit n for CPU n.
+        possible: the mask, bit n for CPU n.  CPU 0, which boots, is always there.
         nr_cpu_ids: one more than the highest number a CPU may have.
+        bits_per_long: 64 or 32.
     """
 
-    __slots__ = ("nr_cpu_ids", "possible")
+    __slots__ = ("bits_per_long", "nr_cpu_ids", "possible")
 
-    def __init__(self, possible: int = 0b11, cmdline: str = "") -> None:
-        """`possible` as a mask; `cmdline` may hold ``nr_cpus=``, which can only lower their number.
+    def __init__(self, possible: int = 0b11, cmdline: str = "", *, bits_per_long: int = 64) -> None:
+        """`possible` as a mask; the kernel's command line may hold ``nr_cpus=``, which can only lower their number.
 
         Raises:
-            ValueError: no CPU at all, or more than NR_CPUS.
+            ValueError: no CPU 0, more than NR_CPUS, or words of another size than 32 or 64 bits.
         """
-        if not 0 < possible < 1 << NR_CPUS:
-            raise ValueError(f"possible: {possible:#x} is not a mask of 1 to {NR_CPUS} CPUs")
-        self.nr_cpu_ids = possible.bit_length()
-        for value in re.findall(r"(?:^|\s)nr_cpus=(\S*)", cmdline):
+        if not 0 < possible < 1 << NR_CPUS or not possible & 1:
+            raise ValueError(f"possible: {possible:#x} is not a mask of 1 to {NR_CPUS} CPUs with CPU 0 among them")
+        if bits_per_long not in U64_STATS:
+            raise ValueError(f"bits_per_long: {bits_per_long} is none of {', '.join(map(str, U64_STATS))}")
+        self.bits_per_long = bits_per_long
+        self.nr_cpu_ids = NR_CPUS
+        for value in _early_params(cmdline, "nr_cpus"):
             nrcpus(self, value)
         self.possible = possible & (1 << self.nr_cpu_ids) - 1
+        self.nr_cpu_ids = self.possible.bit_length()
+
+
+_WORD: Final = re.compile(r'(?:"[^"]*"?|[^\s"])+')
+
+
+def _early_params(cmdline: str, wanted: str) -> Iterator[str]:
+    """The values of a parameter on the kernel's command line, up to "--"; "-" and "_" are the same in its name.
+
+    Kernel: init/main.c, do_early_param(); lib/cmdline.c, next_arg(); kernel/params.c, parameq().
+    """
+    for word in _WORD.findall(cmdline):
+        if word == "--":
+            return
+        name, _, value = word.strip('"').partition("=")
+        if name.replace("-", "_") == wanted:
+            yield value.strip('"')
 
 
 def get_option(text: str) -> tuple[int, int | None, str]:
@@ -65,7 +86,7 @@ def get_option(text: str) -> tuple[int, int | None, str]:
     negative = text.startswith("-")
     found = re.match(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*", text[negative:])
     if found is None:
-        return 0, None, text
+        return 0, None, text[negative:]
     digits = found.group()
     number = int(digits, 16 if digits[:2] in ("0x", "0X") else 8 if digits.startswith("0") else 10)
     rest = text[negative + found.end() :]
@@ -172,6 +193,22 @@ def free_percpu(allocator: Allocator, data: PerCpu[T] | None) -> None:
 
 # --- counters that are read while they are written --------------------------------------------------------------------
 
+_MASK32: Final = (1 << 32) - 1
+_MASK64: Final = (1 << 64) - 1
+
+
+class U64Stats(Protocol):
+    """u64_stats_t: one counter."""
+
+    def add(self, val: int) -> None:
+        """u64_stats_add()."""
+
+    def inc(self) -> None:
+        """u64_stats_inc()."""
+
+    def read(self) -> int:
+        """u64_stats_read()."""
+
 
 class U64StatsSync(Protocol):
     """struct u64_stats_sync: what makes the counters beside it readable as one."""
@@ -187,6 +224,30 @@ class U64StatsSync(Protocol):
 
     def fetch_retry(self, start: int) -> bool:
         """u64_stats_fetch_retry()."""
+
+
+class U64Stats64:
+    """A counter of one word, which wraps around.
+
+    Kernel: include/linux/u64_stats_sync.h, u64_stats_t with BITS_PER_LONG == 64.
+    """
+
+    __slots__ = ("_v",)
+
+    def __init__(self) -> None:
+        self._v = 0
+
+    def add(self, val: int) -> None:
+        """Count `val` more."""
+        self._v = self._v + val & _MASK64
+
+    def inc(self) -> None:
+        """Count one more."""
+        self._v = self._v + 1 & _MASK64
+
+    def read(self) -> int:
+        """What was counted."""
+        return self._v
 
 
 class U64StatsSync64:
@@ -212,34 +273,81 @@ class U64StatsSync64:
         return False
 
 
+class U64Stats32:
+    """A counter of two words, which are written and read one after the other.
+
+    Kernel: include/linux/u64_stats_sync.h, u64_stats_t with BITS_PER_LONG == 32.
+    """
+
+    __slots__ = ("_high", "_low")
+
+    def __init__(self) -> None:
+        self._low = self._high = 0
+
+    def add(self, val: int) -> None:
+        """Count `val` more: the low half, then the carry."""
+        total = self._low + val
+        self._store_low(total)
+        self._store_high(self._high + (total >> 32))
+
+    def inc(self) -> None:
+        """Count one more."""
+        self.add(1)
+
+    def read(self) -> int:
+        """What was counted, if nobody has written in between."""
+        return self._load_low() | self._load_high() << 32
+
+    # Each half in a call of its own: between two calls another thread may run, as between two instructions there.
+
+    def _store_low(self, word: int) -> None:
+        self._low = word & _MASK32
+
+    def _store_high(self, word: int) -> None:
+        self._high = word & _MASK32
+
+    def _load_low(self) -> int:
+        return self._low
+
+    def _load_high(self) -> int:
+        return self._high
+
+
 class U64StatsSync32:
     """On 32-bit machines a sequence counter is odd while somebody writes: a reader that met one reads again.
 
     Kernel: include/linux/u64_stats_sync.h, with BITS_PER_LONG == 32; include/linux/seqlock.h, seqcount_t.
     """
 
-    __slots__ = ("sequence",)
+    __slots__ = ("_sequence",)
 
     def __init__(self) -> None:
-        self.sequence = 0
+        self._sequence = 0
 
     def update_begin(self) -> None:
         """Make it odd."""
-        self.sequence += 1
+        self._sequence = self._sequence + 1 & _MASK32
 
     def update_end(self) -> None:
         """Make it even again."""
-        self.sequence += 1
+        self._sequence = self._sequence + 1 & _MASK32
 
     def fetch_begin(self) -> int:
         """Wait until nobody writes, and take the number."""
-        while (sequence := self.sequence) & 1:
+        while (sequence := self._sequence) & 1:
             pass
         return sequence
 
     def fetch_retry(self, start: int) -> bool:
         """Whether somebody wrote since."""
-        return self.sequence != start
+        return self._sequence != start
+
+
+U64_STATS: Final[Mapping[int, tuple[Callable[[], U64Stats], Callable[[], U64StatsSync]]]] = {
+    64: (U64Stats64, U64StatsSync64),
+    32: (U64Stats32, U64StatsSync32),
+}
+"""Counters and their synchronisation by BITS_PER_LONG."""
 
 
 class PcpuLstats:
@@ -253,9 +361,10 @@ class PcpuLstats:
 
     ALIGNMENT: Final = 2 * 8
 
-    def __init__(self, syncp: Callable[[], U64StatsSync] = U64StatsSync64) -> None:
-        self.packets = self.bytes = 0
-        self.syncp = syncp()
+    def __init__(
+        self, counter: Callable[[], U64Stats] = U64Stats64, syncp: Callable[[], U64StatsSync] = U64StatsSync64
+    ) -> None:
+        self.packets, self.bytes, self.syncp = counter(), counter(), syncp()
 
     def add(self, length: int) -> None:
         """Count one packet of `length` bytes.
@@ -263,8 +372,8 @@ class PcpuLstats:
         Kernel: include/linux/netdevice.h, dev_lstats_add(), on the CPU that this copy belongs to.
         """
         self.syncp.update_begin()
-        self.packets += 1
-        self.bytes += length
+        self.bytes.add(length)
+        self.packets.inc()
         self.syncp.update_end()
 
     def read(self) -> tuple[int, int]:
@@ -272,17 +381,14 @@ class PcpuLstats:
 
         Kernel: net/core/dev.c, dev_lstats_read(), for one CPU.
         """
-        syncp = self.syncp
         while True:
-            start = syncp.fetch_begin()
-            packets, octets = self.packets, self.bytes
-            if not syncp.fetch_retry(start):
+            start = self.syncp.fetch_begin()
+            packets, octets = self.packets.read(), self.bytes.read()
+            if not self.syncp.fetch_retry(start):
                 return packets, octets
 
 
-def netdev_alloc_pcpu_stats(
-    allocator: Allocator, cpus: Cpus, syncp: Callable[[], U64StatsSync] = U64StatsSync64
-) -> PerCpu[PcpuLstats]:
+def netdev_alloc_pcpu_stats(allocator: Allocator, cpus: Cpus) -> PerCpu[PcpuLstats]:
     """Counters for every possible CPU, each with its synchronisation set up.
 
     Kernel: include/linux/netdevice.h, netdev_alloc_pcpu_stats(), __netdev_alloc_pcpu_stats().
@@ -290,7 +396,8 @@ def netdev_alloc_pcpu_stats(
     Raises:
         KernelError: ENOMEM.
     """
-    stats = alloc_percpu_gfp(allocator, cpus, lambda: PcpuLstats(syncp))
+    form = U64_STATS[cpus.bits_per_long]
+    stats = alloc_percpu_gfp(allocator, cpus, lambda: PcpuLstats(*form))
     if stats is None:
         raise KernelError(ENOMEM)
     return stats
@@ -305,4 +412,4 @@ def lstats_read(stats: PerCpu[PcpuLstats], cpus: Cpus) -> tuple[int, int]:
     for cpu in for_each_possible_cpu(cpus):
         more_packets, more_octets = stats.per_cpu_ptr(cpu).read()
         packets, octets = packets + more_packets, octets + more_octets
-    return packets, octets
+    return packets & _MASK64, octets & _MASK64

@@ -952,6 +952,8 @@ class Machine:
     """The CPU that the caller runs on."""
     percpu_allocator: Allocator = field(default_factory=Allocator)
     softnet: Softnet = field(default_factory=Softnet)
+    blackhole_netdev: NetDevice | None = None
+    """The device of packets that have lost their own; it is in no list."""
     rtnl_held: bool = False
     asker: Asker | None = None
     """Whose request is being served, if it came through a socket."""

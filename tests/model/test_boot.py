@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from addrsvc import Linux
-from addrsvc.errors import KernelError
+from addrsvc.errors import KernelPanic
 from addrsvc.model.boot import INITCALLS, boot, net_dev_init
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NotifierBlock
@@ -55,12 +55,11 @@ def test_vetoing_lo_of_the_first_namespace_is_a_panic_that_cannot_be_overlooked(
             break
         initcall(machine)
     register_netdevice_notifier(machine, NotifierBlock(ear))
-    with pytest.raises(KernelError) as refused:
+    with pytest.raises(KernelPanic) as panic:
         net_dev_init(machine)
 
-    assert refused.value.errno == EBUSY
-    panic = Printk("emerg", "Kernel panic - not syncing: loopback: Failed to register netdevice")
-    assert machine.effects[-1] == panic
+    assert str(panic.value) == "Kernel panic - not syncing: loopback: Failed to register netdevice: -16"
+    assert machine.effects[-1] == Printk("emerg", str(panic.value))
     (net,) = machine.net_namespace_list
     assert (net.dev_base_head, net.dev_name_head, net.loopback_dev) == ({}, {}, None)
 
