@@ -603,6 +603,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _netlink(arguments: argparse.Namespace) -> int:
+    if sys.platform != "linux":
+        raise ControlError("netlink: this needs Linux; addrsvc.pyroute, in process, needs no particular system")
     from addrsvc.daemon.netlink_server import serve_netlink
 
     scheme, colon, path = arguments.listen.partition(":")

@@ -32,6 +32,7 @@ import pytest
 
 from addrsvc import Linux
 from addrsvc.af_netlink.sock import Datagram, NetlinkSock
+from addrsvc.cli import main
 from addrsvc.errors import KernelError
 from addrsvc.nlux import CAN_RESET, WANTS_REPLY, Control, NluxSocket, Op
 from addrsvc.uapi import (
@@ -666,6 +667,15 @@ def test_a_clock_that_there_is_not_is_refused() -> None:
 
     assert code == 1
     assert "invalid choice: 'sundial' (choose from" in said
+
+
+def test_another_system_than_linux_is_told_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+
+    assert main(["netlink", "--listen", "unix:/tmp/model"]) == 1
+    assert capsys.readouterr().err.startswith("Error: netlink: this needs Linux; ")
 
 
 def test_where_descriptors_run_out_clients_wait_for_others_to_go(tmp_path: Path) -> None:
