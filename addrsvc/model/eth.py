@@ -38,6 +38,7 @@ __all__ = [
 _MULTICAST_BIT: Final = 0x01
 _LOCAL_BIT: Final = 0x02
 _PROTO: Final = Struct("!H")
+_HEADER: Final = Struct("!6s6xH")
 _RAW_IPX: Final = b"\xff\xff"
 
 
@@ -194,21 +195,20 @@ def eth_type_trans(skb: SkBuff, dev: NetDevice) -> int:
     """Leave the link header of a packet that arrives behind; set whom it is for, and return its protocol.
 
     Kernel: net/ethernet/eth.c, eth_type_trans(); include/linux/etherdevice.h, eth_skb_pkt_type().
+    Differs: a header that is not in the linear part is moved there; what is missing of a shorter frame is zero.
     """
     skb.dev = dev
-    skb.reset_mac_header()
-    start = skb.data
-    skb.data += ETH_HLEN
-    dest = skb.head[start : start + ETH_ALEN]
+    skb.mac_header = start = skb.data
+    skb.pull(ETH_HLEN)
+    dest, proto = _HEADER.unpack(skb.head[start : start + ETH_HLEN].ljust(ETH_HLEN, b"\0"))
     if dest != dev.dev_addr:
         skb.pkt_type = _pkt_type(dest, dev)
-    proto = int(_PROTO.unpack_from(skb.head, start + 2 * ETH_ALEN)[0])
     if proto >= ETH_P_802_3_MIN:
-        return proto
+        return int(proto)
     return ETH_P_802_3 if skb.copy_bits(0, 2) == _RAW_IPX else ETH_P_802_2
 
 
-def _pkt_type(dest: bytes | bytearray, dev: NetDevice) -> int:
+def _pkt_type(dest: bytes, dev: NetDevice) -> int:
     if not dest[0] & _MULTICAST_BIT:
         return PACKET_OTHERHOST
     return PACKET_BROADCAST if dest == dev.broadcast else PACKET_MULTICAST

@@ -69,7 +69,8 @@ def skb_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     """Cut a packet into segments that a device with these features takes; an empty list if it is fine as it is.
 
     Kernel: net/core/gso.c, __skb_gso_segment(), skb_mac_gso_segment().
-    Differs: VLAN tags inside of the packet are not looked through.
+    Differs: VLAN tags inside of the packet are not looked through; a link header that is longer than the packet is
+        refused, where the kernel would stop (BUG).
 
     Raises:
         KernelError: EINVAL, the headers are not what gso_type says; EPROTONOSUPPORT, nobody cuts this protocol.
@@ -80,7 +81,8 @@ def skb_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     if segmenter is None or not skb.may_pull(ETH_HLEN):
         raise KernelError(EINVAL if not skb.protocol else EPROTONOSUPPORT)
     start = skb.data
-    skb.data += skb.mac_len
+    if not skb.pull(skb.mac_len):
+        raise KernelError(EINVAL)
     try:
         return segmenter(skb, features)
     finally:
@@ -94,9 +96,15 @@ def skb_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     """Cut what follows the current layer into pieces of gso_size, each behind a copy of the headers before it.
 
     Kernel: net/core/skbuff.c, skb_segment().
-    Differs: packets of a frag_list are cut as if they were one piece of memory.
+    Differs: packets of a frag_list are cut as if they were one piece of memory; where it should be cut by a list that
+        is not there, the kernel would follow a null pointer.
+
+    Raises:
+        KernelError: EINVAL, there is no such list.
     """
     size = skb.shinfo.gso_size
+    if size == GSO_BY_FRAGS and not skb.shinfo.frag_list:
+        raise KernelError(EINVAL)
     sg = bool(features & NETIF_F_SG)
     checksummed = can_checksum_protocol(features, skb.protocol)
     linear = bytes(skb.head[skb.data :])
@@ -115,22 +123,24 @@ def skb_segment(skb: SkBuff, features: int) -> list[SkBuff]:
 
 
 def _linear_pieces(skb: SkBuff, size: int) -> list[bytes]:
-    """What the segments carry, where each is to be one piece of memory."""
+    """What the segments carry, where each is to be one piece of memory; there is always one, be it empty."""
     if size == GSO_BY_FRAGS:
         return [part.tobytes() for part in skb.shinfo.frag_list]
     payload = skb.tobytes()
-    return [payload[at : at + size] for at in range(0, len(payload), size)]
+    return [payload[at : at + size] for at in range(0, len(payload) or 1, size)]
 
 
 def _pieces(linear: bytes, frags: list[bytes], size: int) -> Iterator[tuple[bytes, list[bytes]]]:
     """What the segments carry: the linear part, as far as it goes, and parts of the pages behind it."""
     at, end = 0, len(linear) + sum(map(len, frags))
     queue = deque(frags)
-    while at < end:
+    while True:
         length = min(size, end - at)
         head = linear[at : at + length]
         at += length
         yield head, _take(queue, length - len(head))
+        if at >= end:
+            return
 
 
 def _take(queue: deque[bytes], length: int) -> list[bytes]:
@@ -460,7 +470,11 @@ def _udp_l4(skb: SkBuff, features: int) -> list[SkBuff]:
     sk, destructor = skb.sk, skb.destructor
     if destructor is sock_wfree:
         skb.sk = skb.destructor = None
-    segments = skb_segment(skb, features)
+    try:
+        segments = skb_segment(skb, features)
+    except KernelError:
+        skb.sk, skb.destructor = sk, destructor
+        raise
     for segment in segments:
         segment.sk, segment.destructor = sk, destructor
         _finish_datagram(segment, segment.len - (start - segment.data))

@@ -4,7 +4,7 @@ What arrives waits in the backlog of a CPU until bottom halves run there.  They 
 reached, as in the kernel, or when somebody calls do_softirq(): time and CPUs are the caller's.
 """
 
-from addrsvc.model.skbuff import SkBuff, skb_clone
+from addrsvc.model.skbuff import SkBuff, kfree_skb, skb_clone
 from addrsvc.model.structs import Machine, NetDevice, PacketType, SoftnetData
 from addrsvc.model.trace_net import (
     trace_netif_receive_skb,
@@ -143,17 +143,22 @@ def _enqueue_to_backlog(skb: SkBuff) -> int:
     dev = _dev(skb)
     sd = softnet_data(dev.machine)
     if not dev.running:
-        dev.core_stats.rx_dropped += 1
-        return NET_RX_DROP
+        return _drop(skb, dev)
     if len(sd.input_pkt_queue) > dev.machine.softnet.netdev_max_backlog:
         sd.dropped += 1
-        dev.core_stats.rx_dropped += 1
-        return NET_RX_DROP
+        return _drop(skb, dev)
     if not sd.input_pkt_queue and not sd.backlog_scheduled:
         sd.backlog_scheduled = True
         dev.machine.softnet.pending = True
     sd.input_pkt_queue.append(skb)
     return NET_RX_SUCCESS
+
+
+def _drop(skb: SkBuff, dev: NetDevice) -> int:
+    """Give up a packet that arrived, and count it (dev_core_stats_rx_dropped_inc())."""
+    dev.core_stats.rx_dropped += 1
+    kfree_skb(skb)
+    return NET_RX_DROP
 
 
 def netif_receive_skb(skb: SkBuff) -> int:
@@ -195,8 +200,7 @@ def _receive_skb_core(skb: SkBuff) -> int:
                 pt_prev.func(skb_clone(skb), dev)
             pt_prev = pt
     if pt_prev is None:
-        dev.core_stats.rx_dropped += 1
-        return NET_RX_DROP
+        return _drop(skb, dev)
     pt_prev.func(skb, dev)
     return NET_RX_SUCCESS
 

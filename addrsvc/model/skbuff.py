@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from addrsvc.model.structs import NetDevice
 
 __all__ = [
-    "SkBuff", "SkbSharedInfo", "alloc_skb", "alloc_skb_with_frags", "skb_clone", "skb_dst_drop", "skb_dst_force",
-    "skb_has_frag_list", "skb_is_gso", "skb_orphan", "skb_partial_csum_set", "skb_truesize",
+    "SkBuff", "SkbSharedInfo", "alloc_skb", "alloc_skb_with_frags", "kfree_skb", "skb_clone", "skb_dst_drop",
+    "skb_dst_force", "skb_has_frag_list", "skb_is_gso", "skb_orphan", "skb_partial_csum_set", "skb_truesize",
 ]  # fmt: skip
 
 PAGE_SIZE: Final = 4096
@@ -252,7 +252,7 @@ class SkBuff:
 
         Kernel: include/linux/skbuff.h, skb_reset_mac_len().
         """
-        self.mac_len = (self.network_header or 0) - (self.mac_header or 0)
+        self.mac_len = (self.network_header or 0) - (self.mac_header or 0) & _U16_MAX
 
     @property
     def network_offset(self) -> int:
@@ -347,6 +347,15 @@ def skb_orphan(skb: SkBuff) -> None:
         skb.destructor(skb)
         skb.destructor = None
     skb.sk = None
+
+
+def kfree_skb(skb: SkBuff) -> None:
+    """Give a packet up: it leaves its owner's account, and its route.
+
+    Kernel: net/core/skbuff.c, kfree_skb(), consume_skb(), skb_release_head_state().
+    """
+    skb_orphan(skb)
+    skb_dst_drop(skb)
 
 
 def skb_dst_force(skb: SkBuff) -> bool:

@@ -27,7 +27,7 @@ from addrsvc.model.features import (
 from addrsvc.model.gso import skb_gso_segment
 from addrsvc.model.receive import local_bh_disable, local_bh_enable, softnet_data
 from addrsvc.model.rtnl import printk
-from addrsvc.model.skbuff import SkBuff, skb_clone, skb_dst_drop, skb_dst_force, skb_is_gso
+from addrsvc.model.skbuff import SkBuff, kfree_skb, skb_clone, skb_dst_drop, skb_dst_force, skb_is_gso
 from addrsvc.model.structs import NetDevice
 from addrsvc.model.trace_net import trace_net_dev_queue, trace_net_dev_start_xmit, trace_net_dev_xmit
 from addrsvc.uapi import (
@@ -68,29 +68,35 @@ def dev_queue_xmit(skb: SkBuff) -> int:
         else:
             skb_dst_force(skb)
         trace_net_dev_queue(skb, dev)
-        return _noop_enqueue(dev) if dev.qdisc == "noop" else _xmit_noqueue(skb, dev)
+        return _noop_enqueue(skb, dev) if dev.qdisc == "noop" else _xmit_noqueue(skb, dev)
     finally:
         local_bh_enable(dev.machine)
 
 
-def _noop_enqueue(dev: NetDevice) -> int:
+def _noop_enqueue(skb: SkBuff, dev: NetDevice) -> int:
     """What the queue of a device that is down does.
 
     Kernel: net/sched/sch_generic.c, noop_enqueue().
     """
-    dev.core_stats.tx_dropped += 1
+    _drop(skb, dev)
     return NET_XMIT_CN
+
+
+def _drop(skb: SkBuff, dev: NetDevice) -> None:
+    """Give a packet up that its device will not get, and count it (dev_core_stats_tx_dropped_inc())."""
+    dev.core_stats.tx_dropped += 1
+    kfree_skb(skb)
 
 
 def _xmit_noqueue(skb: SkBuff, dev: NetDevice) -> int:
     """Kernel: net/core/dev.c, __dev_queue_xmit(), where the queue has no enqueue function."""
     if not dev.flags & IFF_UP:
-        dev.core_stats.tx_dropped += 1
+        _drop(skb, dev)
         return -ENOMEM
     sd = softnet_data(dev.machine)
     if sd.recursion > XMIT_RECURSION_LIMIT:
         printk(dev.machine, "crit", f"Dead loop on virtual device {dev.name}, fix it urgently!")
-        dev.core_stats.tx_dropped += 1
+        _drop(skb, dev)
         return -ENETDOWN
     packets = validate_xmit_skb(skb, dev)
     if packets is None:
@@ -103,7 +109,8 @@ def _xmit_noqueue(skb: SkBuff, dev: NetDevice) -> int:
     if not left:
         return rc
     printk(dev.machine, "crit", f"Virtual device {dev.name} asks to queue packet!")
-    dev.core_stats.tx_dropped += len(left)
+    for skb in left:
+        _drop(skb, dev)
     return NETDEV_TX_OK if len(left) < len(packets) else -ENETDOWN
 
 
@@ -161,13 +168,17 @@ def validate_xmit_skb(skb: SkBuff, dev: NetDevice) -> list[SkBuff] | None:
     if not netif_needs_gso(skb, features):
         if _complete(skb, features):
             return [skb]
-        dev.core_stats.tx_dropped += 1
+        _drop(skb, dev)
         return None
     try:
-        return skb_gso_segment(skb, features) or [skb]
+        segments = skb_gso_segment(skb, features)
     except KernelError:
-        dev.core_stats.tx_dropped += 1
+        _drop(skb, dev)
         return None
+    if not segments:
+        return [skb]
+    kfree_skb(skb)
+    return segments
 
 
 def _complete(skb: SkBuff, features: int) -> bool:

@@ -1,0 +1,1 @@
+"""Packets that no sender in his right mind would make, through lo of the model."""
