@@ -8,6 +8,7 @@ from typing import Final
 from addrsvc import Linux
 from addrsvc.errors import KernelError
 from addrsvc.model.af_packet import packet_bind, packet_create, packet_recvmsg, packet_snd
+from addrsvc.model.loopback import dev_lstats_read
 from addrsvc.model.receive import dev_add_pack, dev_remove_pack, do_softirq, netif_receive_skb, netif_rx
 from addrsvc.model.skbuff import SkBuff
 from addrsvc.model.sock import Sock, skb_set_owner_w
@@ -33,11 +34,10 @@ class Tally:
         self.handled = self.left = self.arrived = self.octets = 0
 
     def accounts(self) -> Counter[str]:
-        assert self.lo.lstats is not None
-        lstats = self.lo.lstats.per_cpu_ptr(self.lo.machine.cpu)
+        packets, octets = dev_lstats_read(self.lo)
         sd, core = self.lo.machine.softnet.data.get(self.lo.machine.cpu), self.lo.core_stats
         return Counter(
-            packets=lstats.packets, bytes=lstats.bytes, tx_dropped=core.tx_dropped, rx_dropped=core.rx_dropped,
+            packets=packets, bytes=octets, tx_dropped=core.tx_dropped, rx_dropped=core.rx_dropped,
             processed=sd.processed if sd else 0, overflowed=sd.dropped if sd else 0, handled=self.handled,
             left=self.left, arrived=self.arrived, octets=self.octets,
         )  # fmt: skip
