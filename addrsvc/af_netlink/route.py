@@ -7,6 +7,7 @@ from struct import Struct
 from typing import Final
 
 from addrsvc.af_netlink.request import Dump, Handler, Request, resumable
+from addrsvc.af_netlink.rtmsg import IPV4_POLICY, IPV6_POLICY, RTMSG_SIZE, Rtmsg
 from addrsvc.errors import KernelError
 from addrsvc.model.fib_trie import fib_dump_info, fib_get_table, fib_table_dump, fib_tables
 from addrsvc.model.ip6_lookup import Flowi6, Route6Query
@@ -19,10 +20,6 @@ from addrsvc.netlink.nlattr import (
     NL_VALIDATE_DEPRECATED_STRICT,
     NL_VALIDATE_LIBERAL,
     NL_VALIDATE_STRICT,
-    NLA_BE32,
-    NLA_NESTED,
-    NLA_U8,
-    NLA_U16,
     NLA_U32,
     NlaPolicy,
     Policies,
@@ -36,23 +33,12 @@ from addrsvc.uapi import (
     RT_TABLE_MAIN,
     RTA_DPORT,
     RTA_DST,
-    RTA_ENCAP,
-    RTA_ENCAP_TYPE,
-    RTA_EXPIRES,
-    RTA_FLOW,
     RTA_FLOWLABEL,
-    RTA_GATEWAY,
     RTA_IIF,
     RTA_IP_PROTO,
     RTA_MARK,
     RTA_MAX,
-    RTA_METRICS,
-    RTA_MULTIPATH,
-    RTA_NH_ID,
     RTA_OIF,
-    RTA_PREF,
-    RTA_PREFSRC,
-    RTA_PRIORITY,
     RTA_SPORT,
     RTA_SRC,
     RTA_TABLE,
@@ -74,63 +60,6 @@ _RTMSG: Final = Struct("=BBBBBBBBI")
 _RTNEXTHOP_SIZE: Final = 8
 _FLOWLABEL_MASK: Final = 0x000FFFFF
 _IPPROTO_ICMP, _IPPROTO_TCP, _IPPROTO_UDP, _IPPROTO_ICMPV6 = 1, 6, 17, 58
-
-# Kernel: net/ipv4/fib_frontend.c, rtm_ipv4_policy.
-_IPV4_POLICY: Final[Policies] = {
-    0: NlaPolicy(strict_start_type=RTA_DPORT + 1),
-    **dict.fromkeys(
-        (RTA_DST, RTA_SRC, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_FLOW, RTA_UID, RTA_MARK,
-         RTA_TABLE, RTA_NH_ID),
-        NlaPolicy(NLA_U32),
-    ),
-    RTA_METRICS: NlaPolicy(NLA_NESTED),
-    RTA_MULTIPATH: NlaPolicy(len=_RTNEXTHOP_SIZE),
-    RTA_ENCAP_TYPE: NlaPolicy(NLA_U16),
-    RTA_ENCAP: NlaPolicy(NLA_NESTED),
-    RTA_IP_PROTO: NlaPolicy(NLA_U8),
-    RTA_SPORT: NlaPolicy(NLA_U16),
-    RTA_DPORT: NlaPolicy(NLA_U16),
-}  # fmt: skip
-# Kernel: net/ipv6/route.c, rtm_ipv6_policy.
-_IPV6_POLICY: Final[Policies] = {
-    0: NlaPolicy(strict_start_type=RTA_DPORT + 1),
-    RTA_GATEWAY: NlaPolicy(len=16),
-    RTA_PREFSRC: NlaPolicy(len=16),
-    **dict.fromkeys(
-        (RTA_OIF, RTA_IIF, RTA_PRIORITY, RTA_EXPIRES, RTA_UID, RTA_MARK, RTA_TABLE, RTA_NH_ID), NlaPolicy(NLA_U32)
-    ),
-    RTA_METRICS: NlaPolicy(NLA_NESTED),
-    RTA_MULTIPATH: NlaPolicy(len=_RTNEXTHOP_SIZE),
-    RTA_PREF: NlaPolicy(NLA_U8),
-    RTA_ENCAP_TYPE: NlaPolicy(NLA_U16),
-    RTA_ENCAP: NlaPolicy(NLA_NESTED),
-    RTA_IP_PROTO: NlaPolicy(NLA_U8),
-    RTA_SPORT: NlaPolicy(NLA_U16),
-    RTA_DPORT: NlaPolicy(NLA_U16),
-    RTA_FLOWLABEL: NlaPolicy(NLA_BE32),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Rtmsg:
-    """struct rtmsg."""
-
-    family: int
-    dst_len: int
-    src_len: int
-    tos: int
-    table: int
-    protocol: int
-    scope: int
-    type: int
-    flags: int
-
-    @classmethod
-    def of(cls, request: Request, refusal: str) -> "_Rtmsg":
-        """The header of a request, refused in these words if it is too short."""
-        if len(request.data) < _HDRLEN + _RTMSG.size:
-            raise KernelError(EINVAL, refusal)
-        return cls(*_RTMSG.unpack_from(request.data, _HDRLEN))
 
 
 # --- dumps ------------------------------------------------------------------------------------------------------------
@@ -161,14 +90,14 @@ class _Filter:
 
 def _ip_valid_fib_dump_req(dump: Dump) -> _Filter:
     """Kernel: net/ipv4/fib_frontend.c, ip_valid_fib_dump_req()."""
-    rtm = _Rtmsg.of(dump, "Invalid header for FIB dump request")
+    rtm = Rtmsg.of(dump, "Invalid header for FIB dump request")
     if rtm.dst_len or rtm.src_len or rtm.tos or rtm.scope:
         raise KernelError(EINVAL, "Invalid values in header for FIB dump request")
     if rtm.flags & ~(RTM_F_CLONED | RTM_F_PREFIX):
         raise KernelError(EINVAL, "Invalid flags for FIB dump request")
     cloned = bool(rtm.flags & RTM_F_CLONED)
     wanted = _Filter(rtm.flags, rtm.table, rtm.protocol, rtm.type, routes=not cloned, exceptions=cloned)
-    dump.tb = nlmsg_parse(dump.data, _RTMSG.size, RTA_MAX, _IPV4_POLICY, NL_VALIDATE_DEPRECATED_STRICT, dump.extack)
+    dump.tb = nlmsg_parse(dump.data, RTMSG_SIZE, RTA_MAX, IPV4_POLICY, NL_VALIDATE_DEPRECATED_STRICT, dump.extack)
     for attr in sorted(dump.tb):
         if attr == RTA_TABLE:
             wanted.table = dump.number(RTA_TABLE) or 0
@@ -187,9 +116,9 @@ def _filter_of(dump: Dump, honoured: int) -> _Filter:
     """What is asked for: everything, but for flags, unless the socket checks strictly."""
     if dump.strict:
         return _ip_valid_fib_dump_req(dump)
-    if len(dump.data) < _HDRLEN + _RTMSG.size:
+    if len(dump.data) < _HDRLEN + RTMSG_SIZE:
         return _Filter()
-    return _Filter(flags=_Rtmsg.of(dump, "").flags & honoured)
+    return _Filter(flags=Rtmsg.of(dump, "").flags & honoured)
 
 
 def _inet_dump_fib(dump: Dump) -> Iterator[bytes]:
@@ -244,15 +173,15 @@ def _inet6_dump_fib(dump: Dump) -> Iterator[bytes]:
 
 def _parse(request: Request, policy: Policies) -> None:
     validate = NL_VALIDATE_DEPRECATED_STRICT if request.strict else NL_VALIDATE_LIBERAL
-    request.tb = nlmsg_parse(request.data, _RTMSG.size, RTA_MAX, policy, validate, request.extack)
+    request.tb = nlmsg_parse(request.data, RTMSG_SIZE, RTA_MAX, policy, validate, request.extack)
 
 
-def _check_lengths(rtm: _Rtmsg, bits: int, refusal: str) -> None:
+def _check_lengths(rtm: Rtmsg, bits: int, refusal: str) -> None:
     if rtm.src_len not in (0, bits) or rtm.dst_len not in (0, bits):
         raise KernelError(EINVAL, refusal)
 
 
-def _check_attributes(request: Request, rtm: _Rtmsg, allowed: frozenset[int], prefix: str, bits: int, of: str) -> None:
+def _check_attributes(request: Request, rtm: Rtmsg, allowed: frozenset[int], prefix: str, bits: int, of: str) -> None:
     """What strict checks want of the attributes of a look-up."""
     if (RTA_SRC in request.tb and not rtm.src_len) or (RTA_DST in request.tb and not rtm.dst_len):
         family = "IPv4" if bits == 32 else "IPv6"
@@ -283,7 +212,7 @@ _FLOW6_ATTRS: Final = _FLOW_ATTRS | {RTA_FLOWLABEL}
 
 def _inet_rtm_getroute(request: Request) -> None:
     """Kernel: net/ipv4/route.c, inet_rtm_getroute(), inet_rtm_valid_getroute_req()."""
-    rtm = _Rtmsg.of(request, "ipv4: Invalid header for route get request")
+    rtm = Rtmsg.of(request, "ipv4: Invalid header for route get request")
     if request.strict:
         refusal = "ipv4: Invalid values in header for route get request"
         _check_lengths(rtm, 32, refusal)
@@ -291,7 +220,7 @@ def _inet_rtm_getroute(request: Request) -> None:
             raise KernelError(EINVAL, refusal)
         if rtm.flags & ~(RTM_F_NOTIFY | RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH):
             raise KernelError(EINVAL, "ipv4: Unsupported rtm_flags for route get request")
-    _parse(request, _IPV4_POLICY)
+    _parse(request, IPV4_POLICY)
     if request.strict:
         _check_attributes(request, rtm, _FLOW_ATTRS, "ipv4", 32, "route get")
     proto = _ip_proto(request, AF_INET)
@@ -319,7 +248,7 @@ def _uid(request: Request, iif: int) -> int:
 
 def _inet6_rtm_getroute(request: Request) -> None:
     """Kernel: net/ipv6/route.c, inet6_rtm_getroute(), inet6_rtm_valid_getroute_req()."""
-    rtm = _Rtmsg.of(request, "ipv6: Invalid header for get route request")
+    rtm = Rtmsg.of(request, "ipv6: Invalid header for get route request")
     if request.strict:
         refusal = "ipv6: Invalid values in header for get route request"
         _check_lengths(rtm, 128, refusal)
@@ -327,7 +256,7 @@ def _inet6_rtm_getroute(request: Request) -> None:
             raise KernelError(EINVAL, refusal)
         if rtm.flags & ~RTM_F_FIB_MATCH:
             raise KernelError(EINVAL, "ipv6: Invalid flags for get route request")
-    _parse(request, _IPV6_POLICY)
+    _parse(request, IPV6_POLICY)
     if request.strict:
         _check_attributes(request, rtm, _FLOW6_ATTRS, "ipv6", 128, "get route")
         if _flowlabel(request) & ~_FLOWLABEL_MASK:
@@ -374,7 +303,7 @@ _IP6MR_POLICY: Final[Policies] = {
 _MR_ATTRS: Final = frozenset((RTA_SRC, RTA_DST, RTA_TABLE))
 
 
-def _check_mr_header(rtm: _Rtmsg, bits: int, prefix: str) -> None:
+def _check_mr_header(rtm: Rtmsg, bits: int, prefix: str) -> None:
     refusal = f"{prefix}: Invalid values in header for multicast route get request"
     _check_lengths(rtm, bits, refusal)
     if rtm.tos or rtm.table or rtm.protocol or rtm.scope or rtm.type or rtm.flags:
@@ -383,10 +312,10 @@ def _check_mr_header(rtm: _Rtmsg, bits: int, prefix: str) -> None:
 
 def _ipmr_rtm_getroute(request: Request) -> None:
     """Kernel: net/ipv4/ipmr.c, ipmr_rtm_getroute(), ipmr_rtm_valid_getroute_req()."""
-    rtm = _Rtmsg.of(request, "ipv4: Invalid header for multicast route get request")
+    rtm = Rtmsg.of(request, "ipv4: Invalid header for multicast route get request")
     if request.strict:
         _check_mr_header(rtm, 32, "ipv4")
-    _parse(request, _IPV4_POLICY)
+    _parse(request, IPV4_POLICY)
     if request.strict:
         _check_attributes(request, rtm, _MR_ATTRS, "ipv4", 32, "multicast route get")
     raise KernelError(ENOENT)
@@ -394,8 +323,8 @@ def _ipmr_rtm_getroute(request: Request) -> None:
 
 def _ip6mr_rtm_getroute(request: Request) -> None:
     """Kernel: net/ipv6/ip6mr.c, ip6mr_rtm_getroute(), ip6mr_rtm_valid_getroute_req()."""
-    request.tb = nlmsg_parse(request.data, _RTMSG.size, RTA_MAX, _IP6MR_POLICY, NL_VALIDATE_STRICT, request.extack)
-    rtm = _Rtmsg.of(request, "Invalid header length")
+    request.tb = nlmsg_parse(request.data, RTMSG_SIZE, RTA_MAX, _IP6MR_POLICY, NL_VALIDATE_STRICT, request.extack)
+    rtm = Rtmsg.of(request, "Invalid header length")
     _check_mr_header(rtm, 128, "ipv6")
     _check_attributes(request, rtm, _MR_ATTRS, "ipv6", 128, "multicast route get")
     if request.number(RTA_TABLE) != RT_TABLE_MAIN:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from errno import ESRCH
+from errno import EINVAL, ESRCH
 from typing import Final
 
 from addrsvc.errors import KernelError
@@ -103,6 +103,8 @@ def inet_rtm_delroute(net: Net, cfg: FibConfig) -> None:
         KernelError: ESRCH.
     """
     ASSERT_RTNL(net)
+    if cfg.nh_id:
+        raise KernelError(EINVAL, "Nexthop id does not exist")
     if fib_get_table(net, cfg.table) is None:
         raise KernelError(ESRCH, "FIB table does not exist")
     _delete(net, cfg, asked=True)

@@ -619,14 +619,14 @@ def fib_lookup(net: Net, flow: Flowi4, *, ignore_linkstate: bool = False) -> Fib
     """
     if net.ipv4.fib_has_custom_rules:
         return _lookup_by_rules(net, flow, ignore_linkstate=ignore_linkstate)
-    refusal = KernelError(ENETUNREACH)
     for table in (RT_TABLE_MAIN, RT_TABLE_DEFAULT):
         if table in net.ipv4.fib_tables:
             try:
                 return fib_table_lookup(net, table, flow, ignore_linkstate=ignore_linkstate)
             except KernelError as error:
-                refusal = error
-    raise KernelError(ENETUNREACH) if refusal.errno == EAGAIN else refusal
+                if error.errno != EAGAIN:
+                    raise
+    raise KernelError(ENETUNREACH)
 
 
 def _lookup_by_rules(net: Net, flow: Flowi4, *, ignore_linkstate: bool) -> FibResult:

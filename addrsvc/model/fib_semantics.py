@@ -19,6 +19,7 @@ from addrsvc.model.fib_trie import (
     inet_addr_type,
     rt_cache_flush,
 )
+from addrsvc.model.metrics import fib_metrics_match, ip_metrics_convert
 from addrsvc.model.rtnl import dev_get_flags
 from addrsvc.model.structs import FibAlias, Net, NetDevice
 from addrsvc.uapi import (
@@ -32,6 +33,7 @@ from addrsvc.uapi import (
     RT_SCOPE_UNIVERSE,
     RT_TABLE_LOCAL,
     RT_TABLE_MAIN,
+    RTA_ENCAP,
     RTN_ANYCAST,
     RTN_BLACKHOLE,
     RTN_BROADCAST,
@@ -85,8 +87,10 @@ def fib_create_info(net: Net, cfg: FibConfig) -> FibAlias:
         raise KernelError(EINVAL, "Invalid scope")
     if cfg.flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN):
         raise KernelError(EINVAL, "Invalid rtm_flags - can not contain DEAD or LINKDOWN")
-    if cfg.multipath:
-        raise KernelError(EOPNOTSUPP, "Routes with several next hops are not modelled")
+    if cfg.nh_id:
+        raise KernelError(EINVAL, "Nexthop id does not exist")
+    metrics = ip_metrics_convert(cfg.mx or ())
+    _check_modelled(cfg)
     fa = FibAlias(
         type=cfg.type,
         table=cfg.table,
@@ -101,10 +105,11 @@ def fib_create_info(net: Net, cfg: FibConfig) -> FibAlias:
         gw=cfg.gw if cfg.gw_family else b"",
         nh_scope=0,
         nh_flags=cfg.flags & 0xFF,
+        fib_flags=cfg.flags,
         tclassid=cfg.flow,
-        metrics={kind: value for kind, value in (cfg.metrics or {}).items() if value},
+        metrics=metrics,
     )
-    if cfg.type in FIB_ERRORS and cfg.type not in (RTN_NAT, RTN_XRESOLVE):
+    if cfg.type in FIB_ERRORS:
         if cfg.gw_family or cfg.oif:
             raise KernelError(EINVAL, "Gateway, device and multipath can not be specified for this route type")
         return fa
@@ -116,6 +121,16 @@ def fib_create_info(net: Net, cfg: FibConfig) -> FibAlias:
     if any(fa.prefsrc) and not _valid_prefsrc(net, cfg):
         raise KernelError(EINVAL, "Invalid prefsrc address")
     return fa
+
+
+def _check_modelled(cfg: FibConfig) -> None:
+    """Kernel: net/ipv4/fib_semantics.c, fib_get_nhs(), fib_nh_common_init()."""
+    if cfg.multipath:
+        raise KernelError(EOPNOTSUPP, "Routes with several next hops are not modelled")
+    if cfg.encap and not cfg.encap_type:
+        raise KernelError(EINVAL, "Unknown LWT encapsulation type", attr=RTA_ENCAP)
+    if cfg.encap:
+        raise KernelError(EOPNOTSUPP, "Encapsulations are not modelled")
 
 
 def _check_nexthop(net: Net, fa: FibAlias, cfg: FibConfig) -> None:
@@ -187,7 +202,7 @@ def _check_onlink(net: Net, fa: FibAlias, cfg: FibConfig) -> None:
         raise KernelError(ENODEV, "Nexthop device required for onlink")
     if not dev.flags & IFF_UP:
         raise KernelError(ENETDOWN, "Nexthop device is not up")
-    if inet_addr_type(net, cfg.gw, RT_TABLE_LOCAL, dev) != RTN_UNICAST:
+    if inet_addr_type(net, cfg.gw) != RTN_UNICAST:
         raise KernelError(EINVAL, "Nexthop has invalid gateway")
     _take_device(fa, dev, RT_SCOPE_LINK)
 
@@ -206,7 +221,7 @@ def _valid_prefsrc(net: Net, cfg: FibConfig) -> bool:
 def fib_nh_match(cfg: FibConfig, fa: FibAlias) -> bool:
     """Whether a route goes where a request to delete one says, as far as it says anything.
 
-    Kernel: net/ipv4/fib_semantics.c, fib_nh_match(), fib_metrics_match().
+    Kernel: net/ipv4/fib_semantics.c, fib_nh_match().
     """
     if cfg.priority and cfg.priority != fa.priority:
         return False
@@ -218,7 +233,7 @@ def fib_nh_match(cfg: FibConfig, fa: FibAlias) -> bool:
             return False
         if cfg.gw_family and cfg.gw != fa.gw:
             return False
-    return cfg.metrics is None or all(fa.metrics.get(kind, 0) == value for kind, value in cfg.metrics.items())
+    return fib_metrics_match(cfg.mx, fa.metrics)
 
 
 # --- devices that go and come -----------------------------------------------------------------------------------------

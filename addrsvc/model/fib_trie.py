@@ -11,6 +11,7 @@ from sys import byteorder
 from typing import Final
 
 from addrsvc.errors import KernelError
+from addrsvc.model.metrics import Metric
 from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
 from addrsvc.model.structs import FibAlias, Net, NetDevice
 from addrsvc.netlink.messages import RouteMsg
@@ -66,6 +67,7 @@ _LENGTH: Final = 32
 _ANY: Final = bytes(4)
 _LEGACY_TOS_MASK: Final = 0x1C
 _DSCP_MASK: Final = 0xFC
+_STATE_FLAGS: Final = RTNH_F_DEAD | RTNH_F_LINKDOWN | RTNH_F_OFFLOAD | RTNH_F_TRAP
 _SHOWN_NH_FLAGS: Final = RTNH_F_ONLINK | RTNH_F_OFFLOAD | RTNH_F_TRAP
 
 
@@ -126,10 +128,12 @@ class FibConfig:
     gw: bytes = b""
     gw_family: int = 0
     flow: int = 0
-    metrics: dict[int, int | str] | None = None
+    mx: tuple[Metric, ...] | None = None
     nlflags: int = 0
     multipath: bool = False
+    encap: bool = False
     encap_type: int = 0
+    nh_id: int = 0
 
 
 # --- addresses --------------------------------------------------------------------------------------------------------
@@ -322,8 +326,7 @@ def fib_info_key(fa: FibAlias) -> object:
     """
     return (
         fa.type, fa.protocol, fa.scope, fa.prefsrc, fa.priority, fa.table, tuple(sorted(fa.metrics.items())), fa.dev,
-        fa.gw, fa.nh_scope, fa.tclassid,
-        fa.nh_flags & ~(RTNH_F_DEAD | RTNH_F_LINKDOWN | RTNH_F_OFFLOAD | RTNH_F_TRAP),
+        fa.gw, fa.nh_scope, fa.tclassid, fa.fib_flags & ~_STATE_FLAGS, fa.nh_flags & ~_STATE_FLAGS,
     )  # fmt: skip
 
 

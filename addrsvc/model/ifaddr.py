@@ -51,8 +51,11 @@ from addrsvc.uapi import (
     IFA_F_MCAUTOJOIN,
     IFA_F_NODAD,
     IFA_F_NOPREFIXROUTE,
+    IFA_F_OPTIMISTIC,
     IFA_F_PERMANENT,
     IFA_F_TENTATIVE,
+    IFA_HOST,
+    IFA_LINK,
     IFF_LOOPBACK,
     IFF_UP,
     INFINITY_LIFE_TIME,
@@ -64,9 +67,9 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "Ifa6Config", "addrconf_join_anycast", "addrconf_leave_anycast",
-    "cancel_dad_work", "cleanup_prefix_route", "inet6_addr_list", "inet6_base_seq",
-    "inet6_fill_ifaddr", "ipv6_add_addr", "ipv6_del_addr", "ipv6_get_ifaddr", "ipv6_ifa_notify", "ipv6_unlink_addr",
+    "Ifa6Config", "addrconf_join_anycast", "addrconf_leave_anycast", "cancel_dad_work", "cleanup_prefix_route",
+    "inet6_addr_list", "inet6_base_seq", "inet6_fill_ifaddr", "ipv6_add_addr", "ipv6_chk_addr", "ipv6_del_addr",
+    "ipv6_get_ifaddr", "ipv6_ifa_notify", "ipv6_unlink_addr",
 ]  # fmt: skip
 
 
@@ -148,6 +151,26 @@ def ipv6_get_ifaddr(net: Net, addr: bytes, dev: NetDevice | None) -> Inet6Ifaddr
     halves = [each.ip6_ptr for each in ((dev,) if dev else net.dev_base_head.values()) if each.ip6_ptr]
     found = [idev.addr_hash[addr] for idev in halves if addr in idev.addr_hash]
     return max(found, key=_serial, default=None)
+
+
+def ipv6_chk_addr(net: Net, addr: bytes, dev: NetDevice | None, *, tentative: bool = False) -> bool:
+    """Whether this host has an address, and on this device if it means nothing on another.
+
+    Args:
+        net: where.
+        addr: the address.
+        dev: the device, None for any.
+        tentative: whether one that is not known yet to be its only owner's counts.
+
+    Kernel: net/ipv6/addrconf.c, ipv6_chk_addr(), ipv6_chk_addr_and_flags().
+    """
+    for other in net.dev_base_head.values():
+        ifp = other.ip6_ptr.addr_hash.get(addr) if other.ip6_ptr is not None else None
+        if ifp is None or (dev not in (None, other) and ifp.scope & (IFA_LINK | IFA_HOST)):
+            continue
+        if tentative or not ifp.flags & IFA_F_TENTATIVE or ifp.flags & IFA_F_OPTIMISTIC:
+            return True
+    return False
 
 
 def _serial(ifp: Inet6Ifaddr) -> int:

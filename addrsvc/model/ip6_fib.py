@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from addrsvc.model.structs import Fib6Info, Fib6Node, Fib6Table
 
-__all__ = ["fib6_borrowed", "note_fib6_change"]
+__all__ = ["fib6_borrowed", "fib6_has_node", "note_fib6_change"]
 
 _SLACK = 1024
 
@@ -29,6 +29,21 @@ def fib6_borrowed(table: Fib6Table) -> Counter[Fib6Info]:
     """How many nodes of a table's tree have each route as a stand-in.  Ours."""
     _catch_up(table)
     return Counter(node.leaf for node in _nodes(table.root) if not node.routes and node.leaf is not None)
+
+
+def fib6_has_node(table: Fib6Table, dst: bytes, plen: int) -> bool:
+    """Whether the tree has a node for exactly this prefix, be it that only others branch there.
+
+    Kernel: net/ipv6/ip6_fib.c, fib6_locate_1().
+    """
+    _catch_up(table)
+    key, node = int.from_bytes(dst), table.root
+    while node.bit < plen and _addr_diff(key, node.key) >= node.bit:
+        below = _below(node, key)
+        if below is None:
+            return False
+        node = below
+    return node.bit == plen and _addr_diff(key, node.key) >= plen
 
 
 def _catch_up(table: Fib6Table) -> None:

@@ -19,7 +19,6 @@ from addrsvc.uapi import (
     FR_ACT_PROHIBIT,
     FR_ACT_TO_TBL,
     FR_ACT_UNREACHABLE,
-    INT_MAX,
     RT_TABLE_LOCAL,
     RT_TABLE_MAIN,
     RTF_ANYCAST,
@@ -27,12 +26,14 @@ from addrsvc.uapi import (
     RTF_LOCAL,
     RTF_REJECT,
     RTN_BLACKHOLE,
+    RTN_NAT,
     RTN_PROHIBIT,
     RTN_THROW,
     RTN_UNREACHABLE,
+    RTN_XRESOLVE,
 )
 
-__all__ = ["Flowi6", "Route6Query", "inet6_rtm_getroute"]
+__all__ = ["Flowi6", "Route6Query", "fib6_rule_lookup", "fib6_table_lookup", "inet6_rtm_getroute"]
 
 FIB_RULE_FIND_SADDR: Final = 0x00010000
 LOOPBACK_IFINDEX: Final = 1
@@ -44,6 +45,8 @@ _TYPE_ERRORS: Final[Mapping[int, int]] = {
     RTN_UNREACHABLE: EHOSTUNREACH,
     RTN_PROHIBIT: EACCES,
     RTN_THROW: EAGAIN,
+    RTN_NAT: EINVAL,
+    RTN_XRESOLVE: EINVAL,
 }
 _ACTION_ERRORS: Final[Mapping[int, int]] = {
     FR_ACT_UNREACHABLE: ENETUNREACH,
@@ -104,27 +107,29 @@ def _is_linklocal(addr: bytes) -> bool:
 # --- one table --------------------------------------------------------------------------------------------------------
 
 
-def fib6_table_lookup(net: Net, table: Fib6Table, oif: int, daddr: bytes, *, strict: bool) -> Fib6Info | None:
+def fib6_table_lookup(
+    net: Net, table: Fib6Table, oif: int, daddr: bytes, *, strict: bool, ignore_linkstate: bool = False
+) -> Fib6Info | None:
     """The best route of the longest match that has a fit one.
 
     Kernel: net/ipv6/route.c, fib6_table_lookup(), rt6_select(), find_rr_leaf().
     """
     for plen in range(128, -1, -1):
         routes = table.routes.get((ipv6_addr_prefix(daddr, plen), plen))
-        best = _select(net, routes, oif, strict=strict) if routes else None
+        best = _select(net, routes, oif, strict=strict, ignore_linkstate=ignore_linkstate) if routes else None
         if best is not None:
             return best
     return None
 
 
-def _select(net: Net, routes: list[Fib6Info], oif: int, *, strict: bool) -> Fib6Info | None:
+def _select(net: Net, routes: list[Fib6Info], oif: int, *, strict: bool, ignore_linkstate: bool) -> Fib6Info | None:
     """The best score among those of the lowest metric that have any; the first of equals."""
     best: Fib6Info | None = None
     high = -1
     for rt in routes:
         if best is not None and rt.metric != best.metric:
             break
-        score = _score(net, rt, oif, strict=strict)
+        score = -1 if fib6_ignore_linkdown(rt) and not ignore_linkstate else _score(net, rt, oif, strict=strict)
         if score > high:
             best, high = rt, score
     return best
@@ -134,7 +139,7 @@ def _score(net: Net, rt: Fib6Info, oif: int, *, strict: bool) -> int:
     """Kernel: net/ipv6/route.c, find_match(), rt6_score_route(), fib6_check_expired()."""
     dev = rt.dev
     expired = rt.fib6_flags & RTF_EXPIRES and rt.expires is not None and net.machine.timers.jiffies > rt.expires
-    if dev is None or expired or fib6_ignore_linkdown(rt):
+    if dev is None or expired:
         return -1
     matches = oif in (0, dev.ifindex)
     if not matches and strict:
@@ -265,7 +270,6 @@ def _keep(net: Net, rt: Fib6Info) -> None:
 def _fill_found(net: Net, rt: Fib6Info, flow: Flowi6, iif: int) -> RouteMsg:
     """Kernel: net/ipv6/route.c, rt6_fill_node() for a result of a look-up."""
     now = net.machine.timers.jiffies
-    expires = min(jiffies_to_clock_t(now), INT_MAX) if rt.fib6_flags & RTF_EXPIRES else 0
     dev = net.loopback_dev if rt.fib6_flags & (RTF_LOCAL | RTF_ANYCAST) else rt.dev
     assert dev is not None
     assert rt.pcpu is not None
@@ -279,6 +283,7 @@ def _fill_found(net: Net, rt: Fib6Info, flow: Flowi6, iif: int) -> RouteMsg:
         src=flow.saddr,
         iif=iif or None,
         prefsrc=rt.prefsrc if iif else source,
+        fib_prefsrc=None if iif else rt.prefsrc,
         oif=dev.ifindex,
-        cacheinfo=RtaCacheinfo(clntref=2, lastuse=jiffies_to_clock_t(now - rt.pcpu), expires=-expires),
+        cacheinfo=RtaCacheinfo(clntref=2, lastuse=jiffies_to_clock_t(now - rt.pcpu)),
     )

@@ -1,17 +1,20 @@
-"""net/ipv6/route.c and ip6_fib.c, as far as addresses go: the routes an address brings, and what a device takes along.
+"""net/ipv6/route.c and ip6_fib.c: tables and their routes, those an address brings, and what a device takes along.
 
-Two tables, local and main; a route belongs to one device.  Look-ups, nexthop objects and exceptions are not here.
+A route belongs to one device.  Look-ups and requests stand next door; nexthop objects and exceptions are nowhere.
 """
 
 from bisect import insort_right
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from errno import EEXIST, ENOENT, EOPNOTSUPP
 from typing import Final
 
+from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import in6addr_loopback, ipv6_addr_prefix
-from addrsvc.model.ip6_fib import note_fib6_change
+from addrsvc.model.ip6_fib import fib6_has_node, note_fib6_change
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_OK, NotifierBlock
-from addrsvc.model.rtnl import rtnl_notify
+from addrsvc.model.rtnl import printk, rtnl_notify
 from addrsvc.model.structs import (
     ADDRCONF_NOTIFY_PRIORITY,
     Fib6Info,
@@ -32,8 +35,10 @@ from addrsvc.uapi import (
     IP6_RT_PRIO_ADDRCONF,
     NETDEV_REGISTER,
     NETDEV_UNREGISTER,
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_EXCL,
+    NLM_F_REPLACE,
     RT_SCOPE_UNIVERSE,
     RT_TABLE_COMPAT,
     RT_TABLE_LOCAL,
@@ -56,16 +61,17 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "addrconf_f6i_alloc", "addrconf_get_prefix_route", "addrconf_prefix_route", "fib6_clean_expires", "fib6_dump",
-    "fib6_get_table", "fib6_ignore_linkdown", "fib6_new_table", "fib6_run_gc", "fib6_set_expires", "fib6_table_routes",
-    "fib6_walk_tables", "ip6_del_rt", "ip6_ins_rt", "ip6_route_init", "new_tables", "rt6_disable_ip", "rt6_fill_node",
-    "rt6_sync_down_dev", "rt6_sync_up",
+    "addrconf_f6i_alloc", "addrconf_get_prefix_route", "addrconf_prefix_route", "fib6_add", "fib6_clean_expires",
+    "fib6_dump", "fib6_get_table", "fib6_ignore_linkdown", "fib6_new_table", "fib6_run_gc", "fib6_set_expires",
+    "fib6_table_routes", "fib6_walk_tables", "ip6_del_rt", "ip6_ins_rt", "ip6_route_init", "new_tables",
+    "rt6_disable_ip", "rt6_fill_node", "rt6_sync_down_dev", "rt6_sync_up",
 ]  # fmt: skip
 
 IP6_ROUTE_NOTIFY_PRIORITY = ADDRCONF_NOTIFY_PRIORITY - 10
 IP6_RT_GC_INTERVAL = 30 * HZ
 FIB6_TABLE_HASHSZ = 256
 _NEVER = 0xFFFFFFFF
+_NO_CREATE = "NLM_F_CREATE should be set when creating new route"
 
 
 def new_tables() -> dict[int, Fib6Table]:
@@ -169,20 +175,98 @@ def _metric(rt: Fib6Info) -> int:
 
 
 def ip6_ins_rt(net: Net, rt: Fib6Info) -> None:
-    """Put a route into its table and say so; if the device has it already, at most its expiry changes.
+    """Put the route of an address into its table; nobody looks whether that was refused.
 
-    Kernel: net/ipv6/route.c, ip6_ins_rt(); net/ipv6/ip6_fib.c, fib6_add(), fib6_add_rt2node().
-    Differs: EEXIST is not told, since none of the kernel's callers for an address looks.
+    Kernel: net/ipv6/route.c, ip6_ins_rt().
     """
-    assert rt.dev is not None
+    with suppress(KernelError):
+        fib6_add(net, rt)
+
+
+def fib6_add(net: Net, rt: Fib6Info, nlflags: int | None = None) -> None:
+    """Put a route into its table, among others of its prefix by rising metric, and say so.
+
+    Args:
+        net: where.
+        rt: the route.
+        nlflags: NLM_F_* of the request that is being served, None if it is none.
+
+    Kernel: net/ipv6/ip6_fib.c, fib6_add(), fib6_add_rt2node().
+
+    Raises:
+        KernelError: EEXIST, there is one of this metric, and NLM_F_EXCL, or one over this very device, of which at
+            most the expiry changes; ENOENT, there is none to replace.
+    """
     table = net.ipv6.fib6_tables[rt.table]
-    siblings = table.routes.setdefault((rt.dst, rt.dst_len), [])
+    siblings = table.routes.get((rt.dst, rt.dst_len), [])
     rivals = [other for other in siblings if other.metric == rt.metric]
-    for other in rivals:
-        if other.dev is rt.dev:
-            _adopt_expiry(net, other, rt)
+    if nlflags is not None and not nlflags & NLM_F_CREATE:
+        _check_no_create(net, rt, nlflags)
+    if nlflags is not None and nlflags & NLM_F_EXCL and rivals:
+        raise KernelError(EEXIST)
+    told = NLM_F_CREATE | NLM_F_EXCL * (not rivals)
+    if nlflags is not None and nlflags & NLM_F_REPLACE:
+        if rivals:
+            _replace(net, table, siblings, _to_replace(rt, rivals), rt)
+            rtnl_notify(net, rt6_fill_node(rt, RTM_NEWROUTE, NLM_F_REPLACE), asked=True)
             return
+        _check_replace(net, nlflags)
+    else:
+        _check_rivals(net, rt, rivals)
+        if nlflags is not None and not nlflags & NLM_F_CREATE:
+            _warn(net, _NO_CREATE)
     insort_right(siblings, rt, key=_metric)
+    table.routes[rt.dst, rt.dst_len] = siblings
+    _enter(net, table, rt)
+    told |= NLM_F_APPEND & (nlflags or 0)
+    rtnl_notify(net, rt6_fill_node(rt, RTM_NEWROUTE, told), asked=nlflags is not None)
+
+
+def _check_no_create(net: Net, rt: Fib6Info, nlflags: int) -> None:
+    """Kernel: net/ipv6/ip6_fib.c, fib6_add(), fib6_add_1(): what is said about a request without NLM_F_CREATE."""
+    if not nlflags & NLM_F_REPLACE:
+        _warn(net, "RTM_NEWROUTE with no NLM_F_CREATE or NLM_F_REPLACE")
+    if not fib6_has_node(net.ipv6.fib6_tables[rt.table], rt.dst, rt.dst_len):
+        if nlflags & NLM_F_REPLACE:
+            _warn(net, "Can't replace route, no match found")
+            raise KernelError(ENOENT, "Can not replace route - no match found")
+        _warn(net, _NO_CREATE)
+
+
+def _check_replace(net: Net, nlflags: int) -> None:
+    if not nlflags & NLM_F_CREATE:
+        _warn(net, "NLM_F_REPLACE set, but no existing node found!")
+        raise KernelError(ENOENT)
+
+
+def _warn(net: Net, text: str) -> None:
+    printk(net.machine, "warning", f"IPv6: {text}")
+
+
+def _check_rivals(net: Net, rt: Fib6Info, rivals: list[Fib6Info]) -> None:
+    """Kernel: net/ipv6/ip6_fib.c, fib6_add_rt2node(); include/net/ip6_route.h, rt6_duplicate_nexthop()."""
+    for other in rivals:
+        if other.dev is rt.dev and other.gateway == rt.gateway:
+            _adopt_expiry(net, other, rt)
+            raise KernelError(EEXIST)
+    if rt.gateway and any(other.gateway for other in rivals):
+        raise KernelError(EOPNOTSUPP, "Routes with several next hops are not modelled")
+
+
+def _to_replace(rt: Fib6Info, rivals: list[Fib6Info]) -> Fib6Info:
+    """Of those of the same metric, the first that has a gateway as the new one has, or has not; else the first."""
+    return next((other for other in rivals if bool(other.gateway) == bool(rt.gateway)), rivals[0])
+
+
+def _replace(net: Net, table: Fib6Table, siblings: list[Fib6Info], old: Fib6Info, rt: Fib6Info) -> None:
+    siblings[siblings.index(old)] = rt
+    _enter(net, table, rt)
+    _leave(net, table, old)
+
+
+def _enter(net: Net, table: Fib6Table, rt: Fib6Info) -> None:
+    """What follows from a route's being in its table."""
+    assert rt.dev is not None
     table.by_dev.setdefault(rt.dev, {})[rt] = None
     rt.in_table = True
     note_fib6_change(table, rt)
@@ -191,7 +275,17 @@ def ip6_ins_rt(net: Net, rt: Fib6Info) -> None:
     if rt.fib6_flags & RTF_EXPIRES:
         table.gc_list[rt] = None
         _start_gc(net)
-    rtnl_notify(net, rt6_fill_node(rt, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL * (not rivals)))
+
+
+def _leave(net: Net, table: Fib6Table, rt: Fib6Info) -> None:
+    """What follows from a route's being there no more."""
+    assert rt.dev is not None
+    del table.by_dev[rt.dev][rt]
+    rt.in_table = False
+    note_fib6_change(table, rt)
+    fib6_clean_expires(net, rt)
+    if rt.table == RT_TABLE_MAIN:
+        _note_loss(rt.dev, rt.dst, rt.dst_len)
 
 
 def _adopt_expiry(net: Net, present: Fib6Info, rt: Fib6Info) -> None:
@@ -203,27 +297,21 @@ def _adopt_expiry(net: Net, present: Fib6Info, rt: Fib6Info) -> None:
         fib6_clean_expires(net, present)
 
 
-def ip6_del_rt(net: Net, rt: Fib6Info, *, skip_notify: bool = False) -> None:
+def ip6_del_rt(net: Net, rt: Fib6Info, *, skip_notify: bool = False, asked: bool = False) -> None:
     """Take a route out of its table and say so; of one that is out already nothing is said.
 
     Kernel: net/ipv6/route.c, ip6_del_rt(); net/ipv6/ip6_fib.c, fib6_del().
     """
     if not rt.in_table:
         return
-    assert rt.dev is not None
     table = net.ipv6.fib6_tables[rt.table]
     siblings = table.routes[rt.dst, rt.dst_len]
     siblings.remove(rt)
     if not siblings:
         del table.routes[rt.dst, rt.dst_len]
-    del table.by_dev[rt.dev][rt]
-    rt.in_table = False
-    note_fib6_change(table, rt)
-    fib6_clean_expires(net, rt)
-    if rt.table == RT_TABLE_MAIN:
-        _note_loss(rt.dev, rt.dst, rt.dst_len)
+    _leave(net, table, rt)
     if not skip_notify:
-        rtnl_notify(net, rt6_fill_node(rt, RTM_DELROUTE))
+        rtnl_notify(net, rt6_fill_node(rt, RTM_DELROUTE), asked=asked)
 
 
 def _note_loss(dev: NetDevice, prefix: bytes, plen: int) -> None:
@@ -426,7 +514,13 @@ def addrconf_get_prefix_route(dev: NetDevice, addr: bytes, plen: int) -> Fib6Inf
 
 def _bind_null_entry(net: Net, dev: NetDevice) -> None:
     net.ipv6.fib6_null_entry = Fib6Info(
-        dst=bytes(16), dst_len=0, table=0, dev=dev, metric=_NEVER, fib6_flags=RTF_REJECT | RTF_NONEXTHOP
+        dst=bytes(16),
+        dst_len=0,
+        table=0,
+        dev=dev,
+        metric=_NEVER,
+        fib6_flags=RTF_REJECT | RTF_NONEXTHOP,
+        protocol=RTPROT_KERNEL,
     )
 
 

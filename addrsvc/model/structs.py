@@ -438,6 +438,8 @@ class FibAlias:
     """The gateway, of IPv4 or of IPv6; empty if there is none."""
     nh_scope: int = RT_SCOPE_HOST
     nh_flags: int = 0
+    fib_flags: int = 0
+    """As the request had them."""
     tclassid: int = 0
     metrics: Mapping[int, int | str] = field(default_factory=dict)
     """RTAX_* that are not zero."""

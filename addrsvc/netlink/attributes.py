@@ -206,16 +206,22 @@ Row: TypeAlias = tuple[int, str, Kind]
 
 
 class Table:
-    """The attributes of a message, or of a nest, in the kernel's order of sending."""
+    """The attributes of a message, or of a nest, in the kernel's order of sending.
 
-    __slots__ = ("_getters", "_putters", "_values", "rows")
+    One that the kernel may send twice has two rows.
+    """
+
+    __slots__ = ("_again", "_getters", "_putters", "_values", "rows")
 
     def __init__(self, rows: tuple[Row, ...]) -> None:
         self.rows = rows
         self._putters: tuple[Put, ...] = tuple(kind.putter(nla_type) for nla_type, _, kind in rows)
         self._values = attrgetter(*(field for _, field, _ in rows), "unknown")
-        self._getters: Mapping[int, tuple[str, Get]] = {
+        self._again: Mapping[int, tuple[str, Get]] = {
             nla_type & NLA_TYPE_MASK: (field, kind.get) for nla_type, field, kind in rows
+        }
+        self._getters: Mapping[int, tuple[str, Get]] = {
+            nla_type & NLA_TYPE_MASK: (field, kind.get) for nla_type, field, kind in reversed(rows)
         }
 
     def write(self, value: object) -> bytes:
@@ -232,6 +238,8 @@ class Table:
         unknown: list[tuple[int, bytes]] = []
         for nla_type, at, length in attributes(data, start, end):
             field, get = getters.get(nla_type & NLA_TYPE_MASK, _NO_FIELD)
+            if field in fields:
+                field, get = self._again[nla_type & NLA_TYPE_MASK]
             if field not in fields and (value := get(data, at, length)) is not None:
                 fields[field] = value
             else:

@@ -309,9 +309,10 @@ _INET6_ROUTE: Final = Layout(
     RouteMsg,
     _RTMSG,
     (15, "table", U32), (1, "dst", BYTES), (2, "src", BYTES), (3, "iif", U32), (7, "prefsrc", BYTES),
-    (8, "metrics", METRICS), (6, "priority", U32), (30, "nh_id", U32), (9, "multipath", BYTES), (5, "gateway", BYTES),
-    (18, "via", BYTES), (4, "oif", U32), (11, "flow", U32), (22, "encap", BYTES), (21, "encap_type", U16),
-    (12, "cacheinfo", _RTA_CACHEINFO), (20, "pref", U8), (16, "mark", U32), (25, "uid", U32), *_ONLY_ASKED,
+    (7, "fib_prefsrc", BYTES), (8, "metrics", METRICS), (6, "priority", U32), (30, "nh_id", U32),
+    (9, "multipath", BYTES), (5, "gateway", BYTES), (18, "via", BYTES), (4, "oif", U32), (11, "flow", U32),
+    (22, "encap", BYTES), (21, "encap_type", U16), (12, "cacheinfo", _RTA_CACHEINFO), (20, "pref", U8),
+    (16, "mark", U32), (25, "uid", U32), *_ONLY_ASKED,
 )  # fmt: skip
 # net/ipv4/route.c, rt_fill_info(): what a look-up found.
 _INET_ROUTE_FOUND: Final = Layout(

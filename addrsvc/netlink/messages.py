@@ -324,6 +324,8 @@ class RouteMsg:
     ip_proto: int | None = None
     sport: bytes | None = None
     dport: bytes | None = None
+    fib_prefsrc: bytes | None = None
+    """RTA_PREFSRC once more, of IPv6: what a look-up found has the route's own behind the source that was chosen."""
     unknown: Unknown = ()
 
     @property

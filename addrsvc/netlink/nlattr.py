@@ -8,7 +8,7 @@ extended acknowledgement tells.  What the attributes mean is not known here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from errno import EINVAL, ERANGE
 from struct import Struct
@@ -17,8 +17,8 @@ from typing import Final, NoReturn, TypeAlias
 from addrsvc.errors import KernelError
 
 __all__ = [
-    "Attrs", "ExtAck", "nla_parse", "nla_parse_nested", "nla_parse_nested_deprecated", "NlaPolicy", "nlmsg_parse",
-    "Policies", "policy_tlv",
+    "Attrs", "ExtAck", "nla_for_each_attr", "nla_parse", "nla_parse_nested", "nla_parse_nested_deprecated", "NlaPolicy",
+    "nlmsg_parse", "Policies", "policy_tlv",
 ]  # fmt: skip
 
 NLMSG_HDRLEN: Final = 16
@@ -232,6 +232,19 @@ def nla_parse(
     Kernel: lib/nlattr.c, __nla_parse().  Raises KernelError with what it has left in `extack`.
     """
     return _validate_parse(data, start, end, maxtype, policy, validate, extack, 0)
+
+
+def nla_for_each_attr(data: bytes, pos: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Type without its flags, and place of the payload (offset, length), of each attribute up to one that cannot be.
+
+    Kernel: include/net/netlink.h, nla_for_each_attr().
+    """
+    while end - pos >= NLA_HDRLEN:
+        nla_len, nla_type = _NLATTR.unpack_from(data, pos)
+        if not NLA_HDRLEN <= nla_len <= end - pos:
+            return
+        yield nla_type & NLA_TYPE_MASK, pos + NLA_HDRLEN, nla_len - NLA_HDRLEN
+        pos += _aligned(nla_len)
 
 
 def nla_parse_nested(

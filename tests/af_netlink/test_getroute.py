@@ -1,15 +1,12 @@
 """RTM_GETROUTE on both kernels, byte for byte: dumps, and where a packet would go."""
 
-from ipaddress import ip_address
 from random import Random
-from struct import pack
 
 import pytest
 
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
-    NLM_F_ACK,
     NLM_F_DUMP,
     RTA_DPORT,
     RTA_DST,
@@ -30,32 +27,14 @@ from addrsvc.uapi import (
     RTM_F_NOTIFY,
     RTM_F_PREFIX,
     RTM_GETROUTE,
-    RTM_NEWADDR,
     RTNL_FAMILY_IP6MR,
     RTNL_FAMILY_IPMR,
 )
+from tests.af_netlink.rtmsg import add_address, packed, rtmsg
 from tests.af_netlink.twins import Twins, messages, nla, nlmsg
 
 FAMILIES = (AF_INET, AF_INET6)
 LOCAL = {AF_INET: "127.0.0.1", AF_INET6: "::1"}
-
-
-def rtmsg(
-    family: int, *, dst: int = 0, src: int = 0, tos: int = 0, table: int = 0, proto: int = 0, scope: int = 0,
-    kind: int = 0, flags: int = 0,
-) -> bytes:  # fmt: skip
-    return pack("=BBBBBBBBI", family, dst, src, tos, table, proto, scope, kind, flags)
-
-
-def packed(text: str) -> bytes:
-    return ip_address(text).packed
-
-
-def add_address(twins: Twins, text: str, plen: int, ifindex: int = 1, *extra: bytes) -> None:
-    addr = packed(text)
-    family = AF_INET if len(addr) == 4 else AF_INET6
-    attrs = nla(2, addr) + nla(1, addr) + b"".join(extra)
-    twins.ask(nlmsg(RTM_NEWADDR, pack("=BBBBi", family, plen, 0, 0, ifindex) + attrs, NLM_F_ACK | 0x600))
 
 
 # --- dumps ------------------------------------------------------------------------------------------------------------

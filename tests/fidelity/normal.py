@@ -387,7 +387,6 @@ def _served_elsewhere(data: bytes) -> bool:
 
 # Message types that the running kernel serves and the model does not.
 _NOT_MODELLED: Final[Mapping[int, str]] = {
-    **dict.fromkeys((24, 25), "routes of a user's own"),
     **dict.fromkeys((28, 29), "neighbours of a user's own"),
     **dict.fromkeys(range(36, 52), "traffic control"),
     **dict.fromkeys((67,), "parameters of neighbour tables"),
@@ -398,6 +397,17 @@ _NOT_MODELLED: Final[Mapping[int, str]] = {
     **dict.fromkeys(range(104, 107), "nexthop objects"),
     **dict.fromkeys(range(112, 124), "VLANs of bridges, nexthop buckets, tunnels"),
 }
+
+
+def _other_route(data: bytes) -> bool:
+    """RTA_MULTIPATH, RTA_VIA or RTA_ENCAP, or an IPv6 route with a source prefix or with a gateway beside others."""
+    for found in _requests(data, 24, 25):
+        header = data[found.offset + 16 : found.offset + 28]
+        kinds = {kind for kind, _, _ in attributes(data, found.offset + 28, found.end)}
+        ipv6 = header[:1] == b"\x0a" and found.nlmsg_type == 24
+        if kinds & {9, 18, 22} or (ipv6 and (header[2:3] != b"\0" or (5 in kinds and not found.flags & 0x200))):
+            return True
+    return False
 
 
 def _other_kind(data: bytes) -> bool:
@@ -415,6 +425,11 @@ SCOPE: Final = (
         "message types of other subsystems",
         "the model does not have them: " + ", ".join(dict.fromkeys(_NOT_MODELLED.values())),
         _served_elsewhere,
+    ),
+    Exclusion(
+        "routes that the model does not have",
+        "several next hops, IPv6 gateways of IPv4 routes, encapsulations, source prefixes",
+        _other_route,
     ),
     Exclusion(
         "device kinds that only one side has",

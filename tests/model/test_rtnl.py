@@ -27,6 +27,7 @@ from addrsvc.model import (
     ifaddr,
     igmp,
     inet6_dev,
+    ip6_newroute,
     lifetimes,
     netdev_chain,
     offload_xstats,
@@ -78,6 +79,7 @@ from addrsvc.uapi import (
 )
 
 ROUTE = FibConfig(table=9, dst=bytes(4), dst_len=0, type=RTN_LOCAL, scope=0)
+ROUTE6 = ip6_newroute.Fib6Config(dst_len=64)
 
 
 def a_route(lo: NetDevice) -> FibAlias:
@@ -199,6 +201,8 @@ CALLS: dict[Callable[..., Any], Callable[[NetDevice], object]] = {
     fib_frontend._primary: lambda lo: fib_frontend._primary(half4(lo), half4(lo).ifa_list[0]),
     fib_frontend.inet_rtm_newroute: lambda lo: fib_frontend.inet_rtm_newroute(lo.net, ROUTE),
     fib_frontend.inet_rtm_delroute: lambda lo: fib_frontend.inet_rtm_delroute(lo.net, ROUTE),
+    ip6_newroute.ip6_route_add: lambda lo: ip6_newroute.ip6_route_add(lo.net, ROUTE6),
+    ip6_newroute.ip6_route_del: lambda lo: ip6_newroute.ip6_route_del(lo.net, ROUTE6),
     fib_trie._rtmsg_fib: lambda lo: fib_trie._rtmsg_fib(lo.net, RTM_NEWROUTE, a_route(lo), 0),
     fib_rules.fib_newrule: lambda lo: fib_rules.fib_newrule(lo.net, RuleMsg(frh_family=AF_INET)),
     fib_rules.fib_delrule: lambda lo: fib_rules.fib_delrule(lo.net, RuleMsg(frh_family=AF_INET)),
@@ -225,6 +229,8 @@ REFUSE: dict[Callable[..., Any], str] = {
     devinet._insert_ifa: "EEXIST",
     fib_frontend.inet_rtm_newroute: "Invalid scope",
     fib_frontend.inet_rtm_delroute: "ESRCH",
+    ip6_newroute.ip6_route_add: "ENODEV",
+    ip6_newroute.ip6_route_del: "ESRCH",
     offload_xstats.netdev_offload_xstats_disable: "EALREADY",
     devinet.inet_rtm_newaddr: "Invalid prefix length",
     devinet.inet_rtm_deladdr: "Device not found",
