@@ -17,7 +17,7 @@ from fcntl import ioctl
 from pathlib import Path
 from struct import Struct
 from termios import TIOCOUTQ
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Final, NamedTuple, Self, TypeAlias
 
 from addrsvc.af_netlink.faults import Faults
@@ -40,7 +40,10 @@ _READ_SIZE: Final = 32768
 """What a client is taken to read with: ip(8) does, and to the kernel anything above is the same."""
 _MOST_REPLIES: Final = 1000
 """How many replies to control datagrams may wait for a client that does not read."""
-_MOST_AT_ONCE: Final = 1024
+_MOST_HELD: Final = 1 << 24
+"""How many bytes of what a client has sent may wait to be served; what is above waits in its socket."""
+_OVERHEAD: Final = 256
+"""How many bytes a datagram counts beside its own."""
 _TRY_AGAIN: Final = 0.2
 """How many seconds not to accept connections where there are no descriptors for them."""
 _EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -72,9 +75,11 @@ def serve_netlink(
         ServiceError: somebody is listening there, or the path cannot be used.
     """
     with (
+        _signals(signal.default_int_handler),
+        suppress(KeyboardInterrupt),
         inherited_socket(socket.SOCK_SEQPACKET) or listening_socket(path, kind=socket.SOCK_SEQPACKET) as listener,
         NetlinkServer(listener, seed=seed, is_real=is_real, faults=faults) as server,
-        _signals(server.stop),
+        _signals(lambda *_: server.stop()),
     ):
         where = f"unix:{listener.getsockname()}"
         say(json_text({"kind": "netlink", "listen": where}) if as_json else f"netlink: {where}")
@@ -84,13 +89,13 @@ def serve_netlink(
 
 
 @contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+def _signals(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 class _Model:
@@ -133,6 +138,14 @@ class _Reply(NamedTuple):
     datagram: bytes
 
 
+class _Sent(NamedTuple):
+    """A datagram that a client has sent: the number of the look that found it, and what it is."""
+
+    look: int
+    datagram: bytes
+    control: Control | None
+
+
 class _Connection:
     """One client, and the netlink socket that it has.
 
@@ -140,8 +153,8 @@ class _Connection:
     that socket's buffer and holds up its dump, as in the kernel; only one is on its way at a time.
 
     Attributes:
-        inbox: datagrams that the client has sent, each with the number of the look that found it.
-        controls: how many of them are control datagrams.
+        inbox: what the client has sent and has not been served yet.
+        controls: how many control datagrams are among it.
         has_gone: it will neither send nor read any more.
         is_new: it has neither bound the socket nor sent a request, so it may still choose the port id.
     """
@@ -153,8 +166,9 @@ class _Connection:
         self._conn = conn
         self.sock = model.net.socket(pid=pid, admin=uid in (0, os.geteuid()))
         self.sock.on_ready = lambda: heard(self)
-        self.inbox: deque[tuple[int, bytes]] = deque()
+        self.inbox: deque[_Sent] = deque()
         self.controls = 0
+        self._held = 0
         self.has_gone = False
         self.is_new = True
         self._replies: deque[_Reply] = deque()
@@ -173,7 +187,7 @@ class _Connection:
 
     def fetch(self, buffer: bytearray, look: int) -> bool:
         """Put what the client has sent into the inbox; False where there may be more."""
-        for _ in range(_MOST_AT_ONCE):
+        while self._held < _MOST_HELD:
             try:
                 size = self._conn.recv_into(buffer)
             except BlockingIOError:
@@ -183,10 +197,20 @@ class _Connection:
             if size == 0 and (hung_up := self._hung_up()):
                 self.has_gone = bool(hung_up & select.POLLHUP)
                 return True
-            datagram = bytes(memoryview(buffer)[:size])
-            self.controls += Control.parse(datagram) is not None
-            self.inbox.append((look, datagram))
+            self._put(_Sent(look, datagram := bytes(memoryview(buffer)[:size]), Control.parse(datagram)))
         return False
+
+    def _put(self, sent: _Sent) -> None:
+        self.inbox.append(sent)
+        self.controls += sent.control is not None
+        self._held += _OVERHEAD + len(sent.datagram)
+
+    def take(self) -> _Sent:
+        """What is to be served next."""
+        sent = self.inbox.popleft()
+        self.controls -= sent.control is not None
+        self._held -= _OVERHEAD + len(sent.datagram)
+        return sent
 
     def _hung_up(self) -> int:
         """POLLRDHUP where reading nothing meant the end, not a datagram of no bytes; POLLHUP where it will not read."""
@@ -384,19 +408,17 @@ class NetlinkServer:
         """
         waiting = [connection for connection in self._connections.values() if connection.inbox]
         eager = [connection for connection in waiting if connection.controls]
-        seen_before = [connection for connection in waiting if connection.inbox[0][0] < self._looks]
-        return min(eager or seen_before, key=lambda connection: connection.inbox[0][0], default=None)
+        seen_before = [connection for connection in waiting if connection.inbox[0].look < self._looks]
+        return min(eager or seen_before, key=lambda connection: connection.inbox[0].look, default=None)
 
     def _serve(self, connection: _Connection) -> None:
-        _, datagram = connection.inbox.popleft()
-        control = Control.parse(datagram)
-        if control is not None:
-            connection.controls -= 1
-            self._obey(connection, control)
-        elif datagram:
+        sent = connection.take()
+        if sent.control is not None:
+            self._obey(connection, sent.control)
+        elif sent.datagram:
             connection.is_new = False
             with suppress(KernelError):  # what send(2) would have returned there is nobody to tell
-                connection.sock.send(datagram)
+                connection.sock.send(sent.datagram)
 
     def _obey(self, connection: _Connection, control: Control) -> None:
         errno, args = 0, b""

@@ -33,6 +33,7 @@ import pytest
 from addrsvc import Linux
 from addrsvc.af_netlink.sock import Datagram, NetlinkSock
 from addrsvc.cli import main
+from addrsvc.daemon.netlink_server import _Connection, _Model
 from addrsvc.errors import KernelError
 from addrsvc.nlux import CAN_RESET, WANTS_REPLY, Control, NluxSocket, Op
 from addrsvc.uapi import (
@@ -456,6 +457,24 @@ def test_the_largest_datagram_is_served(client: NluxSocket) -> None:
 
     assert errno_of(answer := client.recv()) == EOPNOTSUPP
     assert len(answer.data) == 150_000 + 16 + 20
+
+
+def test_a_client_that_sends_faster_than_it_is_served_has_to_wait() -> None:
+    far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    far.settimeout(0)
+    buffer, sent = bytearray(1 << 20), 0
+    with far, closing(_Connection(near, _Model(0, is_real=False, faults=None), lambda _: None)) as connection:
+        for _ in range(2000):
+            with suppress(BlockingIOError):
+                far.send(bytes(20_000))
+                sent += 1
+            connection.fetch(buffer, 1)
+        held = len(connection.inbox)
+        connection.take()
+        connection.fetch(buffer, 2)
+
+        assert 800 < held < sent < 900
+        assert len(connection.inbox) == held
 
 
 def test_what_a_client_sent_before_it_went_is_done(server: Server) -> None:
