@@ -16,11 +16,16 @@ from addrsvc.model.features import (
     NETIF_F_GSO_MASK,
     NETIF_F_GSO_UDP_L4,
     NETIF_F_HW_CSUM,
+    NETIF_F_HW_VLAN_CTAG_TX,
+    NETIF_F_HW_VLAN_STAG_TX,
     NETIF_F_IPV6_CSUM,
     NETIF_F_SG,
     NETIF_F_TSO6,
     NETIF_F_TSO_MANGLEID,
+    SKB_GSO_PARTIAL,
     SKB_GSO_TCPV4,
+    SKB_GSO_TCPV6,
+    SKB_GSO_UDP_L4,
     can_checksum_protocol,
     netif_needs_gso,
 )
@@ -219,6 +224,7 @@ def netif_skb_features(skb: SkBuff, dev: NetDevice) -> int:
     """What the device can do for this packet.
 
     Kernel: net/core/dev.c, netif_skb_features().
+    Differs: all memory can be reached by devices, so nothing is wrong with high memory.
     """
     features = dev.features
     if skb_is_gso(skb):
@@ -226,30 +232,41 @@ def netif_skb_features(skb: SkBuff, dev: NetDevice) -> int:
     if skb.encapsulation:
         features &= dev.hw_enc_features
     if skb.vlan_tci is not None:
-        features &= dev.vlan_features
+        features &= dev.vlan_features | NETIF_F_HW_VLAN_CTAG_TX | NETIF_F_HW_VLAN_STAG_TX
     return _harmonize_features(skb, features)
 
 
 def _gso_features_check(skb: SkBuff, dev: NetDevice, features: int) -> int:
     """Kernel: net/core/dev.c, gso_features_check()."""
     shinfo = skb.shinfo
-    if shinfo.gso_segs > dev.gso_max_segs or skb.len >= _gso_max_size(skb, dev) or not shinfo.gso_type:
+    if shinfo.gso_segs > dev.gso_max_segs or skb.len >= _gso_max_size(skb, dev):
         return features & ~NETIF_F_GSO_MASK
-    features &= ~dev.gso_partial_features
+    if not shinfo.gso_type:
+        printk(dev.machine, "warning", f"{dev.name}: caps=(0x{dev.features:016x}, 0x{0:016x})")
+        return features & ~NETIF_F_GSO_MASK
+    if not shinfo.gso_type & SKB_GSO_PARTIAL:
+        features &= ~dev.gso_partial_features
     if shinfo.gso_type & SKB_GSO_TCPV4 and not _dont_fragment(skb):
         features &= ~NETIF_F_TSO_MANGLEID
-    if features & NETIF_F_IPV6_CSUM and skb.protocol == ETH_P_IPV6 and _has_extension_headers(skb):
+    if features & NETIF_F_IPV6_CSUM and _is_segmented_ipv6(skb) and _has_extension_headers(skb):
         features &= ~(NETIF_F_IPV6_CSUM | NETIF_F_TSO6 | NETIF_F_GSO_UDP_L4)
     return features
 
 
 def _gso_max_size(skb: SkBuff, dev: NetDevice) -> int:
+    """Kernel: include/linux/netdevice.h, netif_get_gso_max_size()."""
     return dev.gso_max_size if skb.protocol == ETH_P_IPV6 else dev.gso_ipv4_max_size
 
 
 def _dont_fragment(skb: SkBuff) -> bool:
-    at = (skb.network_header or 0) + 6
+    network_header = skb.inner_network_header if skb.encapsulation else skb.network_header
+    at = (network_header or 0) + 6
     return bool(skb.head[at] & 0x40) if at < len(skb.head) else False
+
+
+def _is_segmented_ipv6(skb: SkBuff) -> bool:
+    gso_type = skb.shinfo.gso_type
+    return bool(gso_type & SKB_GSO_TCPV6 or (gso_type & SKB_GSO_UDP_L4 and skb.protocol == ETH_P_IPV6))
 
 
 def _has_extension_headers(skb: SkBuff) -> bool:
