@@ -207,6 +207,65 @@ SCRIPTS: Final[Mapping[str, str]] = {
         ip -6 route show table all
         ip route show table all
     """,
+    "routes of one's own": """
+        ip link set lo up
+        ip addr add 10.1.1.1/24 dev lo
+        ip addr add 2001:db8::1/64 dev lo nodad
+        ip route add 10.20.0.0/16 dev lo
+        ip route add 10.20.0.0/16 dev lo
+        ip route add 10.21.0.0/16 dev lo src 10.1.1.1 metric 5 proto static
+        ip route add blackhole 10.22.0.0/16
+        ip route add unreachable 10.23.0.0/16 metric 9
+        ip route add local 10.24.0.0/16 dev lo
+        ip route add 10.25.0.0/16 dev lo mtu 1400 advmss 1300
+        ip route add 10.26.0.0/16 via 10.1.1.9
+        ip route add 10.27.0.0/16 via 172.16.0.1
+        ip route add 10.28.0.0/16 dev eth7
+        ip route add 10.29.0.1/16 dev lo
+        ip route add default dev lo
+        ip -6 route add 2001:db8:20::/48 dev lo
+        ip -6 route add 2001:db8:20::/48 dev lo
+        ip -6 route add unreachable 2001:db8:21::/48
+        ip -6 route add blackhole 2001:db8:22::/48 metric 77
+        ip -6 route add local 2001:db8:23::/48 dev lo
+        ip -6 route add 2001:db8:24::/48 dev lo mtu 1400 pref high
+        ip -6 route add 2001:db8:25::/48 via 2001:db8::9
+        ip -6 route add 2001:db8:26::/48 via 2001:db9::9
+        ip -6 route add default dev lo metric 3
+        ip route show table all
+        ip -6 route show table all
+        ip -d route show table all
+        ip -6 route get 2001:db8:20::5
+        ip -6 route get 2001:db8:21::5
+        ip -6 route get 2001:db8:24::5
+        ip route get 10.20.0.5
+        ip route get 10.22.0.5
+        ip route get 10.23.0.5
+        ip route get 10.24.0.5
+        ip route get 8.8.8.8
+        ip -6 route get 2600::1
+        ip route replace 10.20.0.0/16 dev lo metric 0 proto 99
+        ip route change 10.25.0.0/16 dev lo mtu 1300
+        ip route change 10.99.0.0/16 dev lo
+        ip route append 10.20.0.0/16 dev lo src 10.1.1.1
+        ip -6 route replace 2001:db8:20::/48 dev lo metric 1024 proto 99
+        ip -6 route change 2001:db8:24::/48 dev lo mtu 1300
+        ip route del 10.21.0.0/16
+        ip route del 10.21.0.0/16
+        ip -6 route del 2001:db8:21::/48
+        ip -6 route del 2001:db8:99::/48
+        ip route show table all
+        ip -6 route show table all
+        ip route add 10.30.0.0/16 dev lo table 77
+        ip route show table 77
+        ip -6 route add 2001:db8:30::/48 dev lo table 77
+        ip -6 route show table 77
+        ip route flush proto static
+        ip -s -s route flush table main
+        ip -6 route flush table main
+        ip route show table all
+        ip -6 route show table all
+    """,
     "looking up routes": """
         ip link set lo up
         ip addr add 2001:db8::1/64 dev lo nodad
@@ -250,7 +309,7 @@ SCRIPTS: Final[Mapping[str, str]] = {
         ip rule flush
         ip rule
     """,
-    "settings, counters and namespaces": """
+    "settings and counters": """
         ip link set lo up
         ip netconf
         ip -4 netconf show dev lo
@@ -259,7 +318,6 @@ SCRIPTS: Final[Mapping[str, str]] = {
         ip stats show dev lo
         ip stats
         ip link afstats
-        ip netns list-id
     """,
 }
 
@@ -402,6 +460,12 @@ MONITORED: Final = (
     "ip link set ifb7 name other",
     "ip addr add 10.9.9.9/24 dev other",
     "ip link del other",
+    "ip route add 10.20.0.0/16 dev lo",
+    "ip route replace 10.20.0.0/16 dev lo proto 99",
+    "ip -6 route add unreachable 2001:db8:20::/48",
+    "ip -6 route del 2001:db8:20::/48",
+    "ip rule add to 10.0.0.0/8 lookup 7",
+    "ip rule del to 10.0.0.0/8 lookup 7",
     "ip addr flush dev lo scope global",
     "ip link set lo down",
 )
