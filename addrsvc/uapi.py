@@ -748,6 +748,15 @@ class Rtm(IntEnum):
     RTM_GETTUNNEL,
 ) = Rtm
 
+# --- neighbours (include/uapi/linux/neighbour.h) ----------------------------------------------------------------
+NTF_SELF: Final = 1 << 1
+NTF_MASTER: Final = 1 << 2
+NTF_PROXY: Final = 1 << 3
+NTF_EXT_MASK: Final = 0b101
+"""NTF_EXT_MANAGED and NTF_EXT_EXT_VALIDATED: what a user may set."""
+NUD_REACHABLE: Final = 0x02
+NUD_PERMANENT: Final = 0x80
+
 RTM_BASE: Final = 16
 RTM_MAX: Final = 123
 """The last number of the last message type's group of four."""

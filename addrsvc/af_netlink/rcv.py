@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from errno import EOPNOTSUPP, EPERM
 from typing import Final
 
-from addrsvc.af_netlink import addr, ipmr, link, netconf, newroute, nsid, route, rule, stats
+from addrsvc.af_netlink import addr, ipmr, link, neigh, netconf, newroute, nsid, route, rule, stats
 from addrsvc.af_netlink.request import NEXT_DATAGRAM, Dump, Handler, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
@@ -45,6 +45,7 @@ HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
     **addr.HANDLERS,
     **ipmr.HANDLERS,
     **link.HANDLERS,
+    **neigh.HANDLERS,
     **netconf.HANDLERS,
     **newroute.HANDLERS,
     **nsid.HANDLERS,

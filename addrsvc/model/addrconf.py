@@ -226,6 +226,7 @@ def addrconf_ifdown(dev: NetDevice, *, unregister: bool) -> None:
     if unregister:
         idev.dead = True
         dev.ip6_ptr = None
+        del dev.net.ipv6.nd_parms[dev]
     else:
         idev.if_flags &= ~(IF_RS_SENT | IF_RA_RCVD | IF_READY)
     for ifp in list(inet6_addr_list(idev)):

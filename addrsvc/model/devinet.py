@@ -205,6 +205,7 @@ def inetdev_init(dev: NetDevice) -> InDevice:
     if dev is not dev.machine.blackhole_netdev:
         _sysctl_register(in_dev)
     dev.ip_ptr = in_dev
+    dev.net.ipv4.arp_parms[dev] = None
     if dev.flags & IFF_UP and dev is not dev.machine.blackhole_netdev:
         ip_mc_up(in_dev)
     return in_dev
@@ -219,6 +220,7 @@ def _inetdev_destroy(in_dev: InDevice) -> None:
         _del_ifa(in_dev.ifa_list[0])
     in_dev.dev.ip_ptr = None
     _sysctl_unregister(in_dev)
+    del in_dev.dev.net.ipv4.arp_parms[in_dev.dev]
 
 
 def ipv4_devconf_setall(in_dev: InDevice) -> None:

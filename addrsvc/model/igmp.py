@@ -4,6 +4,7 @@ from errno import EADDRINUSE, EINVAL, ENOBUFS
 from typing import Final
 
 from addrsvc.errors import KernelError
+from addrsvc.model.dev_addr_lists import dev_mc_add, dev_mc_del
 from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_notify
 from addrsvc.model.structs import InDevice, IpMcList, NetDevice
 from addrsvc.model.timer import cstamp_delta
@@ -62,6 +63,20 @@ def inet_dump_ifmcaddr(dev: NetDevice) -> list[AddrMsg]:
     return [_fill(im, dev, RTM_GETMULTICAST) for im in members]
 
 
+def _group_added(in_dev: InDevice, im: IpMcList) -> None:
+    """Kernel: net/ipv4/igmp.c, igmp_group_added()."""
+    if not im.loaded:
+        im.loaded = True
+        dev_mc_add(in_dev.dev, im.multiaddr)
+
+
+def _group_dropped(in_dev: InDevice, im: IpMcList) -> None:
+    """Kernel: net/ipv4/igmp.c, igmp_group_dropped()."""
+    if im.loaded:
+        im.loaded = False
+        dev_mc_del(in_dev.dev, im.multiaddr)
+
+
 def ip_mc_inc_group(in_dev: InDevice, group: bytes) -> None:
     """Join a group, or count one more user of it.
 
@@ -73,6 +88,7 @@ def ip_mc_inc_group(in_dev: InDevice, group: bytes) -> None:
         return
     im = IpMcList(group, mca_cstamp=cstamp_delta(in_dev.dev.machine.timers.jiffies))
     in_dev.mc_list[group] = im
+    _group_added(in_dev, im)
     _ifmcaddr_notify(RTM_NEWMULTICAST, im, in_dev.dev)
 
 
@@ -88,6 +104,7 @@ def ip_mc_dec_group(in_dev: InDevice, group: bytes) -> None:
     im.users -= 1
     if not im.users:
         del in_dev.mc_list[group]
+        _group_dropped(in_dev, im)
         _ifmcaddr_notify(RTM_DELMULTICAST, im, in_dev.dev)
 
 
@@ -124,18 +141,22 @@ def ip_mc_autoleave(in_dev: InDevice, group: bytes) -> None:
 
 
 def ip_mc_up(in_dev: InDevice) -> None:
-    """The device came up: join all-hosts.
+    """The device came up: join all-hosts, and have the device receive its groups.
 
     Kernel: net/ipv4/igmp.c, ip_mc_up().
     """
     ASSERT_RTNL(in_dev.dev)
     ip_mc_inc_group(in_dev, INADDR_ALLHOSTS_GROUP)
+    for im in reversed(in_dev.mc_list.values()):
+        _group_added(in_dev, im)
 
 
 def ip_mc_down(in_dev: InDevice) -> None:
-    """The device went down: leave all-hosts.
+    """The device went down: have it receive no groups, and leave all-hosts.
 
     Kernel: net/ipv4/igmp.c, ip_mc_down().
     """
     ASSERT_RTNL(in_dev.dev)
+    for im in in_dev.mc_list.values():
+        _group_dropped(in_dev, im)
     ip_mc_dec_group(in_dev, INADDR_ALLHOSTS_GROUP)

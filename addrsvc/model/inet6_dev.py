@@ -99,6 +99,7 @@ def ipv6_add_dev(dev: NetDevice) -> Inet6Dev:
     if not is_blackhole:
         addrconf_sysctl_register(idev)
     dev.ip6_ptr = idev
+    dev.net.ipv6.nd_parms[dev] = None
     if is_blackhole:
         return idev
     ipv6_dev_mc_inc(dev, in6addr_interfacelocal_allnodes)

@@ -5,6 +5,7 @@ from errno import EINVAL, ENODEV, ENOENT
 
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import in6addr_linklocal_allnodes, in6addr_linklocal_allrouters
+from addrsvc.model.dev_addr_lists import dev_mc_add, dev_mc_del
 from addrsvc.model.rtnl import rtnl_notify
 from addrsvc.model.structs import Ifmcaddr6, Inet6Dev, NetDevice
 from addrsvc.model.timer import cstamp_delta
@@ -67,7 +68,7 @@ def ipv6_dev_mc_inc(dev: NetDevice, addr: bytes) -> None:
         return
     mc = Ifmcaddr6(addr, mca_flags=_initial_flags(addr), mca_cstamp=cstamp_delta(dev.machine.timers.jiffies))
     idev.mc_list[addr] = mc
-    _group_added(mc)
+    _group_added(dev, mc)
     _ifmcaddr_notify(RTM_NEWMULTICAST, mc, dev)
 
 
@@ -80,10 +81,18 @@ def _scope(group: bytes) -> int:
     return group[1] & 0x0F
 
 
-def _group_added(mc: Ifmcaddr6) -> None:
+def _group_added(dev: NetDevice, mc: Ifmcaddr6) -> None:
     """Kernel: net/ipv6/mcast.c, igmp6_group_added()."""
-    if _scope(mc.mca_addr) >= _LINK_LOCAL_SCOPE:
+    if _scope(mc.mca_addr) >= _LINK_LOCAL_SCOPE and not mc.mca_flags & MAF_LOADED:
         mc.mca_flags |= MAF_LOADED
+        dev_mc_add(dev, mc.mca_addr)
+
+
+def _group_dropped(dev: NetDevice, mc: Ifmcaddr6) -> None:
+    """Kernel: net/ipv6/mcast.c, igmp6_group_dropped()."""
+    if mc.mca_flags & MAF_LOADED:
+        mc.mca_flags &= ~MAF_LOADED
+        dev_mc_del(dev, mc.mca_addr)
 
 
 def ipv6_mc_up(idev: Inet6Dev) -> None:
@@ -93,18 +102,18 @@ def ipv6_mc_up(idev: Inet6Dev) -> None:
     """
     if idev.mc_is_down:
         idev.mc_is_down = False
-        for mc in idev.mc_list.values():
-            _group_added(mc)
+        for mc in reversed(idev.mc_list.values()):
+            _group_added(idev.dev, mc)
 
 
 def ipv6_mc_down(idev: Inet6Dev) -> None:
     """Have the device receive its groups no more; it stays a member.
 
-    Kernel: net/ipv6/mcast.c, ipv6_mc_down(), igmp6_group_dropped().
+    Kernel: net/ipv6/mcast.c, ipv6_mc_down().
     """
     idev.mc_is_down = True
     for mc in idev.mc_list.values():
-        mc.mca_flags &= ~MAF_LOADED
+        _group_dropped(idev.dev, mc)
 
 
 def ipv6_dev_mc_dec(idev: Inet6Dev, addr: bytes) -> None:
@@ -121,6 +130,7 @@ def ipv6_dev_mc_dec(idev: Inet6Dev, addr: bytes) -> None:
     mc.mca_users -= 1
     if not mc.mca_users:
         del idev.mc_list[addr]
+        _group_dropped(idev.dev, mc)
         _ifmcaddr_notify(RTM_DELMULTICAST, mc, idev.dev)
 
 
@@ -133,6 +143,8 @@ def ipv6_mc_destroy_dev(idev: Inet6Dev) -> None:
     for group in aloud:
         if group in idev.mc_list:
             ipv6_dev_mc_dec(idev, group)
+    for mc in idev.mc_list.values():
+        _group_dropped(idev.dev, mc)
     idev.mc_list.clear()
 
 

@@ -269,6 +269,8 @@ class NetDevice:
     needed_tailroom: int = 0
     link_watch: Timer | None = None
     """Ours: the work that tells of a change of the carrier, once there was one."""
+    mc: dict[bytes, int] = field(default_factory=dict)
+    """Hardware addresses of the groups to receive, oldest first, each with how many groups it stands for."""
     qdisc: str = "noop"
     """The queue's active discipline: "noop" while the device is down."""
     qdisc_sleeping: str = "noop"
@@ -405,6 +407,8 @@ class IpMcList:
     multiaddr: bytes
     users: int = 1
     mca_cstamp: int = 0
+    loaded: bool = False
+    """Whether the device receives its frames."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -762,6 +766,8 @@ class NetnsIpv6:
     """What mc_autojoin_sk is a member of: groups joined for the sake of an address with IFA_F_MCAUTOJOIN."""
     nd_tbl: dict[NetDevice, dict[bytes, bytes]] = field(default_factory=dict)
     """Neighbours: IPv6 address to hardware address."""
+    nd_parms: dict[NetDevice, None] = field(default_factory=dict)
+    """Devices with parameters of their own in the neighbour table, oldest first."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -770,6 +776,8 @@ class NetnsIpv4:
 
     devconf_all: Ipv4Devconf
     devconf_dflt: Ipv4Devconf
+    arp_parms: dict[NetDevice, None] = field(default_factory=dict)
+    """Devices with parameters of their own in the neighbour table, oldest first."""
     fib: dict[tuple[int, bytes, int], list[FibAlias]] = field(default_factory=dict)
     """By (table, prefix, length)."""
     fib_tables: dict[int, None] = field(default_factory=dict)

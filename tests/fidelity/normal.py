@@ -10,11 +10,11 @@ from struct import Struct
 from typing import Final, TypeAlias
 
 from tests.fidelity.steps import Datagram, Heard, Op, Send, Sysctl
-from tests.fidelity.wire import HEADER_LENGTHS, NLMSGHDR, Header, align, attributes, messages
+from tests.fidelity.wire import HEADER_LENGTHS, NLMSGHDR, Header, attributes, messages
 
 __all__ = [
     "GRAIN", "NEIGHBOURS", "NORMALISATIONS", "RACES", "SCOPE", "Normaliser", "normal_result", "starts_traffic",
-    "why_not",
+    "asks_for_neighbours", "why_not",
 ]  # fmt: skip
 
 GRAIN: Final = 10_000
@@ -89,7 +89,6 @@ _LINKS = (16, 17)
 _ADDRESSES = (20, 21)
 _GROUPS = (56, 57, 58, 60, 61, 62)
 _ROUTES = (24, 25)
-_NEIGHBOURS = (28, 29)
 _TABLES = (64,)
 
 NORMALISATIONS: Final = (
@@ -151,7 +150,7 @@ NORMALISATIONS: Final = (
     ),
     *(
         Normalisation(
-            f"{what}, once there is traffic", "packets of MLD, which the kernel sends at random times, and of ARP",
+            f"{what}, once there is traffic", "packets of MLD, sent at random times, and announcements of addresses",
             types, path, _zero(0, 1 << 16), in_traffic=True,
         )
         for what, types, path in (
@@ -211,12 +210,9 @@ class Normaliser:
         """What can be compared of it; None where nothing can."""
         if isinstance(heard, str):
             return heard
-        data = self.data(heard.data)
-        if self.in_traffic and data:
-            data = _without_neighbours(data)
-            if not data:
-                return None
-        return replace(heard, data=data, portid=self.port(heard.portid))
+        if self.in_traffic and heard.groups == NEIGH_MASK:
+            return None
+        return replace(heard, data=self.data(heard.data), portid=self.port(heard.portid))
 
     def data(self, data: bytes) -> bytes:
         """A datagram of the kernel's without what cannot be compared."""
@@ -238,13 +234,21 @@ class Normaliser:
 
 
 NEIGHBOURS: Final = (
-    "messages about neighbours, once there is traffic: the group that MLD reports are sent to becomes a neighbour then"
+    "notifications and dumps of neighbours, once there is traffic: the group that MLD reports are sent to is one then, "
+    "which comes and goes at random times"
 )
+NEIGH_MASK: Final = 1 << 2
+"""RTNLGRP_NEIGH in an address."""
 
 
-def _without_neighbours(data: bytes) -> bytes:
-    kept = [data[it.offset : align(it.end)] for it in messages(data) if it.nlmsg_type not in _NEIGHBOURS]
-    return b"".join(kept) if len(kept) < sum(1 for _ in messages(data)) else data
+def asks_for_neighbours(op: Op) -> bool:
+    """Whether a step dumps neighbours; entries of a forwarding database are none."""
+    if not isinstance(op, Send):
+        return False
+    return any(
+        found.nlmsg_type == 30 and found.flags & 0x300 and op.data[found.offset + 16 :][:1] != b"\x07"
+        for found in messages(op.data)
+    )
 
 
 IFF_UP, IFF_NOARP, IFF_MULTICAST, IFA_F_MCAUTOJOIN = 0x1, 0x80, 0x1000, 0x400
@@ -254,10 +258,10 @@ def starts_traffic(op: Op) -> bool:
     """Whether a step may make a device send packets of its own.
 
     A device with IFF_MULTICAST reports the groups that it joins, and so does lo where an address joins its group.
-    Devices that are made have the flag from the start.  With arp_notify, ARP announces IPv4 addresses.
+    Devices that are made have the flag from the start.  With arp_notify and ndisc_notify, addresses are announced.
     """
     if isinstance(op, Sysctl):
-        return op.path.endswith("/arp_notify") and op.value is not None
+        return op.path.endswith(("/arp_notify", "/ndisc_notify")) and op.value is not None
     return isinstance(op, Send) and any(_may_send(op.data, found) for found in messages(op.data))
 
 
@@ -359,7 +363,7 @@ def _draws_a_secret(data: bytes) -> bool:
 
 RACES: Final = (
     Exclusion(
-        "addr_gen_mode random, of another device than lo",
+        "addr_gen_mode random, of a device that may not be lo",
         "the kernel draws a secret, of which the device's link-local address is made",
         _draws_a_secret,
     ),
@@ -440,16 +444,16 @@ SCOPE: Final = (
 
 
 SLOW_DAD: Final = (
-    "dad_transmits of other devices than lo: with probes to send, DAD ends seconds later, and at a random time"
+    "dad_transmits, of a device that may not be lo: with probes to send, DAD ends seconds later, and at a random time"
 )
 
 
 def why_not(op: Op) -> str | None:
     """Why a step is left out, or None."""
-    if isinstance(op, Sysctl) and "/lo/" not in op.path:
+    if isinstance(op, Sysctl) and op.value is not None:
         if op.path.endswith("/dad_transmits"):
             return SLOW_DAD
-        if op.path.endswith("/addr_gen_mode") and op.value is not None and op.value.strip() == "3":
+        if op.path.endswith("/addr_gen_mode") and op.value.strip() == "3":
             return RACES[0].what
     if not isinstance(op, Send):
         return None

@@ -10,7 +10,7 @@ from random import Random
 from typing import Final, TypeAlias
 
 from tests.fidelity.mutations import mutated
-from tests.fidelity.normal import why_not
+from tests.fidelity.normal import NEIGHBOURS, asks_for_neighbours, starts_traffic, why_not
 from tests.fidelity.requests import Repertoire, up
 from tests.fidelity.steps import (
     ASKER,
@@ -341,7 +341,17 @@ def script(seed: str, length: int, counts: Counter[str], only: str = "") -> Iter
 
     `counts` learns what the steps were, and what was left out.  With `only`, requests are of the kinds that match.
     """
-    rng, asks = Random(seed), Repertoire(only)
+    traffic = False
+    for op in _steps(Random(seed), length, counts, only):
+        traffic = traffic or starts_traffic(op)
+        if traffic and asks_for_neighbours(op):
+            counts[f"left out: {NEIGHBOURS}"] += 1
+        else:
+            yield op
+
+
+def _steps(rng: Random, length: int, counts: Counter[str], only: str) -> Iterator[Op]:
+    asks = Repertoire(only)
     start = [*PREAMBLE] if only else _start(rng)
     yield from start
     names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]

@@ -370,3 +370,31 @@ def test_a_queue_that_cannot_be_made_is_done_without(netns: NetNs, queues: int) 
         Send(ask(16, bytes(4) + u32(index) + bytes(8), nla(13, u32(size)))) for index in (2, 3) for size in sizes
     ]
     agree_on_steps(Sysctl("net/ipv6/conf/default/disable_ipv6", "1"), *devices, *changes)
+
+
+def test_a_dump_of_neighbour_tables_that_goes_on_tells_the_table_again(netns: NetNs) -> None:
+    devices = [new_ifb(nla(3, f"ifb{number}\0".encode())) for number in range(12)]
+    dump = Send(ask(66, bytes(4), flags=REQUEST | DUMP), SECOND, hold=True)
+    agree_on_steps(*devices, dump, Read(SECOND, 4096), Read(SECOND, 4096), Getsockname(SECOND, hold=False))
+
+
+def test_a_dump_of_forwarding_databases_looks_once_more_for_devices(netns: NetNs) -> None:
+    dump = Send(ask(30, b"\x07" + bytes(11), flags=REQUEST | DUMP), SECOND, hold=True)
+    agree_on_steps(new_ifb(), dump, new_ifb(flags=1, change=1), Getsockname(SECOND, hold=False))
+
+
+@pytest.mark.parametrize("index", [0, 1, 2, 77])
+@pytest.mark.parametrize("flags", [0, 2, 4, 8])
+@pytest.mark.parametrize("family", [0, 2, 7, 10])
+def test_neighbours_are_looked_up(netns: NetNs, index: int, flags: int, family: int) -> None:
+    head = bytes((family, 0, 0, 0)) + u32(index) + bytes((0, 0, flags, 0))
+    destination = nla(1, bytes(4 if family == 2 else 16))
+    tries = (
+        (),
+        (destination,),
+        (nla(1, b"abc"),),
+        (destination, nla(8, u32(1))),
+        (nla(2, b"abcdef"),),
+        (nla(9, u32(1)),),
+    )
+    agree_on_steps(Setsockopt(11, u32(1)), new_ifb(), *(Send(ask(30, head, *attrs)) for attrs in tries))
