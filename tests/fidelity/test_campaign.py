@@ -1,0 +1,86 @@
+"""A small campaign in every run of the tests; the large one is a command (see campaign.py)."""
+
+from collections import Counter
+from random import Random
+
+import pytest
+
+from addrsvc.mirror.netns import NetNs
+from tests.fidelity.campaign import Result, as_test, campaign, report
+from tests.fidelity.mutations import MUTATIONS, mutated
+from tests.fidelity.normal import NORMALISATIONS, RACES, SCOPE, why_not
+from tests.fidelity.play import Both
+from tests.fidelity.requests import REQUESTS
+from tests.fidelity.scripts import script
+from tests.fidelity.steps import ASKER, Send, Setsockopt
+from tests.fidelity.wire import ACK, REQUEST, Message, header, messages, nla, text, u32
+
+STEPS = 400
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_both_kernels_agree_on_a_small_campaign(netns: NetNs, seed: int) -> None:
+    """`netns` is here for its probe: without a namespace there is nothing to compare with."""
+    result = campaign(seed, STEPS)
+
+    assert not result.kinds, "\n".join(report(result))
+    assert result.steps >= STEPS
+
+
+def alias(value: str) -> Send:
+    return Send(bytes(Message(16, REQUEST | ACK, bytes(4) + u32(1) + bytes(8), (nla(20, text(value)),))))
+
+
+def test_a_difference_does_not_go_unseen(netns: NetNs) -> None:
+    """One kernel is told something behind the other's back: the next step says so, with both sides, as a test."""
+    with Both() as both:
+        assert both.do(Setsockopt(11, u32(1))) is None
+        both._running.machine.do(alias("a secret"))
+        both._running.machine.hear(ASKER)
+        difference = both.do(Send(bytes(Message(18, REQUEST, bytes(4) + u32(1) + bytes(8)))))
+
+    assert difference is not None
+    assert difference.kind == "RTM_GETLINK: ASKER RTM_NEWLINK / RTM_NEWLINK"
+    assert "-ASKER   RTM_NEWLINK" in str(difference)
+    assert b"a secret".hex() in str(difference)
+    assert 'Send(bytes.fromhex("2000000012000100' in as_test(difference)
+    result = Result(steps=2, found={difference.kind: [difference]}, kinds=Counter({difference.kind: 1}))
+    assert "2 steps in 0 scripts, 0 s" in "\n".join(report(result))
+
+
+def test_a_script_depends_on_its_seed_alone() -> None:
+    first, second = (list(script("7.0", 200, Counter())) for _ in range(2))
+
+    assert first == second
+    assert first != list(script("7.1", 200, Counter()))
+
+
+def test_every_kind_of_request_and_of_error_is_sent() -> None:
+    rng = Random(1)
+    for _, maker in REQUESTS.values():
+        for _ in range(50):
+            data = bytes(maker(rng))
+            assert [found.nlmsg_len for found in messages(data)] == [len(data)]
+    counts: Counter[str] = Counter()
+    message = Message(20, REQUEST, bytes(8), (nla(2, bytes(16)), nla(1, bytes(16))))
+    for _ in range(3000):
+        name, raw = mutated(rng, message)
+        counts[name] += raw != bytes(message)
+    assert set(counts) == set(MUTATIONS)
+    assert min(counts.values()) > 0
+
+
+def test_what_is_not_compared_has_a_reason() -> None:
+    assert all(rule.what and rule.why for rule in NORMALISATIONS)
+    assert all(rule.what and rule.why for rule in (*RACES, *SCOPE))
+    assert why_not(Send(bytes(Message(19, REQUEST, bytes(16), (nla(19, u32(1)),))))) == RACES[2].what
+    assert why_not(Send(bytes(Message(24, REQUEST, bytes(12))))) == SCOPE[0].what
+    assert why_not(Send(bytes(Message(20, REQUEST, bytes(8))))) is None
+
+
+def test_headers_read_as_they_are_written() -> None:
+    data = bytes(Message(20, REQUEST | ACK, bytes(8), seq=7, pid=9))
+
+    found = header(data)
+
+    assert (found.nlmsg_len, found.nlmsg_type, found.flags, found.seq, found.pid) == (24, 20, 5, 7, 9)
