@@ -199,8 +199,10 @@ def eth_type_trans(skb: SkBuff, dev: NetDevice) -> int:
     """
     skb.dev = dev
     skb.mac_header = start = skb.data
-    skb.pull(ETH_HLEN)
-    dest, proto = _HEADER.unpack(skb.head[start : start + ETH_HLEN].ljust(ETH_HLEN, b"\0"))
+    if skb.pull(ETH_HLEN):
+        dest, proto = _HEADER.unpack_from(skb.head, start)
+    else:
+        dest, proto = _HEADER.unpack(skb.tobytes().ljust(ETH_HLEN, b"\0"))
     if dest != dev.dev_addr:
         skb.pkt_type = _pkt_type(dest, dev)
     if proto >= ETH_P_802_3_MIN:

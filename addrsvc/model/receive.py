@@ -4,6 +4,8 @@ What arrives waits in the backlog of a CPU until bottom halves run there.  They 
 reached, as in the kernel, or when somebody calls do_softirq(): time and CPUs are the caller's.
 """
 
+from typing import Final
+
 from addrsvc.model.skbuff import SkBuff, kfree_skb, skb_clone
 from addrsvc.model.structs import Machine, NetDevice, PacketType, SoftnetData
 from addrsvc.model.trace_net import (
@@ -22,6 +24,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+_NO_DEVICE: Final = "a packet that arrives has a device"
+
+
 # --- bottom halves --------------------------------------------------------------------------------------------------
 
 
@@ -30,7 +35,11 @@ def softnet_data(machine: Machine) -> SoftnetData:
 
     Kernel: net/core/dev.c, softnet_data.
     """
-    return machine.softnet.data.setdefault(machine.cpu, SoftnetData())
+    data = machine.softnet.data
+    try:
+        return data[machine.cpu]
+    except KeyError:
+        return data.setdefault(machine.cpu, SoftnetData())
 
 
 def local_bh_disable(machine: Machine) -> None:
@@ -117,40 +126,46 @@ def netif_rx(skb: SkBuff) -> int:
 
     Kernel: net/core/dev.c, netif_rx(), __netif_rx().
     """
-    dev = _dev(skb)
-    local_bh_disable(dev.machine)
+    dev = skb.dev
+    assert dev is not None, _NO_DEVICE
+    machine = dev.machine
+    tracing = machine.trace.recording
+    local_bh_disable(machine)
     try:
-        trace_netif_rx_entry(skb, dev)
-        ret = netif_rx_internal(skb)
-        trace_netif_rx_exit(dev, ret)
+        if tracing:
+            trace_netif_rx_entry(skb, dev)
+        ret = netif_rx_internal(skb, dev)
+        if tracing:
+            trace_netif_rx_exit(dev, ret)
     finally:
-        local_bh_enable(dev.machine)
+        local_bh_enable(machine)
     return ret
 
 
-def netif_rx_internal(skb: SkBuff) -> int:
+def netif_rx_internal(skb: SkBuff, dev: NetDevice) -> int:
     """Queue a packet on the CPU that runs.
 
     Kernel: net/core/dev.c, netif_rx_internal().
     Differs: packets are not spread over CPUs (RPS is off, as is the default).
     """
-    trace_netif_rx(skb, _dev(skb))
-    return _enqueue_to_backlog(skb)
+    if dev.machine.trace.recording:
+        trace_netif_rx(skb, dev)
+    return _enqueue_to_backlog(skb, dev)
 
 
-def _enqueue_to_backlog(skb: SkBuff) -> int:
+def _enqueue_to_backlog(skb: SkBuff, dev: NetDevice) -> int:
     """Kernel: net/core/dev.c, enqueue_to_backlog(); flow limits are off."""
-    dev = _dev(skb)
-    sd = softnet_data(dev.machine)
     if not dev.running:
         return _drop(skb, dev)
-    if len(sd.input_pkt_queue) > dev.machine.softnet.netdev_max_backlog:
+    sd = softnet_data(dev.machine)
+    queue = sd.input_pkt_queue
+    if len(queue) > dev.machine.softnet.netdev_max_backlog:
         sd.dropped += 1
         return _drop(skb, dev)
-    if not sd.input_pkt_queue and not sd.backlog_scheduled:
+    if not queue and not sd.backlog_scheduled:
         sd.backlog_scheduled = True
         dev.machine.softnet.pending = True
-    sd.input_pkt_queue.append(skb)
+    queue.append(skb)
     return NET_RX_SUCCESS
 
 
@@ -166,10 +181,14 @@ def netif_receive_skb(skb: SkBuff) -> int:
 
     Kernel: net/core/dev.c, netif_receive_skb().
     """
-    dev = _dev(skb)
-    trace_netif_receive_skb_entry(skb, dev)
+    dev = skb.dev
+    assert dev is not None, _NO_DEVICE
+    tracing = dev.machine.trace.recording
+    if tracing:
+        trace_netif_receive_skb_entry(skb, dev)
     ret = _receive_skb_core(skb)
-    trace_netif_receive_skb_exit(dev, ret)
+    if tracing:
+        trace_netif_receive_skb_exit(dev, ret)
     return ret
 
 
@@ -179,9 +198,11 @@ def _receive_skb_core(skb: SkBuff) -> int:
     Kernel: net/core/dev.c, __netif_receive_skb_core().
     Differs: no VLAN devices, no bridges, no ingress classification: there are no such devices here.
     """
-    dev = _dev(skb)
+    dev = skb.dev
+    assert dev is not None, _NO_DEVICE
     machine = dev.machine
-    trace_netif_receive_skb(skb, dev)
+    if machine.trace.recording:
+        trace_netif_receive_skb(skb, dev)
     skb.reset_network_header()
     if skb.transport_header is None:
         skb.reset_transport_header()
@@ -203,11 +224,6 @@ def _receive_skb_core(skb: SkBuff) -> int:
         return _drop(skb, dev)
     pt_prev.func(skb, dev)
     return NET_RX_SUCCESS
-
-
-def _dev(skb: SkBuff) -> NetDevice:
-    assert skb.dev is not None, "a packet that arrives has a device"
-    return skb.dev
 
 
 # --- who wants packets ----------------------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
 """include/trace/events/net.h: the tracepoints that a packet passes, typed, and printed as the kernel prints them.
 
-A tracepoint keeps what it saw, since the packet goes on changing.  Nothing is kept unless the trace is on.
+A tracepoint keeps what it saw, since the packet goes on changing.  Who passes one asks `Trace.recording` first: a
+trace that is off costs nothing.
 """
 
 from dataclasses import dataclass
 
 from addrsvc.model.skbuff import SkBuff
 from addrsvc.model.structs import NetDevice
-from addrsvc.model.tracepoint import Trace
 
 __all__ = [
     "NetDevStartXmit", "NetDevTemplate", "NetDevXmit", "NetifRxExit", "NetifRxVerbose", "trace_net_dev_queue",
@@ -131,30 +131,27 @@ def _vlan(skb: SkBuff) -> tuple[bool, int, int]:
     return tagged, skb.vlan_proto if tagged else 0, skb.vlan_tci or 0
 
 
-def _template(trace: Trace, name: str, skb: SkBuff, dev: NetDevice) -> None:
-    if trace.on:
-        trace.record(NetDevTemplate(name, dev.name, _skbaddr(skb), skb.len))
+def _template(name: str, skb: SkBuff, dev: NetDevice) -> None:
+    dev.machine.trace.record(NetDevTemplate(name, dev.name, _skbaddr(skb), skb.len))
 
 
 def trace_net_dev_queue(skb: SkBuff, dev: NetDevice) -> None:
     """Kernel: include/trace/events/net.h, net_dev_queue."""
-    _template(dev.machine.trace, "net_dev_queue", skb, dev)
+    _template("net_dev_queue", skb, dev)
 
 
 def trace_netif_rx(skb: SkBuff, dev: NetDevice) -> None:
     """Kernel: include/trace/events/net.h, netif_rx."""
-    _template(dev.machine.trace, "netif_rx", skb, dev)
+    _template("netif_rx", skb, dev)
 
 
 def trace_netif_receive_skb(skb: SkBuff, dev: NetDevice) -> None:
     """Kernel: include/trace/events/net.h, netif_receive_skb."""
-    _template(dev.machine.trace, "netif_receive_skb", skb, dev)
+    _template("netif_receive_skb", skb, dev)
 
 
 def trace_net_dev_start_xmit(skb: SkBuff, dev: NetDevice) -> None:
     """Kernel: include/trace/events/net.h, net_dev_start_xmit."""
-    if not dev.machine.trace.on:
-        return
     tagged, vlan_proto, vlan_tci = _vlan(skb)
     shinfo = skb.shinfo
     dev.machine.trace.record(
@@ -169,13 +166,10 @@ def trace_net_dev_start_xmit(skb: SkBuff, dev: NetDevice) -> None:
 
 def trace_net_dev_xmit(skb: SkBuff, dev: NetDevice, rc: int, length: int) -> None:
     """Kernel: include/trace/events/net.h, net_dev_xmit."""
-    if dev.machine.trace.on:
-        dev.machine.trace.record(NetDevXmit(dev.name, _skbaddr(skb), length, rc))
+    dev.machine.trace.record(NetDevXmit(dev.name, _skbaddr(skb), length, rc))
 
 
 def _verbose(name: str, skb: SkBuff, dev: NetDevice) -> None:
-    if not dev.machine.trace.on:
-        return
     tagged, vlan_proto, vlan_tci = _vlan(skb)
     shinfo, mac = skb.shinfo, skb.mac_header
     dev.machine.trace.record(

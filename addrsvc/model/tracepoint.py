@@ -118,36 +118,37 @@ class Trace:
 
     Attributes:
         ring: the records, oldest first.
+        recording: what `on` says, for those who ask at every packet; it is set there.
         chains: the chains whose walks are recorded here.  Each is told when the trace is turned on or off, so that a
             walk need not ask.
     """
 
-    __slots__ = ("_on", "chains", "ring")
+    __slots__ = ("chains", "recording", "ring")
 
     def __init__(self, maxlen: int = 65536) -> None:
-        self._on = False
+        self.recording = False
         self.ring: Final[deque[object]] = deque(maxlen=maxlen)
         self.chains: Final[WeakSet[Chain]] = WeakSet()
 
     @property
     def on(self) -> bool:
         """Whether anything is recorded.  A walk that is under way goes on as it began."""
-        return self._on
+        return self.recording
 
     @on.setter
     def on(self, on: bool) -> None:
-        self._on = on
+        self.recording = on
         for chain in self.chains:
             chain.retrace()
 
     def record(self, what: object) -> None:
         """Add one record if the trace is on.  Ours."""
-        if self._on:
+        if self.recording:
             self.ring.append(what)
 
     def hit(self, name: str, text: str) -> None:
         """Record that the tracepoint `name` was hit, if the trace is on.  Ours."""
-        if self._on:
+        if self.recording:
             self.ring.append(Tracepoint(name, text))
 
     def clear(self) -> None:

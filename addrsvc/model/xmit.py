@@ -65,17 +65,19 @@ def dev_queue_xmit(skb: SkBuff) -> int:
     """
     dev = skb.dev
     assert dev is not None, "a packet that is sent has a device"
-    skb.reset_mac_header()
-    local_bh_disable(dev.machine)
+    machine = dev.machine
+    skb.mac_header = skb.data
+    local_bh_disable(machine)
     try:
         if dev.priv_flags & IFF_XMIT_DST_RELEASE:
             skb_dst_drop(skb)
         else:
             skb_dst_force(skb)
-        trace_net_dev_queue(skb, dev)
+        if machine.trace.recording:
+            trace_net_dev_queue(skb, dev)
         return _noop_enqueue(skb, dev) if dev.qdisc == "noop" else _xmit_noqueue(skb, dev)
     finally:
-        local_bh_enable(dev.machine)
+        local_bh_enable(machine)
 
 
 def _noop_enqueue(skb: SkBuff, dev: NetDevice) -> int:
@@ -130,12 +132,17 @@ def dev_hard_start_xmit(packets: Sequence[SkBuff], dev: NetDevice) -> tuple[int,
     rc = NETDEV_TX_OK
     start_xmit = dev.netdev_ops.ndo_start_xmit
     assert start_xmit is not None, f"{dev.name} cannot send"
+    taps, trace = dev.machine.softnet.ptype_all, dev.machine.trace
     for nth, skb in enumerate(packets):
-        _dev_queue_xmit_nit(skb, dev)
-        length = skb.len
-        trace_net_dev_start_xmit(skb, dev)
-        rc = start_xmit(skb, dev)
-        trace_net_dev_xmit(skb, dev, rc, length)
+        if taps:
+            _dev_queue_xmit_nit(skb, dev)
+        if trace.recording:
+            length = skb.len
+            trace_net_dev_start_xmit(skb, dev)
+            rc = start_xmit(skb, dev)
+            trace_net_dev_xmit(skb, dev, rc, length)
+        else:
+            rc = start_xmit(skb, dev)
         if rc == NETDEV_TX_BUSY:
             return rc, packets[nth:]
     return rc, ()
