@@ -3,13 +3,19 @@
 import sys
 from argparse import ArgumentParser
 
-from tests.benchmarks import addresses, chains, startup
+from tests.benchmarks import addresses, chains, packets, startup
 from tests.benchmarks.race import Lap, Result, race
+from tests.fuzz.__main__ import resident
 
 EVENTS, EVENT_ROUNDS = 100_000, 10
 SIZES = (10, 1_000, 100_000)
 OPERATIONS, OPERATION_ROUNDS = 100, 15
 PROCESS_ROUNDS = 40
+PACKETS, PACKET_ROUNDS = 16_000, 11
+PEER_PACKETS = 1_000
+MANY_PACKETS, MEASURES = 1_000_000, 10
+FLAT, OF_PEER, GROWTH = 1.25, 0.33, 4.0
+"""Limits: over one packet in flight, over the peer, and in MiB after the first measure."""
 
 
 def say(line: str = "") -> None:
@@ -60,7 +66,42 @@ def processes() -> None:
     say_ratios("Whole processes", race(laps, rounds=PROCESS_ROUNDS), unit=1_000_000, unit_name="ms")
 
 
-RACES = {"events": events, "operations": operations, "processes": processes}
+def through_lo() -> None:
+    for title, frame in packets.FRAMES.items():
+        path = packets.Path(frame)
+        laps = {f"lo, {number:,} in flight": path.lap(PACKETS, number) for number in packets.IN_FLIGHT}
+        steps = dict.fromkeys(laps, PACKETS)
+        peer = "scapy, dissect and build"
+        if why := packets.scapy_missing():
+            say(f"Nothing to compare with: {why}")
+        else:
+            laps[peer], steps[peer] = packets.scapy_lap(frame, PEER_PACKETS), PEER_PACKETS
+        results = race(laps, rounds=PACKET_ROUNDS, steps=steps)
+        first = next(iter(results.values()))
+        say(f"{title}, per packet of {PACKETS * PACKET_ROUNDS:,}")
+        for name, result in results.items():
+            line = f"  {name:28} {result.ns / 1000:8.2f} us  {1e9 / result.ns:9,.0f}/s  {result.over(first):5.2f} x"
+            if name != peer:
+                line += f" (limit {FLAT})"
+                line += f", {result.over(results[peer]):.2f} of scapy (limit {OF_PEER})" if peer in results else ""
+            say(line)
+        say()
+    memory()
+
+
+def memory() -> None:
+    lap = packets.Path(packets.FRAMES["A datagram"]).lap(MANY_PACKETS // MEASURES, 64)
+    say(f"Memory over {MANY_PACKETS:,} datagrams, MiB resident after each {MANY_PACKETS // MEASURES:,}")
+    measured = []
+    for _ in range(MEASURES):
+        lap()
+        measured.append(resident() / (1 << 20))
+    say(f"  {' '.join(f'{size:.1f}' for size in measured)}")
+    say(f"  {max(measured) - measured[0]:.1f} more than after the first (limit {GROWTH})")
+    say()
+
+
+RACES = {"events": events, "operations": operations, "processes": processes, "packets": through_lo}
 
 
 def main(argv: list[str]) -> None:

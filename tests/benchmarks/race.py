@@ -24,12 +24,13 @@ class Result:
         return median(mine / theirs for mine, theirs in zip(self.times, other.times, strict=True))
 
 
-def race(contenders: Mapping[str, Lap], *, rounds: int, steps: int = 1) -> dict[str, Result]:
-    """Let each contender run once in each round.  A lap is `steps` steps of what is measured."""
+def race(contenders: Mapping[str, Lap], *, rounds: int, steps: int | Mapping[str, int] = 1) -> dict[str, Result]:
+    """Let each contender run once in each round.  A lap is `steps` steps of what is measured, for all or for each."""
+    per_lap = {name: steps if isinstance(steps, int) else steps[name] for name in contenders}
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, lap in contenders.items():
-            times[name].append(lap_time(lap) / steps)
+            times[name].append(lap_time(lap) / per_lap[name])
     return {name: Result(tuple(taken)) for name, taken in times.items()}
 
 

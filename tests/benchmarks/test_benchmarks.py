@@ -7,7 +7,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from addrsvc import Linux, __version__
-from tests.benchmarks import addresses, chains, startup
+from tests.benchmarks import addresses, chains, packets, startup
 from tests.benchmarks.addresses import OPERATIONS, Operation
 from tests.benchmarks.chains import CALLBACKS, EVENT, Callback
 from tests.benchmarks.race import Lap, Result, race
@@ -56,6 +56,24 @@ def test_an_operation_among_many_addresses_leaves_their_number(
     benchmark(addresses.repeated(operation, linux, 1))
 
     assert sum(address.network.version == 6 for address in linux.init_net.addresses("lo")) == size
+
+
+@pytest.mark.parametrize("in_flight", packets.IN_FLIGHT)
+@pytest.mark.parametrize("frame", packets.FRAMES.values(), ids=packets.FRAMES)
+def test_every_packet_through_lo_is_taken(benchmark: BenchmarkFixture, frame: bytes, in_flight: int) -> None:
+    path = packets.Path(frame)
+
+    path.lap(1_000, in_flight)()
+
+    assert path.taken == 1_000 // in_flight * in_flight
+    assert path.linux.machine.softnet.data[0].processed == path.taken
+    benchmark(path.lap(in_flight, in_flight))
+
+
+@pytest.mark.skipif(bool(packets.scapy_missing()), reason=packets.scapy_missing())
+@pytest.mark.parametrize("frame", packets.FRAMES.values(), ids=packets.FRAMES)
+def test_scapy_builds_what_it_has_dissected(benchmark: BenchmarkFixture, frame: bytes) -> None:
+    benchmark(packets.scapy_lap(frame, 1))
 
 
 def test_the_version_is_said_by_a_process_of_its_own(benchmark: BenchmarkFixture) -> None:
