@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from errno import EOPNOTSUPP, EPERM
 from typing import Final
 
-from addrsvc.af_netlink import addr, ipmr, link, neigh, netconf, newroute, nsid, route, rule, stats
+from addrsvc.af_netlink import addr, addrlabel, ipmr, link, neigh, netconf, newroute, nsid, route, rule, stats
 from addrsvc.af_netlink.request import NEXT_DATAGRAM, Dump, Handler, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
@@ -43,6 +43,7 @@ def rtnl_dump_all(dump: Dump) -> Iterator[bytes]:
 # One row per message type and family, from the tables of the modules that serve them.
 HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
     **addr.HANDLERS,
+    **addrlabel.HANDLERS,
     **ipmr.HANDLERS,
     **link.HANDLERS,
     **neigh.HANDLERS,

@@ -8,8 +8,8 @@ from addrsvc.model.addrconf_core import in6addr_loopback, ipv6_addr_prefix
 from addrsvc.model.structs import AddrLabel, Net, PernetOperations
 
 __all__ = [
-    "IPV6_ADDR_LABEL_DEFAULT", "ip6addrlbl_add", "ip6addrlbl_del", "ipv6_addr_label", "ipv6_addr_label_entry",
-    "ipv6_addr_label_ops", "label_type",
+    "IPV6_ADDR_LABEL_DEFAULT", "IPV6_ADDR_MAPPED", "ip6addrlbl_add", "ip6addrlbl_del", "ipv6_addr_label",
+    "ipv6_addr_label_entry", "ipv6_addr_label_ops", "label_type",
 ]  # fmt: skip
 
 IPV6_ADDR_LABEL_DEFAULT: Final = 0xFFFFFFFF
@@ -101,12 +101,11 @@ def ip6addrlbl_del(net: Net, prefix: bytes, prefixlen: int, ifindex: int) -> Non
     net.ipv6.addr_labels.remove(found)
 
 
-def ipv6_addr_label_entry(net: Net, addr: bytes, ifindex: int) -> AddrLabel | None:
-    """The label of an address, with where it comes from.
+def ipv6_addr_label_entry(net: Net, addr: bytes, ifindex: int, addrtype: int) -> AddrLabel | None:
+    """The label of an address of this type, with where it comes from.
 
     Kernel: net/ipv6/addrlabel.c, __ipv6_addr_label().
     """
-    addrtype = label_type(addr)
     for entry in net.ipv6.addr_labels:
         meant = entry.ifindex in (0, ifindex) and entry.addrtype in (0, addrtype)
         if meant and ipv6_addr_prefix(addr, entry.prefixlen) == entry.prefix:
@@ -119,7 +118,7 @@ def ipv6_addr_label(net: Net, addr: bytes, ifindex: int) -> int:
 
     Kernel: net/ipv6/addrlabel.c, ipv6_addr_label().
     """
-    entry = ipv6_addr_label_entry(net, addr, ifindex)
+    entry = ipv6_addr_label_entry(net, addr, ifindex, label_type(addr))
     return entry.label if entry is not None else IPV6_ADDR_LABEL_DEFAULT
 
 

@@ -394,7 +394,6 @@ _NOT_MODELLED: Final[Mapping[int, str]] = {
     **dict.fromkeys((28, 29), "neighbours of a user's own"),
     **dict.fromkeys(range(36, 52), "traffic control"),
     **dict.fromkeys((67,), "parameters of neighbour tables"),
-    **dict.fromkeys(range(72, 75), "address labels"),
     **dict.fromkeys(range(76, 80), "data center bridging"),
     **dict.fromkeys(range(84, 87), "bridges"),
     **dict.fromkeys(range(100, 103), "chains of traffic control"),
