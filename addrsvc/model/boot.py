@@ -6,6 +6,7 @@ from typing import Final
 from addrsvc.model.addrconf import addrconf_init
 from addrsvc.model.addrlabel import ipv6_addr_label_ops
 from addrsvc.model.af_packet import packet_init
+from addrsvc.model.arp import arp_init
 from addrsvc.model.dev import dev_change_net_namespace, unregister_netdevice_many
 from addrsvc.model.devinet import devinet_init, inet_blackhole_dev_init
 from addrsvc.model.devinet_sysctl import devinet_ops
@@ -13,7 +14,9 @@ from addrsvc.model.dummy import dummy_init_module
 from addrsvc.model.fib_frontend import ip_fib_init
 from addrsvc.model.fib_rules import fib_rules_init, fib_rules_net_ops
 from addrsvc.model.ifb import ifb_init_module
+from addrsvc.model.ip6_input import ipv6_packet_init
 from addrsvc.model.ip6_route import ip6_route_init
+from addrsvc.model.ip_input import ip_packet_init
 from addrsvc.model.loopback import blackhole_netdev_init, loopback_net_ops
 from addrsvc.model.ndisc import ndisc_init
 from addrsvc.model.net_namespace import addrconf_ops, copy_net_ns, register_pernet_device, register_pernet_subsys
@@ -105,6 +108,9 @@ INITCALLS: Final[Sequence[Callable[[Machine], None]]] = (
     ifb_init_module,
     packet_init,
     inet_blackhole_dev_init,
+    arp_init,
+    ip_packet_init,
+    ipv6_packet_init,
 )
 
 

@@ -48,7 +48,7 @@ from addrsvc.uapi import (
     RTN_UNREACHABLE,
 )
 
-__all__ = ["RouteQuery", "inet_rtm_getroute"]
+__all__ = ["Found", "RouteQuery", "inet_rtm_getroute", "ip_route_input", "ip_route_output"]
 
 RTCF_NOTIFY: Final = 0x00010000
 RTCF_DOREDIRECT: Final = 0x01000000
@@ -81,7 +81,7 @@ class RouteQuery:
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """What a look-up has come to: struct fib_result, as far as the reply wants it."""
 
     fib: FibResult | None = None
@@ -128,7 +128,7 @@ def _has_address(net: Net, addr: bytes) -> NetDevice | None:
     return None
 
 
-def ip_route_output(net: Net, flow: Flowi4, found: _Found) -> Rtable:
+def ip_route_output(net: Net, flow: Flowi4, found: Found) -> Rtable:
     """The way out for a flow, whose source and device are filled in.
 
     Kernel: net/ipv4/route.c, ip_route_output_key_hash_rcu().
@@ -190,7 +190,7 @@ def _choose_source(flow: Flowi4, dev: NetDevice) -> None:
         flow.saddr = inet_select_addr(dev, bytes(4), RT_SCOPE_HOST)
 
 
-def _to_oneself(net: Net, flow: Flowi4, found: _Found, orig_oif: int) -> Rtable:
+def _to_oneself(net: Net, flow: Flowi4, found: Found, orig_oif: int) -> Rtable:
     flow.daddr = flow.saddr
     if not any(flow.daddr):
         flow.daddr = flow.saddr = _INADDR_LOOPBACK
@@ -199,7 +199,7 @@ def _to_oneself(net: Net, flow: Flowi4, found: _Found, orig_oif: int) -> Rtable:
     return _mkroute_output(net, flow, found, orig_oif, net.loopback_dev, RTCF_LOCAL)
 
 
-def _by_route(net: Net, flow: Flowi4, found: _Found, orig_oif: int) -> Rtable:
+def _by_route(net: Net, flow: Flowi4, found: Found, orig_oif: int) -> Rtable:
     assert found.fib is not None
     fa = found.fib.fa
     assert fa.dev is not None
@@ -219,7 +219,7 @@ def _gateway4(fa: FibAlias) -> bytes:
     return fa.gw if len(fa.gw) == 4 else bytes(4)
 
 
-def _mkroute_output(net: Net, flow: Flowi4, found: _Found, orig_oif: int, dev: NetDevice, flags: int) -> Rtable:
+def _mkroute_output(net: Net, flow: Flowi4, found: Found, orig_oif: int, dev: NetDevice, flags: int) -> Rtable:
     """Kernel: net/ipv4/route.c, __mkroute_output()."""
     in_dev = dev.ip_ptr
     if in_dev is None:
@@ -265,7 +265,7 @@ def _jiffies(net: Net) -> int:
 # --- input ------------------------------------------------------------------------------------------------------------
 
 
-def ip_route_input(net: Net, dev: NetDevice, flow: Flowi4, found: _Found) -> Rtable:
+def ip_route_input(net: Net, dev: NetDevice, flow: Flowi4, found: Found) -> Rtable:
     """The way of a packet that comes in over a device.
 
     Kernel: net/ipv4/route.c, ip_route_input_rcu(), ip_route_input_slow(), ip_route_input_mc().
@@ -304,7 +304,7 @@ def _both(in_dev: InDevice, setting: str) -> bool:
     return bool(in_dev.dev.net.ipv4.devconf_all[setting] and in_dev.cnf[setting])
 
 
-def _input_unicast(net: Net, in_dev: InDevice, flow: Flowi4, found: _Found) -> Rtable:
+def _input_unicast(net: Net, in_dev: InDevice, flow: Flowi4, found: Found) -> Rtable:
     looking = replace(flow, proto=0, sport=0, dport=0)
     try:
         found.fib = fib_lookup(net, looking)
@@ -327,7 +327,7 @@ def _input_unicast(net: Net, in_dev: InDevice, flow: Flowi4, found: _Found) -> R
     return _mkroute_input(net, in_dev, flow, found)
 
 
-def _input_broadcast(net: Net, in_dev: InDevice, flow: Flowi4, found: _Found, *, caches: bool = True) -> Rtable:
+def _input_broadcast(net: Net, in_dev: InDevice, flow: Flowi4, found: Found, *, caches: bool = True) -> Rtable:
     itag = 0
     if not ipv4_is_zeronet(flow.saddr):
         _, itag = fib_validate_source(net, flow, bytes(4), 0, in_dev)
@@ -335,7 +335,7 @@ def _input_broadcast(net: Net, in_dev: InDevice, flow: Flowi4, found: _Found, *,
     return _input_local(net, in_dev, found, RTCF_BROADCAST | RTCF_LOCAL, itag, caches=caches)
 
 
-def _input_local(net: Net, in_dev: InDevice, found: _Found, flags: int, itag: int, *, caches: bool = True) -> Rtable:
+def _input_local(net: Net, in_dev: InDevice, found: Found, flags: int, itag: int, *, caches: bool = True) -> Rtable:
     """To this host: what is kept of it is kept with the route."""
     fa = found.fib.fa if found.fib is not None else None
     assert net.loopback_dev is not None
@@ -355,7 +355,7 @@ def _kept_input(
     return rth
 
 
-def _mkroute_input(net: Net, in_dev: InDevice, flow: Flowi4, found: _Found) -> Rtable:
+def _mkroute_input(net: Net, in_dev: InDevice, flow: Flowi4, found: Found) -> Rtable:
     """Kernel: net/ipv4/route.c, __mkroute_input()."""
     assert found.fib is not None
     fa = found.fib.fa
@@ -486,7 +486,7 @@ def inet_rtm_getroute(net: Net, query: RouteQuery) -> RouteMsg:
         daddr=query.dst, saddr=query.src, oif=query.oif, iif=query.iif or LOOPBACK_IFINDEX, mark=query.mark,
         tos=query.tos & _DSCP_MASK, proto=query.proto, uid=query.uid, sport=query.sport, dport=query.dport,
     )  # fmt: skip
-    found = _Found()
+    found = Found()
     rth = _look_up(net, query, flow, found)
     if query.flags & RTM_F_NOTIFY:
         rth.rt_flags |= RTCF_NOTIFY
@@ -500,7 +500,7 @@ def inet_rtm_getroute(net: Net, query: RouteQuery) -> RouteMsg:
     return replace(fib_dump_info(found.fib.fa, table=table), rtm_type=rth.rt_type)
 
 
-def _look_up(net: Net, query: RouteQuery, flow: Flowi4, found: _Found) -> Rtable:
+def _look_up(net: Net, query: RouteQuery, flow: Flowi4, found: Found) -> Rtable:
     if not query.iif:
         return ip_route_output(net, flow, found)
     dev = net.dev_base_head.get(query.iif)
@@ -509,7 +509,7 @@ def _look_up(net: Net, query: RouteQuery, flow: Flowi4, found: _Found) -> Rtable
     return ip_route_input(net, dev, replace(flow, oif=0, uid=0), found)
 
 
-def _rt_fill_info(net: Net, query: RouteQuery, flow: Flowi4, rth: Rtable, found: _Found, table: int) -> RouteMsg:
+def _rt_fill_info(net: Net, query: RouteQuery, flow: Flowi4, rth: Rtable, found: Found, table: int) -> RouteMsg:
     """Kernel: net/ipv4/route.c, rt_fill_info()."""
     route = rth.route
     via = route.gw if route is not None and route.nh_scope == RT_SCOPE_LINK else b""

@@ -14,6 +14,7 @@ from addrsvc.model.ip6_fib import fib6_borrowed
 from addrsvc.model.ip6_route import fib6_table_routes, fib6_walk_tables
 from addrsvc.model.netdev_chain import for_each_netdev
 from addrsvc.model.rtnl import dev_get_stats
+from addrsvc.model.snmp import ICMP6_MIB, IPSTATS_MIB
 from addrsvc.model.structs import Fib6Info, Fib6Table, Inet6Dev, Net, NetDevice
 from addrsvc.model.sysctl import sysctl_read
 from addrsvc.uapi import RTF_ANYCAST
@@ -119,17 +120,6 @@ def _route(rt: Fib6Info, references: int) -> str:
 
 # --- net/ipv6/proc.c -------------------------------------------------------------------------------------------------
 
-# Each counter with its place in IPSTATS_MIB_*.
-_IP6: Final = {
-    "InReceives": 1, "InHdrErrors": 12, "InTooBigErrors": 13, "InNoRoutes": 14, "InAddrErrors": 15,
-    "InUnknownProtos": 16, "InTruncatedPkts": 17, "InDiscards": 18, "InDelivers": 3, "OutForwDatagrams": 11,
-    "OutRequests": 8, "OutDiscards": 19, "OutNoRoutes": 20, "ReasmTimeout": 21, "ReasmReqds": 22, "ReasmOKs": 23,
-    "ReasmFails": 24, "FragOKs": 25, "FragFails": 26, "FragCreates": 27, "InMcastPkts": 28, "OutMcastPkts": 29,
-    "InOctets": 2, "OutOctets": 10, "InMcastOctets": 32, "OutMcastOctets": 33, "InBcastOctets": 34,
-    "OutBcastOctets": 35, "InNoECTPkts": 4, "InECT1Pkts": 5, "InECT0Pkts": 6, "InCEPkts": 7, "OutTransmits": 9,
-}  # fmt: skip
-# The same for ICMP6_MIB_*.
-_ICMP6: Final = {"InMsgs": 1, "InErrors": 2, "OutMsgs": 3, "OutErrors": 4, "InCsumErrors": 5}
 _ICMP6_TYPES: Final = {
     "DestUnreachs": 1, "PktTooBigs": 2, "TimeExcds": 3, "ParmProblems": 4, "Echos": 128, "EchoReplies": 129,
     "GroupMembQueries": 130, "GroupMembResponses": 131, "GroupMembReductions": 132, "RouterSolicits": 133,
@@ -149,12 +139,12 @@ def snmp6_dev_seq_show(idev: Inet6Dev) -> Iterator[str]:
 
 
 def _ip6(idev: Inet6Dev) -> Iterator[tuple[str, int]]:
-    return ((f"Ip6{name}", idev.ipstats[place]) for name, place in _IP6.items())
+    return ((f"Ip6{name}", idev.ipstats[place]) for name, place in IPSTATS_MIB.items())
 
 
 def _icmp6(idev: Inet6Dev) -> Iterator[tuple[str, int]]:
     """The types that have names, whether or not there were any; then each type that there was, by number."""
-    yield from ((f"Icmp6{name}", idev.icmp6stats[place]) for name, place in _ICMP6.items())
+    yield from ((f"Icmp6{name}", idev.icmp6stats[place]) for name, place in ICMP6_MIB.items())
     for way, offset in _WAYS.items():
         for name, number in _ICMP6_TYPES.items():
             yield f"Icmp6{way}{name}", idev.icmp6msgstats[offset + number]

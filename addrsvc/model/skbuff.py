@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from addrsvc.uapi import CHECKSUM_NONE, CHECKSUM_PARTIAL, PACKET_HOST
+from addrsvc.uapi import CHECKSUM_NONE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, PACKET_HOST
 
 if TYPE_CHECKING:
     from addrsvc.model.sock import Sock
@@ -66,6 +66,7 @@ class SkBuff:
         sk: whose packet it is; `destructor` is told when it no longer is.
         tstamp: nanoseconds, 0 for none.
         cb: what the layer that has the packet keeps with it.
+        nexthdr, nexthdr_at: of IPv6, the header that is next, and where in `head` its number stands (IP6CB()->nhoff).
     """
 
     head: bytearray = field(default_factory=bytearray)
@@ -100,6 +101,8 @@ class SkBuff:
     tstamp: int = 0
     truesize: int = 0
     cb: object = None
+    nexthdr: int = 0
+    nexthdr_at: int = 0
     shinfo: SkbSharedInfo = field(default_factory=SkbSharedInfo)
 
     # --- lengths ---
@@ -263,6 +266,16 @@ class SkBuff:
     def transport_offset(self) -> int:
         """Where the transport layer's header is, counted from the current layer."""
         return (self.transport_header or 0) - self.data
+
+    @property
+    def csum_is_right(self) -> bool:
+        """Whether the checksum need not be looked at: somebody has, or it was left to a device and never computed.
+
+        Kernel: include/linux/skbuff.h, skb_csum_unnecessary().
+        """
+        if self.ip_summed == CHECKSUM_PARTIAL:
+            return self.csum_start >= self.data
+        return self.ip_summed == CHECKSUM_UNNECESSARY
 
     @property
     def checksum_start_offset(self) -> int:

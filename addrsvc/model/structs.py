@@ -814,6 +814,16 @@ class Net:
     loopback_dev: NetDevice | None = None
     packet_sklist: "list[PacketSock]" = field(default_factory=list)
     """net->packet.sklist: the packet sockets, oldest first."""
+    udp_table: dict[tuple[int, int], "list[InetSock]"] = field(default_factory=dict)
+    """UDP sockets by family and port."""
+    ping_table: dict[tuple[int, int], "InetSock"] = field(default_factory=dict)
+    """Ping sockets by family and identifier."""
+    frags: dict[tuple[object, ...], "FragQueue"] = field(default_factory=dict)
+    """Packets of which fragments have come."""
+    mib: dict[str, int] = field(default_factory=dict)
+    """Counters under their names in /proc/net/snmp6, and in /proc/net/snmp as ``Ip.InReceives``."""
+    ip_id: int = 0
+    """Ours: the identification of the IPv4 packet that was sent last."""
     ipv4: NetnsIpv4 = field(init=False)
     ipv6: NetnsIpv6 = field(init=False)
     rules_ops: dict[int, list[FibRule]] = field(default_factory=dict)
@@ -875,6 +885,46 @@ class PacketSock(Sock):
     ignore_outgoing: bool = False
     tp_packets: int = 0
     prot_hook: PacketType | None = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class InetSock(Sock):
+    """struct inet_sock: a UDP or ping socket of IPv4 or IPv6.
+
+    Attributes:
+        family: AF_INET or AF_INET6.
+        saddr: the address that it is bound to, all zeros for any.
+        num: the port that it is bound to, or a ping socket's identifier; 0 while it has none.
+        no_check6_rx: takes IPv6 datagrams without a checksum (UDP_NO_CHECK6_RX).
+    """
+
+    net: "Net" = field(kw_only=True)
+    family: int = field(kw_only=True)
+    saddr: bytes = b""
+    num: int = 0
+    bound_dev_if: int = 0
+    no_check6_rx: bool = False
+    recverr: bool = False
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class FragQueue:
+    """struct inet_frag_queue: the fragments of one packet, as far as they have come.
+
+    Attributes:
+        fragments: by offset; `first` is the packet that came with offset 0.
+        len: bytes of the whole, as far as that is known.
+        meat: bytes that have come.
+    """
+
+    fragments: dict[int, bytes] = field(default_factory=dict)
+    first: SkBuff | None = None
+    len: int = 0
+    meat: int = 0
+    last_in: bool = False
+    complete: bool = False
+    truesize: int = 0
+    timer: Timer | None = None
 
 
 @dataclass(slots=True, eq=False)

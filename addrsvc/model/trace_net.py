@@ -16,6 +16,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+_U16 = 0xFFFF
+"""Tracepoints keep no more than 16 bits of gso_type."""
+
+
 @dataclass(frozen=True, slots=True)
 class NetDevTemplate:
     """net_dev_queue, netif_receive_skb, netif_rx: which packet, on which device, how long."""
@@ -159,7 +163,7 @@ def trace_net_dev_start_xmit(skb: SkBuff, dev: NetDevice) -> None:
             dev.name, skb.queue_mapping, _skbaddr(skb), tagged, vlan_proto, vlan_tci, skb.protocol, skb.ip_summed,
             skb.len, skb.data_len, skb.network_offset, skb.transport_header is not None,
             skb.transport_offset if skb.transport_header is not None else 0, shinfo.tx_flags, shinfo.gso_size,
-            shinfo.gso_segs, shinfo.gso_type,
+            shinfo.gso_segs, shinfo.gso_type & _U16,
         )
     )  # fmt: skip
 
@@ -176,7 +180,7 @@ def _verbose(name: str, skb: SkBuff, dev: NetDevice) -> None:
         NetifRxVerbose(
             name, dev.name, 0, skb.queue_mapping, _skbaddr(skb), tagged, vlan_proto, vlan_tci, skb.protocol,
             skb.ip_summed, skb.hash, skb.l4_hash, skb.len, skb.data_len, skb.truesize, mac is not None,
-            mac - skb.data if mac is not None else 0, len(shinfo.frags), shinfo.gso_size, shinfo.gso_type,
+            mac - skb.data if mac is not None else 0, len(shinfo.frags), shinfo.gso_size, shinfo.gso_type & _U16,
         )
     )  # fmt: skip
 

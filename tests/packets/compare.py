@@ -1,13 +1,14 @@
 """The same done to both kernels, and what is different afterwards."""
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 from addrsvc.uapi import ETH_P_IP, ETH_P_IPV6
-from tests.packets.generator import Action
+from tests.packets.generator import SENDER, Action
 from tests.packets.modelled import ModelLo
 from tests.packets.outcome import Seen
 from tests.packets.running import RunningLo
@@ -51,9 +52,16 @@ def compare(action: Action, running: RunningLo, model: ModelLo) -> Iterator[Diff
     seen = normal(running.seen()), normal(model.seen())
     if seen[0] != seen[1]:
         yield Difference(action, "packets", *_unlike(*seen))
+    datagrams = running.datagrams(), model.datagrams()
+    if datagrams[0] != datagrams[1]:
+        yield Difference(action, "datagrams", *datagrams)
     counters = running.counters(), model.counters()
     if counters[0] != counters[1]:
         yield Difference(action, "counters", *counters)
+    snmp = running.snmp(), model.snmp()
+    if snmp[0] != snmp[1]:
+        names = [name for name in snmp[0].keys() | snmp[1] if snmp[0].get(name) != snmp[1].get(name)]
+        yield Difference(action, "snmp", *({name: one.get(name, 0) for name in sorted(names)} for one in snmp))
 
 
 def _unlike(running: Sequence[Seen], model: Sequence[Seen]) -> tuple[list[Seen], list[Seen]]:
@@ -64,30 +72,65 @@ def _unlike(running: Sequence[Seen], model: Sequence[Seen]) -> tuple[list[Seen],
 
 # --- chance and secrets -----------------------------------------------------------------------------------------------
 
-_ICMP_FROM_THE_KERNEL: Final = frozenset({0, 3, 11, 12})
-"""Echo replies and errors: the kernel itself says them."""
+_ICMP_FROM_THE_KERNEL: Final = frozenset({0, 3, 8, 11, 12})
+"""Echoes and errors: the kernel itself numbers them."""
+_IP4, _IP6 = 14 + 20, 14 + 40
+"""Where in a frame what follows an IP header begins, at least."""
+_FRAGMENT: Final = 44
+_EXTENSIONS: Final = frozenset({0, 43, 60})
 
 
 def normal(seen: Sequence[Seen]) -> list[Seen]:
     """Without what the running kernel draws at random, or makes with a secret of its own: nobody can tell it before.
 
-    These are the identification of IPv6 fragments (prandom), IPv6 flow labels (a hash with a key drawn at boot), and
-    the identification of IPv4 packets that the kernel itself says (another such hash), with the header checksum.
+    These are the identification of IPv6 fragments (drawn), IPv6 flow labels (a hash with a key drawn at boot), and the
+    identification of IPv4 packets that the kernel itself says (another such hash), each with the checksums over it.
     """
-    return [replace(one, frame=_normal_frame(one)) for one in seen]
+    drawn = {frame[18:20] for frame in (one.frame for one in seen) if _is_numbered_by_the_kernel(frame)}
+    return [replace(one, frame=_normal_frame(one.protocol, one.frame, drawn)) for one in seen]
 
 
-def _normal_frame(one: Seen) -> bytes:
-    frame = bytearray(one.frame)
-    if one.protocol == ETH_P_IPV6 and len(frame) >= 14 + 40:
-        frame[14:18] = bytes((frame[14], frame[15] & 0xF0, 0, 0))
-        at, nexthdr = 14 + 40, frame[20]
-        while nexthdr in (0, 43, 60) and at + 8 < len(frame):
-            nexthdr, at = frame[at], at + (frame[at + 1] + 1) * 8
-        if nexthdr == 44:
-            frame[at + 4 : at + 8] = bytes(len(frame[at + 4 : at + 8]))
-    elif one.protocol == ETH_P_IP and len(frame) > 14 + 20 and frame[23] == 1:
-        at = 14 + (frame[14] & 15) * 4
-        if at < len(frame) and frame[at] in _ICMP_FROM_THE_KERNEL:
-            frame[18:20] = frame[24:26] = bytes(2)
+def _normal_frame(protocol: int, frame: bytes, drawn: set[bytes]) -> bytes:
+    if protocol == ETH_P_IPV6 and len(frame) >= _IP6:
+        return _normal6(bytearray(frame))
+    if protocol == ETH_P_IP and len(frame) >= _IP4:
+        return _normal4(bytearray(frame), drawn)
+    return frame
+
+
+def _is_numbered_by_the_kernel(frame: bytes) -> bool:
+    """An ICMP message, or a datagram of one of our sockets, or the first fragment of one."""
+    if frame[12:14] != b"\x08\0" or len(frame) <= _IP4:
+        return False
+    at = 14 + (frame[14] & 15) * 4
+    if frame[23] == socket.IPPROTO_ICMP:
+        return frame[at : at + 1] in {bytes([kind]) for kind in _ICMP_FROM_THE_KERNEL}
+    return frame[23] == socket.IPPROTO_UDP and frame[at : at + 2] == SENDER
+
+
+def _normal4(frame: bytearray, drawn: set[bytes]) -> bytes:
+    if bytes(frame[18:20]) in drawn:
+        frame[18:20] = frame[24:26] = bytes(2)
+    quoted = _IP4 + 8
+    if frame[23] == socket.IPPROTO_ICMP and frame[quoted + 20 : quoted + 22] == SENDER:
+        for at in (_IP4 + 2, quoted + 4, quoted + 10):
+            frame[at : at + 2] = bytes(2)
     return bytes(frame)
+
+
+def _normal6(frame: bytearray) -> bytes:
+    _forget_label(frame, 14)
+    at, nexthdr = _IP6, frame[20]
+    while nexthdr in _EXTENSIONS and at + 8 < len(frame):
+        nexthdr, at = frame[at], at + (frame[at + 1] + 1) * 8
+    quoted = at + 8
+    if nexthdr == _FRAGMENT:
+        frame[at + 4 : at + 8] = bytes(len(frame[at + 4 : at + 8]))
+    elif nexthdr == socket.IPPROTO_ICMPV6 and frame[quoted + 40 : quoted + 42] == SENDER:
+        frame[at + 2 : at + 4] = bytes(2)
+        _forget_label(frame, quoted)
+    return bytes(frame)
+
+
+def _forget_label(frame: bytearray, at: int) -> None:
+    frame[at + 1 : at + 4] = bytes((frame[at + 1] & 0xF0, 0, 0))

@@ -18,9 +18,27 @@ from addrsvc.model.virtio_net import (
 )
 from addrsvc.uapi import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6
 
-__all__ = ["Action", "Lo", "Send", "Switch", "actions", "ipv4", "ipv6", "link", "tcp", "udp"]
+__all__ = [
+    "OPEN_PORT",
+    "SENDER",
+    "Action",
+    "Call",
+    "Lo",
+    "Send",
+    "Switch",
+    "actions",
+    "ipv4",
+    "ipv6",
+    "link",
+    "tcp",
+    "udp",
+]
 
 TCP, UDP, ICMPV6, ICMP = 6, 17, 58, 1
+OPEN_PORT: Final = 7
+"""Where a socket of each IP listens."""
+SENDER: Final = b"\xc3\x50"
+"""The port of the sockets that send."""
 
 
 class Lo(Protocol):
@@ -63,7 +81,19 @@ class Switch:
         return f"{self.name}{self.args}"
 
 
-Action: TypeAlias = Send | Switch
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Something that a program asks of a socket: ``Call("udp", (b"hello", "::1", 7))``."""
+
+    name: str
+    args: tuple[object, ...]
+
+    def __call__(self, lo: Lo) -> int:
+        errno: int = getattr(lo, self.name)(*self.args)
+        return errno
+
+
+Action: TypeAlias = Send | Switch | Call
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------
@@ -111,6 +141,9 @@ SEGMENTING: Final = (11, 16, 18, 19, 20, 33)
 MACS: Final = (bytes(6),) * 12 + (b"\x02" + bytes(4) + b"\x01", b"\x01\x00\x5e\x00\x00\x01", b"\xff" * 6)
 UNKNOWN: Final = (0x88B5, 0x9000, 0x0600, 0x05FF, 0x002E, 0x1234, 0xFFFF, ETH_P_ARP)
 V6: Final = (bytes.fromhex("20010db8" + "0" * 23 + "1"), bytes.fromhex("20010db8" + "0" * 23 + "2"))
+LO6: Final = bytes(15) + b"\x01"
+ALL_NODES: Final = b"\xff\x01" + bytes(13) + b"\x01"
+LO4: Final = bytes([127, 0, 0, 1])
 V4: Final = (bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2]))
 
 
@@ -155,7 +188,9 @@ class Generator:
                 return Switch("features", (mask, mask if chance.random() < 0.5 else 0))
 
     def send(self) -> Action:
-        kinds: Sequence[Callable[[], Send]] = (self.unknown, self.short, self.internet, self.segmented, self.segmented)
+        kinds: Sequence[Callable[[], Send]] = (
+            self.unknown, self.short, self.internet, self.segmented, self.segmented, self.local, self.local,
+        )  # fmt: skip
         return self.chance.choice(kinds)()
 
     def _vnet(self) -> VirtioNetHdr | None:
@@ -212,6 +247,62 @@ class Generator:
             packet = ipv6(60 if extension else proto, extension + segment, src, dst)
         start = 14 + len(packet) - len(segment)
         return link(ETH_P_IP if version == 4 else ETH_P_IPV6, packet, chance.choice(MACS)), start
+
+    def local(self) -> Send:
+        """For lo's own addresses: datagrams, echoes, what nobody speaks, whole or in pieces, sound or not."""
+        chance = self.chance
+        proto = chance.choice((UDP, UDP, ICMPV6, ICMPV6, 59, 200, 253))
+        size = chance.choice((0, 1, 7, 100, 1000, 1300, 3000, 9000)) + chance.randrange(9)
+        payload = _payload(chance, size)
+        if chance.random() < 0.2:
+            return self._local4(payload)
+        if proto == UDP:
+            segment = udp(payload, dport=chance.choice((OPEN_PORT, 2000)), length=self._lie(8 + size))
+            segment = checksummed(segment, 6, UDP, LO6, LO6, partial=False)
+        elif proto == ICMPV6:
+            kind = chance.choice((128, 128, 128, 129, 1, 3, 200, 100))
+            segment = pack("!BBHI", kind, 0, 0, chance.randrange(1 << 32)) + payload
+            segment = checksummed(segment, 2, ICMPV6, LO6, LO6, partial=False)
+        else:
+            segment = payload
+        if chance.random() < 0.1 and segment:
+            segment = segment[:-1] + bytes([segment[-1] ^ 1])
+        return self._local6(proto, segment)
+
+    def _lie(self, length: int) -> int:
+        return length + self.chance.choice((0,) * 12 + (-1, 1, 500, -length, 8 - length))
+
+    def _local6(self, proto: int, segment: bytes) -> Send:
+        """The packet, or a fragment of it."""
+        chance = self.chance
+        source = chance.choice((LO6,) * 6 + (V6[0], bytes(16), ALL_NODES))
+        dest = chance.choice(
+            (LO6,) * 9 + (bytes(16), b"\xff\x01" + bytes(13) + b"\x01", b"\xff\x02" + bytes(13) + b"\x09")
+        )
+        if chance.random() < 0.3:
+            size = chance.choice((8, 16, 1000, 1232))
+            at = chance.choice((0, 0, size, 2 * size, 65528))
+            piece = segment[at : at + size]
+            more = at + size < len(segment) and chance.random() < 0.9
+            header = pack("!BBHI", proto, 0, at | more, chance.choice((1, 2, 3)))
+            proto, segment = 44, header + piece
+        elif chance.random() < 0.15:
+            proto, segment = chance.choice((60, 60, 0)), pack("!BBHI", proto, 0, 0x0104, 0) + segment
+        packet = ipv6(proto, segment, source, dest, length=self._lie(len(segment)), hops=chance.choice((64, 1, 255)))
+        if chance.random() < 0.05:
+            packet = bytes([chance.randrange(256)]) + packet[1:]
+        return Send(link(ETH_P_IPV6, packet, chance.choice(MACS)), ETH_P_IPV6)
+
+    def _local4(self, payload: bytes) -> Send:
+        chance = self.chance
+        source, dest = chance.choice((LO4, V4[0])), chance.choice((LO4, V4[1], b"\xff" * 4, b"\xe0\0\0\1"))
+        packet = ipv4(
+            chance.choice((UDP, ICMP, 253)), payload, source, dest, frag=chance.choice((0x4000, 0, 0x2000, 5))
+        )
+        at = chance.randrange(20)
+        if chance.random() < 0.1:
+            packet = packet[:at] + bytes([chance.randrange(256)]) + packet[at + 1 :]
+        return Send(link(ETH_P_IP, packet, chance.choice(MACS)), ETH_P_IP)
 
     def segmented(self) -> Send:
         """What is to be cut, by the device or before it."""

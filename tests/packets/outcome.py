@@ -1,5 +1,6 @@
 """What comes of packets, in the words of neither kernel."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -51,6 +52,13 @@ def stats_counters(stats64: Sequence[int]) -> Counters:
     return {name: number for name, number in zip(_STATS64, stats64, strict=True) if number}
 
 
+_NOT_COUNTED: Final = re.compile(
+    r"Ip\.(Forwarding|DefaultTTL)|Tcp\.|Icmp6(In|Out)[A-Z][A-Za-z]+s$|Icmp6.*MLDv2|Icmp\.(In|Out)[A-Z][A-Za-z]+s$"
+)
+"""Settings; TCP; and types of messages that are told a second time, by number."""
+_TOTALS: Final = re.compile(r"Icmp6?\.?(In|Out)(Msgs|Errors|CsumErrors)$")
+
+
 def snmp_counters(snmp6: str, snmp: str) -> Counters:
     """The counters of /proc/net/snmp6 and /proc/net/snmp that are not 0, IPv4's as ``Ip.InReceives``."""
     found = {name: int(number) for name, number in (line.split() for line in snmp6.splitlines())}
@@ -59,4 +67,8 @@ def snmp_counters(snmp6: str, snmp: str) -> Counters:
         prefix = names.split(":")[0]
         pairs = zip(names.split()[1:], numbers.split()[1:], strict=True)
         found |= {f"{prefix}.{name}": int(number) for name, number in pairs}
-    return {name: number for name, number in found.items() if number}
+    return {
+        name: number
+        for name, number in found.items()
+        if number and (_TOTALS.match(name) or not _NOT_COUNTED.match(name))
+    }

@@ -5,16 +5,19 @@ import socket
 import struct
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from errno import EINVAL, ENETDOWN
 from fcntl import ioctl
 from typing import Final
 
 from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.model.checksum import csum_fold, csum_partial
 from addrsvc.netlink.codec import decode
 from addrsvc.netlink.messages import LinkMsg
 from addrsvc.uapi import ETH_P_ALL, IFF_LOOPBACK, IFF_UP, RTM_GETLINK
 from tests.netlink.recording import ask
+from tests.packets.generator import OPEN_PORT, SENDER
 from tests.packets.outcome import MARKER, MARKER_PROTOCOL, Counters, Seen, snmp_counters, stats_counters
 
 __all__ = ["RunningLo"]
@@ -39,6 +42,12 @@ class _Sockets:
     plain: socket.socket
     vnet: socket.socket
     capture: socket.socket
+    open6: socket.socket
+    open4: socket.socket
+    send6: socket.socket
+    send4: socket.socket
+    raw6: socket.socket
+    raw4: socket.socket
     snmp6: int
     snmp: int
 
@@ -55,6 +64,15 @@ def _packet_socket(protocol: int, **options: int) -> socket.socket:
     return sock
 
 
+def _bound(family: int, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(("", port))
+    sock.setblocking(False)
+    return sock
+
+
 def _open() -> _Sockets:
     return _Sockets(
         control=socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
@@ -62,6 +80,12 @@ def _open() -> _Sockets:
         plain=_packet_socket(0),
         vnet=_packet_socket(0, vnet=PACKET_VNET_HDR),
         capture=_packet_socket(ETH_P_ALL, vnet=PACKET_VNET_HDR, auxdata=PACKET_AUXDATA),
+        open6=_bound(socket.AF_INET6, OPEN_PORT),
+        open4=_bound(socket.AF_INET, OPEN_PORT),
+        send6=_bound(socket.AF_INET6, int.from_bytes(SENDER)),
+        send4=_bound(socket.AF_INET, int.from_bytes(SENDER)),
+        raw6=socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6),
+        raw4=socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
         snmp6=os.open("/proc/thread-self/net/snmp6", os.O_RDONLY),
         snmp=os.open("/proc/thread-self/net/snmp", os.O_RDONLY),
     )
@@ -75,10 +99,11 @@ class RunningLo:
         self._in = run_in(netns, _open)
 
     def close(self) -> None:
-        for sock in (self._in.control, self._in.route, self._in.plain, self._in.vnet, self._in.capture):
-            sock.close()
-        os.close(self._in.snmp6)
-        os.close(self._in.snmp)
+        for opened in (getattr(self._in, field.name) for field in fields(self._in)):
+            if isinstance(opened, int):
+                os.close(opened)
+            else:
+                opened.close()
 
     # --- switching ---
 
@@ -141,6 +166,33 @@ class RunningLo:
         ((_, _, auxdata),) = ancillary
         status, length, _, _, net, _, _ = _AUXDATA.unpack(auxdata)
         return Seen(name[1], name[2], data[10:], data[:10], status, length, net)
+
+    def udp(self, data: bytes, addr: str, port: int) -> int:
+        """Send a datagram from a socket of its own; 0, or the errno."""
+        try:
+            (self._in.send6 if ":" in addr else self._in.send4).sendto(data, (addr, port))
+        except OSError as error:
+            return error.errno or EINVAL
+        return 0
+
+    def ping(self, data: bytes, addr: str) -> int:
+        """Send an echo request; 0, or the errno."""
+        request = struct.pack("!BBHHH", 128 if ":" in addr else 8, 0, 0, 1, 1) + data
+        request = request[:2] + csum_fold(csum_partial(request)).to_bytes(2) + request[4:]
+        try:
+            (self._in.raw6 if ":" in addr else self._in.raw4).sendto(request, (addr, 0))
+        except OSError as error:
+            return error.errno or EINVAL
+        return 0
+
+    def datagrams(self) -> list[bytes]:
+        """What the open ports have got."""
+        found = []
+        for sock in (self._in.open6, self._in.open4):
+            with suppress(BlockingIOError):
+                while True:
+                    found.append(sock.recv(_LONGEST))
+        return found
 
     # --- counters ---
 

@@ -1,0 +1,265 @@
+"""net/ipv4/udp.c and net/ipv6/udp.c: datagrams of sockets, of either IP."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from errno import EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EINVAL, EMSGSIZE, ENETUNREACH
+from struct import Struct
+from typing import Final
+
+from addrsvc.errors import KernelError
+from addrsvc.model.checksum import csum_fold, csum_partial, csum_pseudo
+from addrsvc.model.fib_trie import inet_addr_type
+from addrsvc.model.gso import skb_gso_segment
+from addrsvc.model.icmp import ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, icmp_send
+from addrsvc.model.icmpv6 import ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, icmpv6_send
+from addrsvc.model.ifaddr import ipv6_get_ifaddr
+from addrsvc.model.ip6_output import ip6_dst_lookup, ip6_transmit
+from addrsvc.model.ip_output import ip_route_output_flow, ip_transmit
+from addrsvc.model.skbuff import SkBuff, skb_clone, skb_is_gso
+from addrsvc.model.snmp import snmp_inc_stats
+from addrsvc.model.sock import sock_queue_rcv_skb
+from addrsvc.model.structs import InetSock, Net
+from addrsvc.model.udp_table import udp_lookup
+from addrsvc.uapi import AF_INET, AF_INET6, RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST
+
+__all__ = ["UdpMsg", "udp_bind", "udp_create", "udp_rcv", "udp_recvmsg", "udp_release", "udp_sendmsg", "udpv6_rcv"]
+
+_HEADER: Final = Struct("!HHHH")
+IPPROTO_UDP: Final = 17
+_CHECK: Final = 6
+_LONGEST: Final = {AF_INET: 65507, AF_INET6: 65527}
+_EPHEMERAL: Final = range(32768, 61000)
+_NAMES: Final = {AF_INET: "Udp.", AF_INET6: "Udp6"}
+
+
+@dataclass(frozen=True, slots=True)
+class UdpMsg:
+    """A datagram, and where it came from."""
+
+    data: bytes
+    source: bytes
+    port: int
+
+
+def udp_create(net: Net, family: int) -> InetSock:
+    """Open a socket.
+
+    Kernel: net/ipv4/udp.c, udp_init_sock(); net/ipv6/udp.c, udpv6_init_sock().
+    """
+    return InetSock(net=net, family=family, saddr=bytes(16 if family == AF_INET6 else 4))
+
+
+def udp_bind(sk: InetSock, addr: bytes, port: int) -> None:
+    """Give a socket an address and a port; 0 for one that is free.
+
+    Kernel: net/ipv4/af_inet.c, __inet_bind(); net/ipv6/af_inet6.c, __inet6_bind(); net/ipv4/udp.c, udp_lib_get_port().
+
+    Raises:
+        KernelError: EINVAL, it has a port already; EADDRNOTAVAIL, not an address of this host; EADDRINUSE.
+    """
+    if sk.num:
+        raise KernelError(EINVAL)
+    if any(addr) and not _BINDABLE[sk.family](sk.net, addr):
+        raise KernelError(EADDRNOTAVAIL)
+    sk.saddr = addr
+    _get_port(sk, port)
+
+
+def _may_bind4(net: Net, addr: bytes) -> bool:
+    return inet_addr_type(net, addr) in (RTN_LOCAL, RTN_MULTICAST, RTN_BROADCAST)
+
+
+def _may_bind6(net: Net, addr: bytes) -> bool:
+    return ipv6_get_ifaddr(net, addr, None) is not None
+
+
+_BINDABLE: Final[dict[int, Callable[[Net, bytes], bool]]] = {AF_INET: _may_bind4, AF_INET6: _may_bind6}
+
+
+def _get_port(sk: InetSock, port: int) -> None:
+    table = sk.net.udp_table
+    if not port:
+        port = next((free for free in _EPHEMERAL if not table.get((sk.family, free))), 0)
+    others = table.setdefault((sk.family, port), [])
+    if not port or any(not any(other.saddr) or not any(sk.saddr) or other.saddr == sk.saddr for other in others):
+        raise KernelError(EADDRINUSE)
+    sk.num = port
+    others.append(sk)
+
+
+def udp_release(sk: InetSock) -> None:
+    """Close a socket.
+
+    Kernel: net/ipv4/udp.c, udp_lib_unhash().
+    """
+    others = sk.net.udp_table.get((sk.family, sk.num), [])
+    if sk in others:
+        others.remove(sk)
+
+
+# --- sending ----------------------------------------------------------------------------------------------------------
+
+
+def udp_sendmsg(sk: InetSock, data: bytes, addr: bytes, port: int) -> int:
+    """Send a datagram; how many bytes it carries.
+
+    Kernel: net/ipv4/udp.c, udp_sendmsg(); net/ipv6/udp.c, udpv6_sendmsg().
+
+    Raises:
+        KernelError: EMSGSIZE, more than a packet holds; EINVAL, to port 0; ENETUNREACH, EADDRNOTAVAIL, there is no way,
+            or no source for it; ECONNREFUSED and the like, what came back for an earlier one.
+    """
+    if sk.sk_err:
+        err, sk.sk_err = sk.sk_err, 0
+        raise KernelError(err)
+    if len(data) > 0xFFFF:
+        raise KernelError(EMSGSIZE)
+    if not port:
+        raise KernelError(EINVAL)
+    if not sk.num:
+        _get_port(sk, 0)
+    _SEND[sk.family](sk, data, addr, port)
+    snmp_inc_stats(sk.net, f"{_NAMES[sk.family]}OutDatagrams")
+    return len(data)
+
+
+def _datagram(sk: InetSock, data: bytes, saddr: bytes, daddr: bytes, port: int) -> bytes:
+    """A datagram with the sum of its pseudo header in place of its checksum."""
+    if len(data) > _LONGEST[sk.family]:
+        raise KernelError(EMSGSIZE)
+    length = _HEADER.size + len(data)
+    pseudo = ~csum_fold(csum_pseudo(saddr, daddr, length, IPPROTO_UDP)) & 0xFFFF
+    return _HEADER.pack(sk.num, port, length, pseudo) + data
+
+
+def _send6(sk: InetSock, data: bytes, addr: bytes, port: int) -> None:
+    dst = ip6_dst_lookup(sk.net, addr, sk.saddr, sk.bound_dev_if)
+    segment = _datagram(sk, data, dst.saddr, addr, port)
+    ip6_transmit(sk.net, dst, addr, IPPROTO_UDP, segment, csum_offset=_CHECK, sk=sk)
+
+
+def _send4(sk: InetSock, data: bytes, addr: bytes, port: int) -> None:
+    try:
+        dst = ip_route_output_flow(sk.net, addr, sk.saddr, sk.bound_dev_if, IPPROTO_UDP)
+    except KernelError as error:
+        if error.errno == ENETUNREACH:
+            snmp_inc_stats(sk.net, "Ip.OutNoRoutes")
+        raise
+    segment = _datagram(sk, data, dst.saddr, addr, port)
+    ip_transmit(sk.net, dst, addr, IPPROTO_UDP, segment, csum_offset=_CHECK, sk=sk, may_fragment=False)
+
+
+_SEND: Final[dict[int, Callable[[InetSock, bytes, bytes, int], None]]] = {AF_INET: _send4, AF_INET6: _send6}
+
+
+# --- receiving --------------------------------------------------------------------------------------------------------
+
+
+def udpv6_rcv(skb: SkBuff) -> int:
+    """Take a datagram over IPv6, whose header is next.
+
+    Kernel: net/ipv6/udp.c, udpv6_rcv(), __udp6_lib_rcv().
+    """
+    at = skb.network_header or 0
+    _rcv(skb, AF_INET6, bytes(skb.head[at + 8 : at + 24]), bytes(skb.head[at + 24 : at + 40]))
+    return 0
+
+
+def udp_rcv(skb: SkBuff) -> int:
+    """Take a datagram over IPv4, whose header is next.
+
+    Kernel: net/ipv4/udp.c, udp_rcv(), __udp4_lib_rcv().
+    """
+    at = skb.network_header or 0
+    _rcv(skb, AF_INET, bytes(skb.head[at + 12 : at + 16]), bytes(skb.head[at + 16 : at + 20]))
+    return 0
+
+
+def _rcv(skb: SkBuff, family: int, source: bytes, dest: bytes) -> None:
+    dev = skb.dev
+    assert dev is not None, "a packet that has arrived has a device"
+    net, names = dev.net, _NAMES[family]
+    if not skb.may_pull(_HEADER.size):
+        snmp_inc_stats(net, f"{names}InErrors")
+        return
+    sport, dport, ulen, check = _HEADER.unpack_from(skb.head, skb.data)
+    if family == AF_INET6 and not ulen:
+        ulen = skb.len
+    if ulen > skb.len or ulen < _HEADER.size:
+        snmp_inc_stats(net, f"{names}InErrors")
+        return
+    skb.trim(ulen)
+    sk = udp_lookup(net, family, dest, dport)
+    unsummed6 = family == AF_INET6 and not check and (sk is None or not sk.no_check6_rx)
+    right = not unsummed6 and (not check or _is_right(skb, source, dest))
+    if sk is not None and not unsummed6:
+        _queue(sk, skb, source, sport, right=right)
+    elif not right:
+        snmp_inc_stats(net, f"{names}InCsumErrors")
+        snmp_inc_stats(net, f"{names}InErrors")
+    else:
+        snmp_inc_stats(net, f"{names}NoPorts")
+        _unreachable(skb, family)
+
+
+def _unreachable(skb: SkBuff, family: int) -> None:
+    if family == AF_INET6:
+        icmpv6_send(skb, ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, 0)
+    else:
+        icmp_send(skb, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0)
+
+
+def _is_right(skb: SkBuff, source: bytes, dest: bytes) -> bool:
+    if skb.csum_is_right:
+        return True
+    pseudo = csum_pseudo(source, dest, skb.len, IPPROTO_UDP)
+    return not csum_fold(pseudo + csum_partial(skb.tobytes()))
+
+
+def _queue(sk: InetSock, skb: SkBuff, source: bytes, sport: int, *, right: bool) -> None:
+    """Kernel: net/ipv4/udp.c, udp_queue_rcv_skb(); include/net/udp.h, udp_rcv_segment()."""
+    if not skb_is_gso(skb):
+        _queue_one(sk, skb, source, sport, right=right)
+        return
+    end, skb.data = skb.data, skb.mac_header or 0
+    try:
+        segments = skb_gso_segment(skb, 0)
+    except KernelError:
+        snmp_inc_stats(sk.net, f"{_NAMES[sk.family]}InErrors")
+        return
+    finally:
+        skb.data = end
+    for segment in segments:
+        segment.data = segment.transport_header or 0
+        _queue_one(sk, segment, source, sport, right=right)
+
+
+def _queue_one(sk: InetSock, skb: SkBuff, source: bytes, sport: int, *, right: bool) -> None:
+    kept = skb_clone(skb)
+    kept.cb = UdpMsg(skb.tobytes()[_HEADER.size :], source, sport) if right else None
+    if not sock_queue_rcv_skb(sk, kept):
+        snmp_inc_stats(sk.net, f"{_NAMES[sk.family]}RcvbufErrors")
+        snmp_inc_stats(sk.net, f"{_NAMES[sk.family]}InErrors")
+
+
+def udp_recvmsg(sk: InetSock) -> UdpMsg:
+    """The oldest datagram that was not read; those whose checksum is wrong are counted and passed over.
+
+    Kernel: net/ipv4/udp.c, udp_recvmsg(); net/ipv6/udp.c, udpv6_recvmsg().
+
+    Raises:
+        KernelError: EAGAIN, there is none; or what came back for one that was sent.
+    """
+    if sk.sk_err:
+        err, sk.sk_err = sk.sk_err, 0
+        raise KernelError(err)
+    names = _NAMES[sk.family]
+    while sk.sk_receive_queue:
+        skb = sk.sk_receive_queue.popleft()
+        sk.rmem_alloc -= skb.truesize
+        if isinstance(skb.cb, UdpMsg):
+            snmp_inc_stats(sk.net, f"{names}InDatagrams")
+            return skb.cb
+        snmp_inc_stats(sk.net, f"{names}InCsumErrors")
+        snmp_inc_stats(sk.net, f"{names}InErrors")
+    raise KernelError(EAGAIN)
