@@ -683,6 +683,122 @@ def getroute(rng: Random) -> Message:
     return _message(rng, 26, request_flags(rng), head, attrs)
 
 
+NETS4 = (("10.2.0.0", 16), ("10.2.3.0", 24), ("0.0.0.0", 0), ("10.2.3.4", 32), ("127.0.0.0", 8), ("10.2.3.1", 24))
+NETS6 = (
+    ("2001:db8:5::", 48),
+    ("2001:db8:5:1::", 64),
+    ("::", 0),
+    ("2001:db8:5::1", 128),
+    ("fd00::", 8),
+    ("fe80::", 64),
+    ("2001:db8:5::1", 64),
+)
+
+
+def _metrics(rng: Random) -> bytes:
+    return b"".join(
+        nla(rng.choice((2, 2, 4, 7, 8, 10, 13, 16, 17, 20)), rng.choice((u32(1400), u32(1), text("cubic"))))
+        for _ in range(rng.choice((1, 1, 2)))
+    )
+
+
+def _route_attrs(rng: Random, family: int) -> list[bytes]:
+    extras: list[tuple[int, float, Callable[[Random], bytes]]] = [
+        (4, 0.75, _u32s(1, 1, 1, 1, 2, 3, 77, 0)),
+        (6, 0.35, _u32s(0, 1, 100, 256, 1024, 2**32 - 1)),
+        (15, 0.25, _u32s(254, 255, 253, 77, 1000, 0)),
+        (5, 0.15, lambda rng: _packed(rng, family)),
+        (7, 0.15, lambda rng: _packed(rng, family)),
+        (8, 0.1, _metrics),
+        (20, 0.05, _u8s(0, 1, 3, 7)),
+        (23, 0.05, _u32s(GRAIN, 0, FOREVER)),
+        (30, 0.03, _u32s(0, 1, 5)),
+        (21, 0.03, lambda rng: u16(rng.choice((0, 1, 4)))),
+        (22, 0.02, _some_bytes),
+        (11, 0.03, _any32),
+        (9, 0.02, _some_bytes),
+        (2, 0.03, lambda rng: _packed(rng, family)),
+        (26, 0.02, _u8s(0, 64)),
+        (200, 0.02, _some_bytes),
+    ]
+    return [nla(kind, payload(rng)) for kind, chance, payload in extras if rng.random() < chance]
+
+
+def _change_route(rng: Random, nlmsg_type: int, family: int) -> Message:
+    net, length = rng.choice(NETS4 if family == AF_INET else NETS6)
+    attrs = [nla(1, ip_address(net).packed)] if length or rng.random() < 0.3 else []
+    attrs += _route_attrs(rng, family)
+    head = rtmsg(
+        rng,
+        family,
+        dst_len=_often(rng, length, 33, 129, 24, 0),
+        src_len=_often(rng, 0, 64, chance=0.02),
+        tos=_often(rng, 0, 4, 8, 0xFF, chance=0.06),
+        table=_often(rng, 254, 255, 0, 77, 252),
+        scope=_often(rng, 0, 253, 254, 255),
+        protocol=_often(rng, 4, 0, 1, 2, 3, 17, 186),
+        type=_often(rng, 1, 2, 0, 3, 5, 6, 7, 8, 9, 10, 11, 12, chance=0.2),
+        flags=_often(rng, 0, 1, 4, 0x10, 0x800, 0x200, chance=0.08),
+    )
+    extra = (0x400, 0x400, 0x600, 0x600, 0x500, 0x100, 0xC00, 0) if nlmsg_type == 24 else (0,)
+    return _message(rng, nlmsg_type, request_flags(rng, *extra), head, attrs)
+
+
+def newroute(rng: Random) -> Message:
+    return _change_route(rng, 24, rng.choice((AF_INET, AF_INET6, AF_INET6)))
+
+
+def delroute(rng: Random) -> Message:
+    return _change_route(rng, 25, rng.choice((AF_INET, AF_INET6, AF_INET6)))
+
+
+def _rule_attrs(rng: Random, family: int) -> list[bytes]:
+    extras: list[tuple[int, float, Callable[[Random], bytes]]] = [
+        (6, 0.6, _u32s(1, 100, 101, 32766, 32767, 0)),
+        (15, 0.5, _u32s(254, 255, 253, 77, 0, 1000)),
+        (1, 0.15, lambda rng: _packed(rng, family)),
+        (2, 0.15, lambda rng: _packed(rng, family)),
+        (3, 0.15, _name),
+        (17, 0.1, _name),
+        (10, 0.1, _u32s(0, 1, 255)),
+        (16, 0.08, _u32s(0, 1, 2**32 - 1)),
+        (4, 0.08, _u32s(1, 100, 200, 0)),
+        (14, 0.06, _u32s(0, 1, 2**32 - 1)),
+        (13, 0.04, _u32s(0, 1, 2**32 - 1)),
+        (21, 0.08, _u8s(0, 2, 4, 255)),
+        (19, 0.03, _u8s(0, 1)),
+        (20, 0.05, lambda rng: pack("=II", rng.choice((0, 5)), rng.choice((0, 10, 2**32 - 1)))),
+        (22, 0.05, _u8s(0, 6, 17)),
+        (23, 0.05, lambda rng: pack("=HH", rng.choice((0, 1)), rng.choice((0, 80)))),
+        (24, 0.05, lambda rng: pack("=HH", rng.choice((0, 1)), rng.choice((0, 80)))),
+        (25, 0.04, _u8s(0, 1, 63, 64)),
+        (11, 0.04, _any32),
+        (12, 0.02, _some_bytes),
+        (26, 0.02, _any32),
+        (28, 0.02, lambda rng: u16(0xFFF)),
+        (200, 0.02, _some_bytes),
+    ]
+    return [nla(kind, payload(rng)) for kind, chance, payload in extras if rng.random() < chance]
+
+
+def change_rule(rng: Random) -> Message:
+    family = rng.choice((2, 2, 10, 10, 10, 128, 129, 0, 7))
+    attrs = _rule_attrs(rng, family)
+    head = pack(
+        "=BBBBBBBBI",
+        family,
+        _often(rng, 0, 32, 64, 128, 129),
+        _often(rng, 0, 32, 64, 128),
+        _often(rng, 0, 4, 3, 0xFF, chance=0.05),
+        _often(rng, 254, 0, 255, 77),
+        _often(rng, 0, 1, chance=0.03),
+        _often(rng, 0, 1, chance=0.03),
+        _often(rng, 1, 0, 2, 6, 7, 8, 3, 200, chance=0.2),
+        _often(rng, 0, 2, 4, 8, 1, 0x10000, chance=0.06),
+    )
+    return _message(rng, rng.choice((32, 32, 33)), request_flags(rng, 0x400, 0x600, 0x600, 0x500, 0), head, attrs)
+
+
 # --- the rest ---------------------------------------------------------------------------------------------------------
 
 
@@ -828,6 +944,9 @@ REQUESTS: Final[Mapping[str, tuple[float, Maker]]] = {
     "GETMULTICAST/GETANYCAST": (0.4, get_group),
     "GETROUTE dump": (6, getroute_dump),
     "GETROUTE": (7, getroute),
+    "NEWROUTE": (4, newroute),
+    "DELROUTE": (2, delroute),
+    "NEWRULE, DELRULE": (2, change_rule),
     "GETNEIGH": (3, getneigh),
     "GETNEIGHTBL": (1.5, getneightbl),
     "GETRULE": (2.5, getrule),

@@ -398,3 +398,24 @@ def test_neighbours_are_looked_up(netns: NetNs, index: int, flags: int, family: 
         (nla(9, u32(1)),),
     )
     agree_on_steps(Setsockopt(11, u32(1)), new_ifb(), *(Send(ask(30, head, *attrs)) for attrs in tries))
+
+
+@pytest.mark.parametrize("nlmsg_type", [24, 25])
+def test_no_device_takes_part_in_multicast_routing(netns: NetNs, nlmsg_type: int) -> None:
+    """What is wrong with a request is told; what is right with it is refused."""
+    head = bytes((128, 32, 0, 0, 0, 4, 0, 5)) + bytes(4)
+    heads = (b"\x80", head[:1] + b"\x18" + head[2:], head[:5] + b"\3" + head[6:], head[:6] + b"\xfe\5" + head[8:], head)
+    index, nowhere, table, hops = nla(3, u32(1)), nla(3, u32(77)), nla(15, u32(254)), nla(9, b"\x08\0\0\1" + u32(1))
+    tries = (
+        (),
+        (index,),
+        (nowhere, nla(9, bytes(8))),
+        (nla(9, bytes(8)), nowhere),
+        (hops, table),
+        (index, hops),
+        (nla(3, b""),),
+    )
+    agree_on_steps(
+        Setsockopt(11, u32(1)),
+        *(Send(ask(nlmsg_type, each)) for each in heads), *(Send(ask(nlmsg_type, head, *attrs)) for attrs in tries),
+    )  # fmt: skip
