@@ -91,6 +91,12 @@ Show a file below /proc as it would read on the model.
 
 There are net/dev, net/if_inet6, net/igmp6, net/ipv6_route, net/dev_snmp6/DEV and what lies below sys/net."""
 
+_ETHTOOL_HELP: Final = """\
+Show what a device of the model can do for packets, or switch it, in the words of ethtool(8).
+
+Without an option: whether there is a link.  Groups of features have short names: rx tx sg tso ufo gso gro lro rxvlan
+txvlan ntuple rxhash; each feature has the name that -k shows.  What is fixed cannot be switched."""
+
 _DEFAULT_NET: Final = f"the one that is mirrored, or {INIT_NET} where it is not exactly one"
 _OPERATION: Final = """\
 These are operations: they change state, and the events follow from the change.  To call the notifier chain without
@@ -212,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_words(subparsers, "addr", ("address", "a"), ADDR, _ADDR_HELP)
     _add_sysctl(subparsers)
     _add_proc(subparsers)
+    _add_ethtool(subparsers)
     for name, function in {**QUERIES, **CHANGES}.items():
         if name not in _IN_OTHER_WORDS:
             _add_command(subparsers, name, function)
@@ -220,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _IN_OTHER_WORDS: Final = {
     "plan", "history", "links", "addresses", "link_set", "link_add", "link_del", "addr_add", "addr_del", "sysctl",
-    "sysctl_set", "proc",
+    "sysctl_set", "proc", "features", "features_set", "link_state",
 }  # fmt: skip
 
 
@@ -325,6 +332,18 @@ def _add_sysctl(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
 def _add_proc(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add(subparsers, "proc", _proc, _PROC_HELP)
     parser.add_argument("path", metavar="PATH", help="the file, without /proc/ in front")
+    parser.add_argument("--net", help=f"the model's namespace (default: {_DEFAULT_NET})")
+    _add_once(parser)
+
+
+def _add_ethtool(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _add(subparsers, "ethtool", _ethtool, _ETHTOOL_HELP)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--show-features", "--show-offload", "-k", action="store_true", help="show features")
+    which.add_argument("--features", "--offload", "-K", action="store_true", help="switch features")
+    which.add_argument("--show-time-stamping", "-T", action="store_true", help="show which time stamps there are")
+    parser.add_argument("dev", metavar="DEV", help="the device")
+    parser.add_argument("words", nargs="*", metavar="FEATURE on|off", help="with -K: what to switch")
     parser.add_argument("--net", help=f"the model's namespace (default: {_DEFAULT_NET})")
     _add_once(parser)
 
@@ -532,6 +551,43 @@ def _proc(arguments: argparse.Namespace) -> int:
             raise _Refused(f"proc: /proc/{arguments.path}: {error.strerror}") from None
     say(json_text(answer) if arguments.json else str(answer["content"]).removesuffix("\n"))
     return 0
+
+
+def _ethtool(arguments: argparse.Namespace) -> int:
+    if arguments.words and not arguments.features:
+        raise ControlError(f"not understood: {' '.join(arguments.words)}")
+    at = {"dev": arguments.dev} | ({} if arguments.net is None else {"net": arguments.net})
+    with _desk(arguments) as desk:
+        if arguments.features:
+            return _ethtool_set(desk, arguments, at)
+        answer = desk.ask("features" if arguments.show_features else "link_state", at)
+    _say_lines(answer, "timestamping_lines" if arguments.show_time_stamping else "lines", as_json=arguments.json)
+    return 0
+
+
+def _ethtool_set(desk: _Desk, arguments: argparse.Namespace, at: Mapping[str, object]) -> int:
+    """Switch, and tell what else has changed; with the exit code of what could not be."""
+    from addrsvc.daemon.run import UNSENT
+
+    answer = desk.ask("features_set", {"features": _switches(arguments.words), **at})
+    _say_lines(answer, "lines", as_json=arguments.json)
+    return UNSENT if answer["unmet"] else 0
+
+
+def _switches(words: Sequence[str]) -> dict[str, str]:
+    """The words behind -K in pairs; of two about the same feature the later counts."""
+    if not words or len(words) % 2:
+        raise ControlError("-K: each feature wants an on or off behind it")
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _say_lines(answer: Mapping[str, object], key: str, *, as_json: bool) -> None:
+    """Print the lines of an answer, or all the rest of it as JSON."""
+    if as_json:
+        say(json_text({name: value for name, value in answer.items() if not name.endswith("lines")}))
+        return
+    for line in listed(answer[key]):
+        say(str(line))
 
 
 def _events(arguments: argparse.Namespace) -> int:

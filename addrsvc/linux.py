@@ -21,6 +21,7 @@ from addrsvc.mirror.operations import Address, Operations, check_range, hwaddr, 
 from addrsvc.model.boot import INIT_NET, boot
 from addrsvc.model.dev import alloc_netdev, dev_get_by_name, register_netdevice, unregister_netdevice
 from addrsvc.model.eth import eth_mac_addr
+from addrsvc.model.ethtool import FeatureChanges, ethtool_set_features
 from addrsvc.model.net_namespace import cleanup_net, copy_net_ns
 from addrsvc.model.netdev_chain import (
     call_netdevice_notifiers_info,
@@ -474,6 +475,20 @@ class Namespace(Operations):
         try:
             with rtnl_lock(self._linux.machine):
                 unregister_netdevice(dev)
+        finally:
+            self._linux.settle()
+
+    @_one_at_a_time
+    def features_set(self, dev: str, mask: int, wanted: int) -> FeatureChanges:
+        """Ask for the features in `mask` (NETIF_F_*) to be as in `wanted`, as ``ethtool -K`` does.
+
+        Raises:
+            KernelError: ENODEV; EINVAL, a feature that nobody may change.
+        """
+        device = self.device(dev)
+        try:
+            with rtnl_lock(self._linux.machine):
+                return ethtool_set_features(device, mask, wanted)
         finally:
             self._linux.settle()
 

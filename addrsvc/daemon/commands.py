@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict
 
+from addrsvc.daemon.ethtool import features, features_set, link_state
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.netlink.messages import AddrMsg
 from addrsvc.netlink.text import (
@@ -404,6 +405,8 @@ QUERIES: Final[dict[str, Command]] = {
     "plan": plan,
     "sysctl": sysctl,
     "proc": proc,
+    "features": features,
+    "link_state": link_state,
     "history": history,
     "netdev_events": netdev_events,
 }
@@ -413,6 +416,7 @@ CHANGES: Final[dict[str, Command]] = {
     "link_del": link_del,
     "addr_add": addr_add,
     "addr_del": addr_del,
+    "features_set": features_set,
     "inject": inject,
     "sysctl_set": sysctl_set,
     "net_add": net_add,

@@ -10,7 +10,7 @@ from addrsvc.model.features import NETDEV_FEATURE_COUNT, NETIF_F_NEVER_CHANGE, n
 from addrsvc.model.netdev_chain import call_netdevice_notifiers
 from addrsvc.model.rtnl import ASSERT_RTNL
 from addrsvc.model.structs import NetDevice
-from addrsvc.uapi import NETDEV_FEAT_CHANGE
+from addrsvc.uapi import NETDEV_FEAT_CHANGE, SOF_TIMESTAMPING_RX_SOFTWARE, SOF_TIMESTAMPING_SOFTWARE
 
 __all__ = [
     "EthtoolFeatures", "FeatureChanges", "ethtool_get_features", "ethtool_get_link", "ethtool_get_ts_info",
@@ -100,13 +100,9 @@ def ethtool_get_link(dev: NetDevice) -> int:
 
 
 def ethtool_get_ts_info(dev: NetDevice) -> int:
-    """SOF_TIMESTAMPING_*: which time stamps a device can give.
+    """SOF_TIMESTAMPING_*: which time stamps there are; those that are made on arrival, in software, always.
 
     Kernel: net/ethtool/common.c, __ethtool_get_ts_info().
-
-    Raises:
-        KernelError: EOPNOTSUPP, the device does not know.
     """
-    if dev.ethtool_ops is None or dev.ethtool_ops.get_ts_info is None:
-        raise KernelError(EOPNOTSUPP)
-    return dev.ethtool_ops.get_ts_info(dev)
+    own = dev.ethtool_ops.get_ts_info(dev) if dev.ethtool_ops is not None and dev.ethtool_ops.get_ts_info else 0
+    return own | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE

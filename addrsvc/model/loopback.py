@@ -49,8 +49,6 @@ from addrsvc.uapi import (
     NET_RX_SUCCESS,
     NETDEV_PCPU_STAT_LSTATS,
     NETDEV_TX_OK,
-    SOF_TIMESTAMPING_RX_SOFTWARE,
-    SOF_TIMESTAMPING_SOFTWARE,
     SOF_TIMESTAMPING_TX_SOFTWARE,
 )
 
@@ -134,7 +132,7 @@ def _always_on(dev: NetDevice) -> int:
 
 def _ethtool_op_get_ts_info(dev: NetDevice) -> int:
     """Kernel: net/ethtool/ioctl.c, ethtool_op_get_ts_info()."""
-    return SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
+    return SOF_TIMESTAMPING_TX_SOFTWARE
 
 
 loopback_ethtool_ops = EthtoolOps(get_link=_always_on, get_ts_info=_ethtool_op_get_ts_info)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
-__all__ = ["GROUPS", "Group", "change_lines", "feature_lines", "features_named", "ts_info_lines"]
+__all__ = ["GROUPS", "Group", "change_lines", "feature_lines", "features_named", "link_lines", "ts_info_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,15 @@ def change_lines(
         now = bool(active >> bit & 1) if is_changed else not asked
         remark = f" [requested {_on(on=asked)}]" if is_unmet else "" if mask >> bit & 1 else " [not requested]"
         yield f"{name}: {_on(on=now)}{remark}"
+
+
+def link_lines(dev: str, detected: bool | None) -> Iterator[str]:  # noqa: FBT001 - a value, not a switch
+    """``ethtool DEV``, for a device that has nothing but a link to tell of; None where it does not even know that."""
+    if detected is None:
+        yield "No data available"
+        return
+    yield f"Settings for {dev}:"
+    yield f"\tLink detected: {'yes' if detected else 'no'}"
 
 
 _TS_CAPABILITIES: Final = (
