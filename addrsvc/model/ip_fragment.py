@@ -70,7 +70,7 @@ def _reasm(net: Net, queue: FragQueue) -> SkBuff | None:
     if length > _MOST:
         snmp_inc_stats(net, "Ip.ReasmFails")
         return None
-    skb.shinfo.frags = []
+    skb.shinfo.frags, skb.shinfo.frag_list = [], []
     skb.head[skb.data :] = body
     skb.head[at + 2 : at + 4] = length.to_bytes(2)
     skb.head[at + 6 : at + 8] = skb.head[at + 10 : at + 12] = bytes(2)

@@ -120,7 +120,7 @@ def _reasm(queue: FragQueue) -> SkBuff:
     skb.head[field] = nexthdr
     length = skb.data - at - _IP6_LEN + len(body)
     skb.head[at + 4 : at + 6] = (length & _MOST).to_bytes(2)
-    skb.shinfo.frags = []
+    skb.shinfo.frags, skb.shinfo.frag_list = [], []
     skb.head[skb.data :] = body
     skb.nexthdr, skb.truesize = nexthdr, queue.truesize
     skb.ip_summed = CHECKSUM_NONE

@@ -29,7 +29,12 @@ DOORS: Final = ("dev_queue_xmit", "dev_queue_xmit", "dev_queue_xmit", "netif_rx"
 _ICMP, _ICMPV6, _SCTP, _NOBODY = 1, 58, 132, 253
 _LOCAL_V4: Final = (bytes([127, 0, 0, 1]), bytes([127, 0, 0, 1]))
 _LOCAL_V6: Final = (bytes(15) + b"\x01", bytes(15) + b"\x01")
-_EXTENSIONS: Final = (0, 43, 44, 50, 51, 59, 60)
+_FRAGMENT: Final = 44
+_EXTENSIONS: Final = (0, 43, 44, 44, 44, 50, 51, 59, 60)
+_FRAGMENTS: Final = (0, 0x4000, 0x4000, 0x4000, 0x2000, 0x2001, 1, 2, 0x2002, 0x1FFF)
+"""What an IPv4 header says of fragments."""
+_FRAGMENTS6: Final = (0, 1, 1, 2, 8, 9, 16, 17, 104, 105, 0xFFF8, 0xFFF9)
+"""What a fragment header says of itself."""
 _PROTOCOLS: Final = (ETH_P_IP, ETH_P_IPV6, ETH_P_ARP, HANDLED, 0, 1, 4, 0x0600, 0x8100, 0x88A8, 0xFFFF)
 _MACS: Final = (bytes(6), bytes(6), b"\x02" + bytes(5), b"\x01\x00\x5e\x00\x00\x01", b"\xff" * 6)
 _GSO_TYPES: Final = tuple(1 << bit for bit in range(20))
@@ -140,7 +145,7 @@ class Generator:
         src, dst = chance.choice(((V4, V6), (_LOCAL_V4, _LOCAL_V6)))[version == 6]
         proto, segment = self.segment(src, dst)
         if version == 4:
-            packet = ipv4(proto, segment, src, dst, frag=chance.choice((0, 0x4000, 0x4000, 0x2000, 0x1FFF)),
+            packet = ipv4(proto, segment, src, dst, frag=chance.choice(_FRAGMENTS), ident=chance.randrange(4),
                           options=bytes(chance.choice((0, 0, 4, 40))))  # fmt: skip
         else:
             first, extensions = self.extensions(proto)
@@ -179,9 +184,12 @@ class Generator:
             return proto, b""
         chain = [chance.choice(_EXTENSIONS) for _ in range(chance.randrange(1, 4))]
         headers = b""
-        for nexthdr in (*chain[1:], proto):
-            length = chance.choice((0, 0, 0, 1, 255))
-            headers += bytes((nexthdr, length)) + bytes(6 + 8 * min(length, 2))
+        for kind, nexthdr in zip(chain, (*chain[1:], proto), strict=True):
+            if kind == _FRAGMENT:
+                headers += pack("!BBHI", nexthdr, 0, chance.choice(_FRAGMENTS6), chance.randrange(4))
+            else:
+                length = chance.choice((0, 0, 0, 1, 255))
+                headers += bytes((nexthdr, length)) + bytes(6 + 8 * min(length, 2))
         return chain[0], headers
 
     def bend(self, frame: bytes) -> bytes:

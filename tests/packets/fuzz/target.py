@@ -1,6 +1,7 @@
 """lo of the model, and what must hold whatever was sent through it."""
 
 from collections import Counter
+from collections.abc import Callable
 from errno import errorcode
 from random import Random
 from typing import Final
@@ -9,17 +10,22 @@ from addrsvc import Linux
 from addrsvc.errors import KernelError
 from addrsvc.model.af_packet import packet_bind, packet_create, packet_recvmsg, packet_snd
 from addrsvc.model.loopback import dev_lstats_read
+from addrsvc.model.ping import ping_create, ping_recvmsg
 from addrsvc.model.receive import dev_add_pack, dev_remove_pack, do_softirq, netif_receive_skb, netif_rx
 from addrsvc.model.skbuff import SkBuff
 from addrsvc.model.sock import Sock, skb_set_owner_w
-from addrsvc.model.structs import NetDevice, PacketType
+from addrsvc.model.structs import InetSock, NetDevice, PacketType
+from addrsvc.model.udp import udp_bind, udp_create, udp_recvmsg
 from addrsvc.model.xmit import dev_queue_xmit
-from addrsvc.uapi import ETH_P_ALL, PACKET_OUTGOING
+from addrsvc.uapi import AF_INET, AF_INET6, ETH_P_ALL, PACKET_OUTGOING
 from tests.packets.fuzz.generator import HANDLED, Bent
 
 __all__ = ["Broken", "Target"]
 
 _ROOM: Final = 1 << 30
+ECHO_PORT: Final = 7
+FORGOTTEN: Final = 60
+"""Seconds that fragments wait for the rest of their packet."""
 
 
 class Broken(AssertionError):
@@ -57,6 +63,7 @@ class Target:
         self.vnet.vnet_hdr = True
         for sock in (self.sender, self.plain, self.vnet):
             sock.sk_sndbuf = sock.sk_rcvbuf = _ROOM
+        self.readers = self._readers()
         dev_add_pack(self.machine, PacketType(HANDLED, self._hear))
         self.tap = PacketType(ETH_P_ALL, self._watch)
         for chain in self.machine.softnet.ptype_base.values():
@@ -64,6 +71,15 @@ class Target:
                 self._count(pt)
 
     # --- who takes packets ---
+
+    def _readers(self) -> list[tuple[InetSock, Callable[[InetSock], object]]]:
+        """Sockets of UDP and ping, and how they are read."""
+        readers: list[tuple[InetSock, Callable[[InetSock], object]]] = []
+        for family, anywhere in ((AF_INET, bytes(4)), (AF_INET6, bytes(16))):
+            listener = udp_create(self.net.net, family)
+            udp_bind(listener, anywhere, ECHO_PORT)
+            readers += (listener, udp_recvmsg), (ping_create(self.net.net, family), ping_recvmsg)
+        return readers
 
     def _hear(self, skb: SkBuff, dev: NetDevice) -> None:
         skb.tobytes()
@@ -86,12 +102,20 @@ class Target:
 
     # --- packets in ---
 
+    def pass_time(self, seconds: float) -> None:
+        """Let fragments whose packet never came whole be forgotten, and their senders be told."""
+        self.linux.advance(seconds)
+        do_softirq(self.machine)
+        if seconds > FORGOTTEN and self.net.net.frags:
+            raise Broken(f"fragments are kept for ever: {[*self.net.net.frags]}")
+
     def feed(self, bent: Bent, chance: Random) -> None:
         """Send one, and look at what must hold.
 
         Raises:
             Broken: it does not.
         """
+        self.pass_time(chance.choice((0, 1, 31, 61)) if chance.random() < 0.01 else 0)
         tapped, listens = chance.random() < 0.5, chance.random() < 0.2
         self._switch(chance)
         self.lo.features = bent.features
@@ -154,8 +178,16 @@ class Target:
                 self.counts["packet_recvmsg: 0"] += 1
             except KernelError as error:
                 self.counts[f"packet_recvmsg: -{errorcode[error.errno or 0]}"] += 1
-        if self.vnet.rmem_alloc:
-            raise Broken(f"{self.vnet.rmem_alloc} bytes are on the account of a socket that was read empty")
+        for reader, read in self.readers:
+            while reader.sk_receive_queue or reader.sk_err:
+                try:
+                    read(reader)
+                    self.counts[f"{read.__name__}: 0"] += 1
+                except KernelError as error:
+                    self.counts[f"{read.__name__}: -{errorcode[error.errno or 0]}"] += 1
+        for sock in (self.vnet, *(reader for reader, _ in self.readers)):
+            if sock.rmem_alloc or sock.wmem_alloc:
+                raise Broken(f"{sock.rmem_alloc}, {sock.wmem_alloc} bytes are on the account of a socket that was read")
 
     def _tell(self) -> None:
         if self.linux.trace.on:
