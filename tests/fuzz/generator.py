@@ -34,9 +34,7 @@ HEADER_LENGTHS: Final[Mapping[int, int]] = {
     16: 16, 20: 8, 24: 12, 28: 12, 32: 12, 36: 20, 40: 20, 44: 20, 48: 4, 52: 4, 56: 8, 60: 8, 64: 4, 68: 4, 72: 12,
     76: 4, 80: 4, 84: 12, 88: 4, 92: 12, 96: 4, 100: 20, 104: 8, 108: 16, 112: 4, 116: 8, 120: 8,
 }  # fmt: skip
-SERVED: Final = tuple(
-    int(it) for it in Rtm if it < 36 or it in range(56, 68) or it in range(80, 96) or it in (108, 109)
-)
+SERVED: Final = tuple(int(it) for it in Rtm if it < 36 or 56 <= it < 76 or 80 <= it < 84 or 88 <= it < 96 or it == 110)
 TYPES: Final = (*SERVED * 8, *(int(it) for it in Rtm), *range(16), 123, 124, 200, 0x7FFF, 0xFFFF)
 FAMILIES: Final = (*(0, 2, 10) * 6, 7, 17, 28, 127, 128, 129, 200, 255)
 NUMBERS: Final = (0, 1, 2, 3, 7, 127, 128, 255, 256, 1279, 1280, 1500, 65535, 65536, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -76,8 +74,9 @@ class Generator:
         rng = self._rng
         flags = REQUEST | rng.choice((0, ACK, ACK)) | rng.choice((0, 0, 0x100, 0x200, 0x400, 0x600, 0x500, 0xF00, 0x8))
         return rng.choice(
-            (self._link, self._link, self._device, self._address, self._address, self._deletion, self._dump)
-        )(flags)
+            (self._link, self._link, self._device, self._address, self._address, self._deletion, self._dump,
+             self._route, self._route, self._rule, self._label)
+        )(flags)  # fmt: skip
 
     def _link(self, flags: int) -> bytes:
         rng = self._rng
@@ -142,6 +141,37 @@ class Generator:
             attrs.append(nla(rng.randrange(14), self._payload()))
         rng.shuffle(attrs)
         return message(nlmsg_type, flags, header + b"".join(attrs))
+
+    def _route(self, flags: int) -> bytes:
+        rng = self._rng
+        length = rng.choice((4, 16))
+        to, via = (rng.choice([it for it in ADDRESSES if len(it) == length]) for _ in range(2))
+        header = Struct("=BBBBBBBBI").pack(
+            2 if length == 4 else 10, rng.choice((0, 8, 24, 32, 64, 128, 129)), 0, rng.choice((0, 0, 0, 4)),
+            rng.choice((254, 254, 254, 255, 0, 100)), rng.choice((2, 3, 4, 9, 0)), rng.choice((0, 0, 253, 254, 255)),
+            rng.choice((1, 1, 1, 2, 3, 5, 6, 7, 8, 12)), rng.choice((0, 0, 0, 4, 0x200)),
+        )  # fmt: skip
+        attrs = [nla(1, to), nla(4, rng.choice((1, 1, 2, 3)).to_bytes(4, "little")), nla(5, via), nla(6, self._u32()),
+                 nla(7, via), nla(15, rng.choice((254, 255, 100)).to_bytes(4, "little")),
+                 nla(8 | NLA_F_NESTED, nla(rng.randrange(1, 18), self._u32())), nla(20, bytes((rng.randrange(4),))),
+                 nla(23, self._u32()), nla(rng.randrange(32), self._payload())]  # fmt: skip
+        chosen = [attrs[0], attrs[1], *(it for it in attrs[2:] if rng.random() < 0.15)]
+        return message(rng.choice((24, 24, 24, 25)), flags, header + b"".join(chosen))
+
+    def _rule(self, flags: int) -> bytes:
+        rng = self._rng
+        header = Struct("=BBBBBBBBI").pack(
+            rng.choice((2, 10)), rng.choice((0, 0, 32)), 0, 0, rng.choice((254, 255, 100)), 0, 0,
+            rng.choice((1, 1, 1, 2, 6, 7, 8)), rng.choice((0, 0, 2)),
+        )  # fmt: skip
+        attrs = [nla(rng.randrange(1, 26), self._payload()) for _ in range(rng.randrange(3))]
+        return message(rng.choice((32, 32, 33)), flags, header + b"".join(attrs))
+
+    def _label(self, flags: int) -> bytes:
+        rng = self._rng
+        header = Struct("=BBBBII").pack(10, 0, rng.choice((0, 64, 128, 129)), 0, rng.choice((0, 0, 1, 7)), 0)
+        to = rng.choice([it for it in ADDRESSES if len(it) == 16])
+        return message(rng.choice((72, 72, 73, 74)), flags, header + nla(1, to) + nla(2, self._u32()))
 
     def _dump(self, flags: int) -> bytes:
         rng = self._rng

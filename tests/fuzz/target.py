@@ -18,6 +18,7 @@ from addrsvc.uapi import (
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_GETADDR,
+    RTM_GETADDRLABEL,
     RTM_GETANYCAST,
     RTM_GETLINK,
     RTM_GETLINKPROP,
@@ -36,6 +37,7 @@ from addrsvc.uapi import (
 )
 from tests.fidelity.notation import spelled
 from tests.fidelity.scenarios.wire import NAMES
+from tests.fidelity.wire import type_name
 from tests.fuzz.generator import HEADER_LENGTHS, message
 
 __all__ = ["LEFTOVERS", "WHOLE", "Broken", "Target", "messages", "served"]
@@ -56,10 +58,17 @@ DUMPS: Final = [
     for nlmsg_type, families in {
         RTM_GETLINK: (0, 10), RTM_GETADDR: (0,), RTM_GETROUTE: (2, 10), RTM_GETNEIGH: (0,), RTM_GETRULE: (0,),
         RTM_GETMULTICAST: (2, 10), RTM_GETANYCAST: (10,), RTM_GETNEIGHTBL: (0,), RTM_GETNETCONF: (2, 10),
-        RTM_GETNSID: (0,), RTM_GETLINKPROP: (0,),
+        RTM_GETNSID: (0,), RTM_GETLINKPROP: (0,), RTM_GETADDRLABEL: (10,),
     }.items()
     for family in families
 ]  # fmt: skip
+CROWDS: Final = [
+    message(nlmsg_type, REQUEST | DUMP, bytes((family,)).ljust(12, b"\0"))
+    for nlmsg_type in (RTM_GETROUTE, RTM_GETRULE, RTM_GETADDRLABEL)
+    for family in (2, 10)
+]
+CROWD: Final = 40
+"""From which on routes, rules and labels are thinned out."""
 NOT_SENT: Final = (ENODATA, EMSGSIZE, ECONNREFUSED)
 
 
@@ -160,7 +169,20 @@ class Target:
                 self._request(_deletion(address))
             for link in links:
                 self._request(LinkMsg(RTM_DELLINK, ifi_index=link.ifi_index))
+        for told in CROWDS:
+            self._thin_out(told)
         self._state, self._whole = self.net.dump(), None
+
+    def _thin_out(self, told: bytes) -> None:
+        """Delete all that a dump tells, if that is much, by sending back what it tells as something to delete."""
+        crowd = [datagram.data[offset : offset + length] for datagram in self._asked(told)
+                 for nlmsg_type, offset, length in messages(datagram.data) if nlmsg_type != DONE]  # fmt: skip
+        if len(crowd) > CROWD:
+            self.counts["thinned out"] += 1
+            for one in crowd:
+                _, nlmsg_type, _, seq, _ = NLMSGHDR.unpack_from(one)
+                deletion = NLMSGHDR.pack(len(one), nlmsg_type + 1, REQUEST, seq, 0) + one[NLMSGHDR.size :]
+                list(self._asked(deletion))
 
     def _request(self, msg: Message) -> None:
         try:
@@ -206,8 +228,10 @@ class Target:
         (errno,) = _S32.unpack_from(data, offset + 16)
         if not -MAX_ERRNO <= errno <= 0:
             raise Broken(f"errno {errno}", datagram)
-        self.counts[f"refused: {NAMES.get(-errno, -errno)}" if errno else "acknowledged"] += 1
-        return errno != 0 and is_change(NLMSGHDR.unpack_from(data, offset + 20)[1])
+        nlmsg_type = NLMSGHDR.unpack_from(data, offset + 20)[1]
+        came_of_it = f"refused: {NAMES.get(-errno, -errno)}" if errno else f"done: {type_name(nlmsg_type)}"
+        self.counts[came_of_it] += 1
+        return errno != 0 and is_change(nlmsg_type)
 
     def _check_state(self, datagram: bytes, refusals: int) -> None:
         """Where every change that was asked for was refused, there must be none; a dump changes nothing either."""
