@@ -30,6 +30,7 @@ from addrsvc.model.ip6_route import (
     fib6_set_expires,
     ip6_del_rt,
     ip6_ins_rt,
+    rt6_remove_prefsrc,
 )
 from addrsvc.model.mcast import addrconf_leave_solict
 from addrsvc.model.notifier import notifier_to_errno
@@ -465,3 +466,4 @@ def ipv6_del_addr(ifp: Inet6Ifaddr) -> None:
     ipv6_ifa_notify(RTM_DELADDR, ifp)
     inet6addr_notifier_call_chain(NETDEV_DOWN, ifp)
     afterwards()
+    rt6_remove_prefsrc(ifp.idev.dev, ifp.addr)

@@ -64,7 +64,7 @@ __all__ = [
     "addrconf_f6i_alloc", "addrconf_get_prefix_route", "addrconf_prefix_route", "fib6_add", "fib6_clean_expires",
     "fib6_dump", "fib6_get_table", "fib6_ignore_linkdown", "fib6_new_table", "fib6_run_gc", "fib6_set_expires",
     "fib6_table_routes", "fib6_walk_tables", "ip6_del_rt", "ip6_ins_rt", "ip6_route_init", "new_tables",
-    "rt6_disable_ip", "rt6_fill_node", "rt6_sync_down_dev", "rt6_sync_up",
+    "rt6_disable_ip", "rt6_fill_node", "rt6_remove_prefsrc", "rt6_sync_down_dev", "rt6_sync_up",
 ]  # fmt: skip
 
 IP6_ROUTE_NOTIFY_PRIORITY = ADDRCONF_NOTIFY_PRIORITY - 10
@@ -272,9 +272,22 @@ def _enter(net: Net, table: Fib6Table, rt: Fib6Info) -> None:
     note_fib6_change(table, rt)
     net.ipv6.fib6_serial += 1
     rt.serial = net.ipv6.fib6_serial
+    if rt.prefsrc is not None:
+        net.ipv6.with_prefsrc[rt] = None
     if rt.fib6_flags & RTF_EXPIRES:
         table.gc_list[rt] = None
         _start_gc(net)
+
+
+def rt6_remove_prefsrc(dev: NetDevice, addr: bytes) -> None:
+    """An address goes: routes of its device that name it as their source name none any more.
+
+    Kernel: net/ipv6/route.c, rt6_remove_prefsrc(), fib6_remove_prefsrc().
+    """
+    held = dev.net.ipv6.with_prefsrc
+    for rt in [rt for rt in held if rt.dev is dev and rt.prefsrc == addr]:
+        rt.prefsrc = None
+        del held[rt]
 
 
 def _leave(net: Net, table: Fib6Table, rt: Fib6Info) -> None:
@@ -282,6 +295,7 @@ def _leave(net: Net, table: Fib6Table, rt: Fib6Info) -> None:
     assert rt.dev is not None
     del table.by_dev[rt.dev][rt]
     rt.in_table = False
+    net.ipv6.with_prefsrc.pop(rt, None)
     note_fib6_change(table, rt)
     fib6_clean_expires(net, rt)
     if rt.table == RT_TABLE_MAIN:

@@ -22,7 +22,7 @@ from addrsvc.model.dev_api import (
     netif_change_carrier,
     set_operstate,
 )
-from addrsvc.model.link_request import LinkRequest, XdpWish
+from addrsvc.model.link_request import LinkAf, LinkRequest, XdpWish
 from addrsvc.model.rtnl import printk
 from addrsvc.model.structs import Net, NetDevice, RtnlAfOps
 from addrsvc.netlink.messages import LinkMsg
@@ -239,12 +239,16 @@ def _set_port_self(dev: NetDevice, request: LinkRequest) -> int:
     raise KernelError(EOPNOTSUPP)
 
 
-def _set_af_spec(dev: NetDevice, request: LinkRequest) -> int:
-    for af in request.af_spec:
+def _set_link_af(af: LinkAf) -> "_Step":
+    """A step for each family: what the first has set stays, and is told, where the second refuses."""
+
+    def step(dev: NetDevice, request: LinkRequest) -> int:
         set_link_af = _af_ops(dev, af.family).set_link_af
         assert set_link_af is not None, "validate_linkmsg() let it pass"
         set_link_af(dev, af.read)
-    return DO_SETLINK_NOTIFY if request.af_spec else 0
+        return DO_SETLINK_NOTIFY
+
+    return step
 
 
 def _set_proto_down(dev: NetDevice, request: LinkRequest) -> int:
@@ -279,11 +283,11 @@ def _change_xdp(wish: XdpWish) -> int:
 _Step: TypeAlias = Callable[[NetDevice, LinkRequest], int]
 
 # The order in which one request changes a device; a refusal leaves the earlier changes in place.
-_SETLINK_STEPS: Final[tuple[_Step, ...]] = (
+_BEFORE_AF_SPEC: Final[tuple[_Step, ...]] = (
     _set_map, _set_address, _set_mtu, _set_group, _set_name, _set_alias, _set_broadcast, _set_flags, _set_master,
     _set_carrier, _set_txqlen, _set_sizes, _set_operstate, _set_linkmode, _set_vfinfo, _set_vf_ports, _set_port_self,
-    _set_af_spec, _set_proto_down, _set_xdp,
 )  # fmt: skip
+_BEHIND_AF_SPEC: Final[tuple[_Step, ...]] = (_set_proto_down, _set_xdp)
 
 
 def do_setlink(dev: NetDevice, tgt_net: Net, request: LinkRequest, status: int = 0) -> None:
@@ -306,7 +310,7 @@ def do_setlink(dev: NetDevice, tgt_net: Net, request: LinkRequest, status: int =
         dev_change_net_namespace(dev, tgt_net, request.msg.ifname or None, request.msg.new_ifindex or 0)
         status |= _MODIFIED
     try:
-        for step in _SETLINK_STEPS:
+        for step in (*_BEFORE_AF_SPEC, *map(_set_link_af, request.af_spec), *_BEHIND_AF_SPEC):
             status |= step(dev, request)
     except KernelError:
         _notify(dev, status)

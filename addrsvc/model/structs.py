@@ -764,6 +764,8 @@ class NetnsIpv6:
     ip6_fib_timer: Timer | None = None
     mc_autojoin: dict[tuple[NetDevice, bytes], None] = field(default_factory=dict)
     """What mc_autojoin_sk is a member of: groups joined for the sake of an address with IFA_F_MCAUTOJOIN."""
+    with_prefsrc: dict[Fib6Info, None] = field(default_factory=dict)
+    """Ours: the routes that name a source."""
     nd_tbl: dict[NetDevice, dict[bytes, bytes]] = field(default_factory=dict)
     """Neighbours: IPv6 address to hardware address."""
     nd_parms: dict[NetDevice, None] = field(default_factory=dict)

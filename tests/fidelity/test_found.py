@@ -419,3 +419,19 @@ def test_no_device_takes_part_in_multicast_routing(netns: NetNs, nlmsg_type: int
         Setsockopt(11, u32(1)),
         *(Send(ask(nlmsg_type, each)) for each in heads), *(Send(ask(nlmsg_type, head, *attrs)) for attrs in tries),
     )  # fmt: skip
+
+
+def test_a_source_address_that_goes_is_no_routes_source_any_more(netns: NetNs) -> None:
+    net = nla(1, bytes.fromhex("20010db8000500000000000000000000"))
+    route = ask(24, b"\x0a\x40\0\0\xfe\4\0\1" + bytes(4), net, nla(4, u32(1)), nla(7, bytes(15) + b"\1"), flags=0x405)
+    dump = Send(ask(26, b"\x0a" + bytes(11), flags=REQUEST | DUMP))
+    agree_on_steps(
+        Send(LO_UP), Send(route), dump, Send(ask(21, b"\x0a\x80\0\0" + u32(1), nla(2, bytes(15) + b"\1"))), dump
+    )
+
+
+def test_what_one_family_has_set_is_told_where_the_next_refuses(netns: NetNs) -> None:
+    conf = nest(2, nest(1, nla(30, u32(1))))
+    token = nest(10, nla(7, bytes.fromhex(ADDRESS)))
+    for families in ((conf, token), (token, conf), (conf, conf, token)):
+        agree_on_steps(Send(LO_UP), Send(ask(16, bytes(4) + u32(1) + bytes(8), nest(26, *families))))
