@@ -9,17 +9,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from errno import EEXIST, ENODEV, ENOTCONN, EPERM
+from errno import EEXIST, EIO, ENODEV, ENOTCONN, EPERM
 from typing import Any, Final
 
 import pytest
-from pyroute2 import AsyncIPRoute, IPBatch, IPRoute
+from pyroute2 import NDB, AsyncIPRoute, IPBatch, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from addrsvc import Linux
 from addrsvc.linux import Namespace
 from addrsvc.mirror.netns import NetNs, run_in
-from addrsvc.pyroute import ModelSocket, async_iproute, iproute
+from addrsvc.pyroute import ModelSocket, async_iproute, iproute, iproute_in, ndb, ndb_in
+from addrsvc.uapi import RTM_GETNEIGH
 
 Open = Callable[..., Any]
 AF_INET: Final = int(socket.AF_INET)
@@ -190,6 +191,98 @@ def test_two_handles_have_port_ids_of_their_own(open_iproute: Open) -> None:
     assert first[0] != second[0]
     assert first[0] & 0x3FFFFF == second[0] & 0x3FFFFF == os.getpid() & 0x3FFFFF
     assert first[1] == second[1] == 0x040405DD
+
+
+# --- NDB --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["model", "namespace"])
+def db(request: pytest.FixtureRequest) -> Iterator[NDB]:
+    """An NDB on a fresh namespace of either kernel, lo up."""
+    if request.param == "model":
+        net = Linux().init_net
+        net.link_set("lo", up=True)
+        db = ndb(net)
+    else:
+        netns = request.getfixturevalue("netns")
+        with iproute_in(netns) as ipr:
+            ipr.link("set", index=1, state="up")
+        db = ndb_in(netns)
+    with db:
+        yield db
+
+
+def test_ndb_knows_what_was_there_before_it(db: NDB) -> None:
+    assert [link.ifname for link in db.interfaces.dump()] == ["lo"]
+    assert [address.address for address in db.addresses.dump()] == ["127.0.0.1", "::1"]
+    assert [route.dst for route in db.routes.dump()] == ["127.0.0.0", "127.0.0.1", "127.255.255.255", "::1"]
+    assert [rule.table for rule in db.rules.dump()] == [255, 254, 253, 255, 254]
+
+
+def test_ndb_changes_a_device_and_its_addresses(db: NDB) -> None:
+    with db.interfaces["lo"] as lo:
+        lo.set(mtu=1500).add_ip("2001:db8::1/64").add_ip("10.1.1.1/24")
+    assert db.interfaces["lo"]["mtu"] == 1500
+    assert {address.address for address in db.addresses.dump()} >= {"2001:db8::1", "10.1.1.1"}
+
+    with db.interfaces["lo"] as lo:
+        lo.del_ip("10.1.1.1/24")
+    assert "10.1.1.1" not in {address.address for address in db.addresses.dump()}
+
+
+def test_ndb_makes_and_removes_a_device(db: NDB) -> None:
+    db.interfaces.create(ifname="ifb7", kind="ifb").set(state="up").commit()
+    assert [link.ifname for link in db.interfaces.dump()] == ["lo", "ifb7"]
+
+    db.interfaces["ifb7"].remove().commit()
+    assert [link.ifname for link in db.interfaces.dump()] == ["lo"]
+
+
+def test_ndb_takes_back_what_could_not_be_done_as_a_whole(db: NDB) -> None:
+    with pytest.raises(NetlinkError, match="Cannot assign requested address"):
+        db.interfaces["lo"].set(mtu=1500).add_ip("ff02::1/64").commit()
+
+    assert db.interfaces["lo"]["mtu"] == 65536
+
+
+def test_ndb_hears_what_others_do(net: Namespace) -> None:
+    with ndb(net) as db:
+        net.link_set("lo", mtu=1400)
+        assert db.interfaces.wait(ifname="lo", mtu=1400, timeout=10)["mtu"] == 1400
+
+
+def test_ndb_keeps_several_namespaces_apart() -> None:
+    linux = Linux()
+    blue = linux.add_net("blue")
+    blue.link_set("lo", mtu=1400)
+    with ndb(linux.init_net, blue) as db:
+        seen = {
+            link.target: db.interfaces[{"target": link.target, "ifname": "lo"}]["mtu"] for link in db.interfaces.dump()
+        }
+
+    assert seen == {"localhost": 65536, "blue": 1400}
+
+
+def test_ndb_starts_its_source_again_after_an_error(net: Namespace) -> None:
+    net.linux.faults.fail(RTM_GETNEIGH, errno=EIO)
+    with ndb(net) as db:
+        db.interfaces.wait(ifname="lo", timeout=10)
+        db.rules.wait(table=253, timeout=10)
+        net.link_set("lo", mtu=1400)
+        assert db.interfaces.wait(ifname="lo", mtu=1400, timeout=10)["mtu"] == 1400
+
+
+def test_an_ndb_that_is_closed_leaves_nothing(net: Namespace) -> None:
+    with ndb(net):
+        pass  # what is opened once and for all has been opened
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with ndb(net) as db:
+            db.interfaces.summary()
+
+    assert net.linux.netlink.socks == {}
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert [thread for thread in threading.enumerate() if thread.name == "NDB main loop"] == []
 
 
 # --- the model's side -----------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ __all__ = ["NetlinkServer", "serve_netlink"]
 
 MakeFaults: TypeAlias = Callable[[], Faults]
 
+_NET: Final = "netlink"
+"""The namespace that is served: one like all others, which the first of a machine is not."""
 _SNDBUF: Final = 1 << 20
 _READ_SIZE: Final = 32768
 """What a client is taken to read with: ip(8) does, and to the kernel anything above is the same."""
@@ -110,7 +112,7 @@ class _Model:
         self.linux = Linux(seed=self._seed, effects=False)
         if self._faults is not None:
             self.linux.faults = self._faults()
-        self.net = self.linux.init_net
+        self.net = self.linux.add_net(_NET)
         self._epoch, self._start, self._elapsed = self.linux.jiffies, time.monotonic_ns() // 1000, 0
 
     def advance(self, microseconds: int) -> None:
