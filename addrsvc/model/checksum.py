@@ -6,7 +6,7 @@ Sums are plain integers that grow as they like until they are folded into 16 bit
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["csum_fold", "csum_partial", "csum_pseudo", "internet_checksum"]
+__all__ = ["completed", "csum_fold", "csum_partial", "csum_pseudo", "internet_checksum"]
 
 _MODULUS: Final = 0xFFFF
 
@@ -38,6 +38,17 @@ def csum_pseudo(saddr: bytes, daddr: bytes, length: int, protocol: int) -> int:
     Kernel: include/net/checksum.h, csum_tcpudp_nofold(), csum_ipv6_magic().
     """
     return csum_partial(saddr) + csum_partial(daddr) + (length >> 16) + (length & 0xFFFF) + protocol
+
+
+def completed(segment: bytes, offset: int, pseudo: int) -> bytes:
+    """A segment of UDP or TCP with its checksum `offset` bytes behind its beginning.  Ours.
+
+    Args:
+        pseudo: the sum of the pseudo header.
+    """
+    blank = segment[:offset] + bytes(2) + segment[offset + 2 :]
+    total = csum_fold(pseudo + csum_partial(blank)) or _MODULUS
+    return blank[:offset] + total.to_bytes(2) + blank[offset + 2 :]
 
 
 def internet_checksum(parts: Iterable[bytes]) -> int:

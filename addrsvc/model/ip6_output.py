@@ -1,14 +1,15 @@
 """net/ipv6/ip6_output.c: IPv6 packets that this host sends, whole or in fragments."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from errno import EADDRNOTAVAIL, EINVAL, EMSGSIZE, ENETUNREACH
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 from zlib import crc32
 
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import in6addr_any, ipv6_addr_is_multicast
-from addrsvc.model.checksum import csum_fold, csum_partial, csum_pseudo
+from addrsvc.model.checksum import completed, csum_pseudo
 from addrsvc.model.ip6_lookup import Flowi6, fib6_rule_lookup, rt6_need_strict
 from addrsvc.model.saddr import ipv6_dev_get_saddr
 from addrsvc.model.skbuff import PAGE_SIZE, SkBuff, alloc_skb, skb_partial_csum_set
@@ -26,10 +27,10 @@ _FRAG_HDR: Final = Struct("!BBHI")
 _VERSION: Final = 6 << 28
 _LABEL_MASK: Final = 0xFFFFF
 _U32_MAX: Final = 0xFFFFFFFF
+_LONGEST: Final = 0xFFFF
 _HH_LEN: Final = 16
 SKB_MAX_ALLOC: Final = 4 * PAGE_SIZE - 320
 _PAGE_FRAG: Final = 8 * PAGE_SIZE
-UDP_CHECK: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ def ip6_transmit(
 ) -> None:
     """Send what a transport protocol says, in fragments where the device does not take it whole.
 
-    Kernel: net/ipv6/ip6_output.c, ip6_append_data(), ip6_make_skb(), ip6_fragment().
+    Kernel: net/ipv6/ip6_output.c, ip6_append_data(), ip6_make_skb(); include/net/ipv6.h, ip6_make_flowlabel().
+    Differs: the hash that the flow label is made of has no key that is drawn at boot.
 
     Args:
         csum_offset: where in the segment its checksum is to stand; only the pseudo header is summed in it, and the rest
@@ -110,47 +112,43 @@ def ip6_transmit(
     Raises:
         KernelError: EMSGSIZE, more than a packet can say that it is.
     """
-    source = saddr or dst.saddr
-    flow = (source, daddr, proto, segment[:4])
-    whole = len(segment) + _IP6HDR.size <= dst.dev.mtu
-    if len(segment) > 0xFFFF:
+    if len(segment) > _LONGEST:
         raise KernelError(EMSGSIZE)
+    source = saddr or dst.saddr
+    whole = len(segment) + _IP6HDR.size <= dst.dev.mtu
     if csum_offset is not None and not whole:
-        segment = _checksummed(segment, csum_offset, source, daddr, proto)
-        csum_offset = None
-    header = (source, daddr, hops, _VERSION | tclass << 20 | _flow_label(flow))
-    if whole:
-        skb = _make_skb(proto, segment, header)
-        if csum_offset is not None:
-            skb_partial_csum_set(skb, _IP6HDR.size, csum_offset)
-        packets = [skb]
-    else:
-        packets = _fragments(net, dst, proto, segment, header)
-    idev = dst.dev.ip6_ptr
-    ip6_inc_stats(net, idev, "OutRequests")
-    if not whole:
-        ip6_inc_stats(net, idev, "FragOKs")
-        ip6_inc_stats(net, idev, "FragCreates", len(packets))
+        segment = completed(segment, csum_offset, csum_pseudo(source, daddr, len(segment), proto))
+    flow_hash = crc32(repr((source, daddr, proto, segment[:4])).encode())
+    header = (source, daddr, hops, _VERSION | tclass << 20 | flow_hash & _LABEL_MASK)
+    packets = [_make_skb(proto, segment, header)] if whole else _fragments(net, dst, proto, segment, header)
+    if csum_offset is not None and whole:
+        skb_partial_csum_set(packets[0], _IP6HDR.size, csum_offset)
+    ip6_inc_stats(net, dst.dev.ip6_ptr, "OutRequests")
     for skb in packets:
-        skb.hash, skb.l4_hash = crc32(repr(flow).encode()), True
+        skb.hash, skb.l4_hash = flow_hash, True
+    _send(net, dst, packets, sk)
+
+
+def _send(net: Net, dst: Ip6Dst, packets: Sequence[SkBuff], sk: Sock | None) -> None:
+    """Send a packet, or its fragments until one is lost.
+
+    Kernel: net/ipv6/ip6_output.c, ip6_finish_output(), ip6_fragment().
+    """
+    idev = dst.dev.ip6_ptr
+    for skb in packets:
         if sk is not None:
             skb_set_owner_w(skb, sk)
-        ip6_send_skb(net, dst, skb)
+        lost = ip6_send_skb(net, dst, skb)
+        if len(packets) > 1:
+            ip6_inc_stats(net, idev, "FragFails" if lost else "FragCreates")
+        if lost:
+            return
+    if len(packets) > 1:
+        ip6_inc_stats(net, idev, "FragOKs")
 
 
-_Header = tuple[bytes, bytes, int, int]
-
-
-def _flow_label(flow: tuple[object, ...]) -> int:
-    """Kernel: include/net/ipv6.h, ip6_make_flowlabel(); there the hash has a key that is drawn at boot."""
-    return crc32(repr(flow).encode()) & _LABEL_MASK
-
-
-def _checksummed(segment: bytes, offset: int, saddr: bytes, daddr: bytes, proto: int) -> bytes:
-    """A segment whose checksum is complete, in place of that of the pseudo header."""
-    blank = segment[:offset] + bytes(2) + segment[offset + 2 :]
-    total = csum_fold(csum_pseudo(saddr, daddr, len(segment), proto) + csum_partial(blank))
-    return segment[:offset] + (total or 0xFFFF).to_bytes(2) + segment[offset + 2 :]
+_Header: TypeAlias = tuple[bytes, bytes, int, int]
+"""Source, destination, hop limit, and the word with version, traffic class and flow label."""
 
 
 def _make_skb(proto: int, body: bytes, header: _Header, extension: bytes = b"", following: int = 0) -> SkBuff:
@@ -187,10 +185,16 @@ def _fragments(net: Net, dst: Ip6Dst, proto: int, segment: bytes, header: _Heade
     return packets
 
 
-def ip6_send_skb(net: Net, dst: Ip6Dst, skb: SkBuff) -> None:
+def ip6_send_skb(net: Net, dst: Ip6Dst, skb: SkBuff) -> int:
     """Give a packet that is complete its link header, and to its device.
 
     Kernel: net/ipv6/ip6_output.c, ip6_finish_output2(); net/ipv6/ndisc.c, ndisc_constructor().
+
+    Returns:
+        As dev_queue_xmit().
+
+    Raises:
+        KernelError: EINVAL, the device cannot send.
     """
     dev, idev = dst.dev, dst.dev.ip6_ptr
     skb.dev, skb.dst = dev, dst
@@ -204,4 +208,4 @@ def ip6_send_skb(net: Net, dst: Ip6Dst, skb: SkBuff) -> None:
         raise KernelError(EINVAL)
     if dev.header_ops is not None:
         dev.header_ops.create(skb, dev, ETH_P_IPV6, dev.dev_addr, None, skb.len)
-    dev_queue_xmit(skb)
+    return dev_queue_xmit(skb)

@@ -1,12 +1,13 @@
 """net/ipv4/ip_output.c: IPv4 packets that this host sends, whole or in fragments."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from errno import EINVAL, EMSGSIZE
 from struct import Struct
 from typing import Final
 
 from addrsvc.errors import KernelError
-from addrsvc.model.checksum import csum_fold, csum_partial, csum_pseudo
+from addrsvc.model.checksum import completed, csum_fold, csum_partial, csum_pseudo
 from addrsvc.model.fib_trie import Flowi4
 from addrsvc.model.ip_route import Found, ip_route_output
 from addrsvc.model.skbuff import PAGE_SIZE, SkBuff, alloc_skb, skb_partial_csum_set
@@ -82,30 +83,62 @@ def ip_transmit(
     source = saddr or dst.saddr
     whole = len(segment) + _IP_HDR.size <= dst.dev.mtu
     if csum_offset is not None and not whole:
-        blank = segment[:csum_offset] + bytes(2) + segment[csum_offset + 2 :]
-        total = csum_fold(csum_pseudo(source, daddr, len(segment), proto) + csum_partial(blank))
-        segment = segment[:csum_offset] + (total or 0xFFFF).to_bytes(2) + segment[csum_offset + 2 :]
-        csum_offset = None
+        segment = completed(segment, csum_offset, csum_pseudo(source, daddr, len(segment), proto))
     net.ip_id = net.ip_id + 1 & 0xFFFF
     snmp_inc_stats(net, "Ip.OutRequests")
-    size = dst.dev.mtu - _IP_HDR.size & ~7 if not whole else len(segment) or 1
-    pieces = [(at, segment[at : at + size]) for at in range(0, len(segment), size)] or [(0, b"")]
+    header = _Header(tos, net.ip_id, ttl, proto, source, daddr)
     if not whole:
-        snmp_inc_stats(net, "Ip.FragOKs")
-        snmp_inc_stats(net, "Ip.FragCreates", len(pieces))
-    for at, body in pieces:
-        frag = (IP_MF if at + len(body) < len(segment) else 0) | at >> 3
-        if whole and not may_fragment:
-            frag = IP_DF
+        _send(net, dst, [header.put(*piece) for piece in _fragments(segment, dst.dev.mtu)], sk)
+        return
+    skb = header.put(0 if may_fragment else IP_DF, segment)
+    if csum_offset is not None:
+        skb_partial_csum_set(skb, _IP_HDR.size, csum_offset)
+    _send(net, dst, [skb], sk)
+
+
+def _fragments(segment: bytes, mtu: int) -> Iterator[tuple[int, bytes]]:
+    """Each piece of a packet, with what its header says of its place (ip_frag_next())."""
+    size = mtu - _IP_HDR.size & ~7
+    for at in range(0, len(segment), size):
+        more = IP_MF if at + size < len(segment) else 0
+        yield more | at >> 3, segment[at : at + size]
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What the headers of all fragments of a packet have in common."""
+
+    tos: int
+    ident: int
+    ttl: int
+    protocol: int
+    saddr: bytes
+    daddr: bytes
+
+    def put(self, frag_off: int, body: bytes) -> SkBuff:
+        """A packet with this header."""
         header = _IP_HDR.pack(
-            _VERSION_IHL, tos, _IP_HDR.size + len(body), net.ip_id, frag, ttl, proto, 0, source, daddr
+            _VERSION_IHL, self.tos, _IP_HDR.size + len(body), self.ident, frag_off, self.ttl, self.protocol, 0,
+            self.saddr, self.daddr,
         )  # fmt: skip
-        skb = _make_skb(header[:10] + csum_fold(csum_partial(header)).to_bytes(2) + header[12:], body)
-        if csum_offset is not None:
-            skb_partial_csum_set(skb, _IP_HDR.size, csum_offset)
+        return _make_skb(header[:10] + csum_fold(csum_partial(header)).to_bytes(2) + header[12:], body)
+
+
+def _send(net: Net, dst: Ip4Dst, packets: Sequence[SkBuff], sk: Sock | None) -> None:
+    """Send a packet, or its fragments until one is lost.
+
+    Kernel: net/ipv4/ip_output.c, ip_send_skb(), ip_do_fragment().
+    """
+    for skb in packets:
         if sk is not None:
             skb_set_owner_w(skb, sk)
-        _output(net, dst, skb)
+        lost = _output(net, dst, skb)
+        if len(packets) > 1:
+            snmp_inc_stats(net, "Ip.FragFails" if lost else "Ip.FragCreates")
+        if lost:
+            return
+    if len(packets) > 1:
+        snmp_inc_stats(net, "Ip.FragOKs")
 
 
 def _make_skb(header: bytes, body: bytes) -> SkBuff:
@@ -123,11 +156,11 @@ def _make_skb(header: bytes, body: bytes) -> SkBuff:
     return skb
 
 
-def _output(net: Net, dst: Ip4Dst, skb: SkBuff) -> None:
+def _output(net: Net, dst: Ip4Dst, skb: SkBuff) -> int:
     """Kernel: net/ipv4/ip_output.c, ip_finish_output2(); net/ipv4/arp.c, arp_constructor()."""
     dev = dst.dev
     skb.dev, skb.dst = dev, dst
     snmp_inc_stats(net, "Ip.OutTransmits")
     if dev.header_ops is not None:
         dev.header_ops.create(skb, dev, ETH_P_IP, dev.dev_addr, None, skb.len)
-    dev_queue_xmit(skb)
+    return dev_queue_xmit(skb)

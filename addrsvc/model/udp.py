@@ -112,7 +112,7 @@ def udp_sendmsg(sk: InetSock, data: bytes, addr: bytes, port: int) -> int:
     if sk.sk_err:
         err, sk.sk_err = sk.sk_err, 0
         raise KernelError(err)
-    if len(data) > 0xFFFF:
+    if sk.family == AF_INET and len(data) > 0xFFFF:
         raise KernelError(EMSGSIZE)
     if not port:
         raise KernelError(EINVAL)

@@ -139,6 +139,7 @@ MTUS: Final = (65536, 65536, 9000, 1500, 1280, 576)
 CHANGEABLE: Final = (11, 14, 16, 18, 19, 20, 30, 33, 34, 35)
 SEGMENTING: Final = (11, 16, 18, 19, 20, 33)
 MACS: Final = (bytes(6),) * 12 + (b"\x02" + bytes(4) + b"\x01", b"\x01\x00\x5e\x00\x00\x01", b"\xff" * 6)
+OWN_MACS: Final = (b"\x02" + bytes(4) + b"\x01", b"\x02" + bytes(4) + b"\x02")
 UNKNOWN: Final = (0x88B5, 0x9000, 0x0600, 0x05FF, 0x002E, 0x1234, 0xFFFF, ETH_P_ARP)
 V6: Final = (bytes.fromhex("20010db8" + "0" * 23 + "1"), bytes.fromhex("20010db8" + "0" * 23 + "2"))
 LO6: Final = bytes(15) + b"\x01"
@@ -181,15 +182,15 @@ class Generator:
                 self.now_mtu = chance.choice(MTUS)
                 return Switch("mtu", (self.now_mtu,))
             case 3:
-                return Switch("up", ())
+                return chance.choice((Switch("up", ()), Switch("address", (chance.choice(OWN_MACS),))))
             case _:
                 bits = chance.sample(SEGMENTING if chance.random() < 0.8 else CHANGEABLE, chance.randrange(1, 4))
                 mask = sum(1 << bit for bit in bits)
                 return Switch("features", (mask, mask if chance.random() < 0.5 else 0))
 
     def send(self) -> Action:
-        kinds: Sequence[Callable[[], Send]] = (
-            self.unknown, self.short, self.internet, self.segmented, self.segmented, self.local, self.local,
+        kinds: Sequence[Callable[[], Action]] = (
+            self.unknown, self.short, self.internet, self.segmented, self.segmented, self.local, self.local, self.asked,
         )  # fmt: skip
         return self.chance.choice(kinds)()
 
@@ -247,6 +248,17 @@ class Generator:
             packet = ipv6(60 if extension else proto, extension + segment, src, dst)
         start = 14 + len(packet) - len(segment)
         return link(ETH_P_IP if version == 4 else ETH_P_IPV6, packet, chance.choice(MACS)), start
+
+    def asked(self) -> Call:
+        """What a program asks of a socket: a datagram, or an echo."""
+        chance = self.chance
+        addr = chance.choice(("::1",) * 4 + ("127.0.0.1",) * 3 + ("127.9.9.9", "ff02::1", "2001:db8::9", "192.0.2.9"))
+        overhead = chance.choice((0, 8, 28, 48, 56))
+        size = chance.choice((0, 1, 200, 240, 1000, self.now_mtu - overhead, 3 * self.now_mtu, 65507, 65527))
+        payload = _payload(chance, max(0, min(size + chance.randrange(-9, 10), 65600)))
+        if chance.random() < 0.3:
+            return Call("ping", (payload[:2000], addr))
+        return Call("udp", (payload, addr, chance.choice((OPEN_PORT, OPEN_PORT, 9))))
 
     def local(self) -> Send:
         """For lo's own addresses: datagrams, echoes, what nobody speaks, whole or in pieces, sound or not."""
@@ -352,6 +364,6 @@ def actions(seed: int, packets: int) -> Iterator[Action]:
     sent = 0
     for action in Generator(seed):
         yield action
-        sent += isinstance(action, Send)
+        sent += not isinstance(action, Switch)
         if sent == packets:
             return
