@@ -19,7 +19,7 @@ from addrsvc.uapi import AF_INET6, IPV6_MIN_MTU, PACKET_HOST, RTF_LOCAL
 
 __all__ = [
     "ICMPV6_DEST_UNREACH", "ICMPV6_ECHO_REPLY", "ICMPV6_ECHO_REQUEST", "ICMPV6_HDR_FIELD", "ICMPV6_NOROUTE",
-    "ICMPV6_PARAMPROB", "ICMPV6_PORT_UNREACH", "ICMPV6_UNK_NEXTHDR", "icmpv6_rcv", "icmpv6_send",
+    "ICMPV6_PARAMPROB", "ICMPV6_PORT_UNREACH", "ICMPV6_UNK_NEXTHDR", "icmpv6_rcv", "icmpv6_send", "ipv6_skip_exthdr",
 ]  # fmt: skip
 
 ICMPV6_DEST_UNREACH, ICMPV6_PKT_TOOBIG, ICMPV6_TIME_EXCEED, ICMPV6_PARAMPROB = 1, 2, 3, 4
@@ -72,7 +72,7 @@ def _is_ineligible(skb: SkBuff) -> bool:
     """
     at = skb.network_header or 0
     packet = bytes(skb.head[at : skb.data]) + skb.tobytes()
-    nexthdr, offset, fragment = ipv6_skip_exthdr(packet)
+    nexthdr, offset, fragment = ipv6_skip_exthdr(packet, packet[6], _IP6_LEN)
     if nexthdr != _IPPROTO_ICMPV6:
         return False
     if offset >= len(packet):
@@ -80,13 +80,13 @@ def _is_ineligible(skb: SkBuff) -> bool:
     return not packet[offset] & _INFORMATIONAL
 
 
-def ipv6_skip_exthdr(packet: bytes) -> tuple[int, int, int]:
-    """What follows the extension headers of a packet, where, and the offset and flags of the fragment that it is.
+def ipv6_skip_exthdr(packet: bytes, nexthdr: int, offset: int) -> tuple[int, int, int]:
+    """What follows the extension headers from `offset` on, where, and the offset and flags of the fragment that it is.
 
     Kernel: net/ipv6/exthdrs_core.c, ipv6_skip_exthdr().
     Differs: a packet that ends before is told by an extension header that follows (here _NEXTHDR_NONE too).
     """
-    nexthdr, offset, fragment = packet[6], _IP6_LEN, 0
+    fragment = 0
     while nexthdr in _EXTENSION_HEADERS and offset + 8 <= len(packet):
         length = (packet[offset + 1] + 1) * 8
         if nexthdr == _NEXTHDR_FRAGMENT:
@@ -140,7 +140,7 @@ def _notify(net: Net, message: bytes) -> bool:
     inner = message[_HEADER.size :]
     if len(inner) < _IP6_LEN:
         return False
-    nexthdr, offset, fragment = ipv6_skip_exthdr(inner)
+    nexthdr, offset, fragment = ipv6_skip_exthdr(inner, inner[6], _IP6_LEN)
     if fragment & ~7:
         return True
     if nexthdr == _NEXTHDR_NONE or offset + 8 > len(inner):

@@ -19,6 +19,7 @@ from addrsvc.model.receive import dev_add_pack
 from addrsvc.model.skbuff import SkBuff
 from addrsvc.model.snmp import ip6_inc_stats
 from addrsvc.model.structs import Inet6Dev, Machine, Net, NetDevice, PacketType
+from addrsvc.model.tcp import tcp_v6_rcv
 from addrsvc.model.udp import udpv6_rcv
 from addrsvc.uapi import (
     ETH_P_IPV6,
@@ -212,7 +213,12 @@ def _discard(skb: SkBuff) -> int:
     return 0
 
 
-inet6_protos: Final[Mapping[int, Callable[[SkBuff], int]]] = {17: udpv6_rcv, 58: icmpv6_rcv, _NONE: _discard}
+inet6_protos: Final[Mapping[int, Callable[[SkBuff], int]]] = {
+    6: tcp_v6_rcv,
+    17: udpv6_rcv,
+    58: icmpv6_rcv,
+    _NONE: _discard,
+}
 """Kernel: net/ipv6/protocol.c, inet6_protos."""
 
 

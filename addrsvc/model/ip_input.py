@@ -14,6 +14,7 @@ from addrsvc.model.receive import dev_add_pack
 from addrsvc.model.skbuff import SkBuff, skb_is_gso
 from addrsvc.model.snmp import snmp_inc_stats
 from addrsvc.model.structs import Machine, Net, NetDevice, PacketType
+from addrsvc.model.tcp import tcp_v4_rcv
 from addrsvc.model.udp import udp_rcv
 from addrsvc.uapi import ETH_P_IP, PACKET_OTHERHOST, RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST
 
@@ -101,7 +102,7 @@ def ip_local_deliver(skb: SkBuff, dev: NetDevice, net: Net) -> None:
     snmp_inc_stats(net, "Ip.InDelivers")
 
 
-inet_protos: Final[Mapping[int, Callable[[SkBuff], int]]] = {1: icmp_rcv, 17: udp_rcv}
+inet_protos: Final[Mapping[int, Callable[[SkBuff], int]]] = {1: icmp_rcv, 6: tcp_v4_rcv, 17: udp_rcv}
 """Kernel: net/ipv4/protocol.c, inet_protos."""
 
 

@@ -9,6 +9,7 @@ from addrsvc.model.icmpv6 import (
     ICMPV6_PARAMPROB,
     ICMPV6_TIME_EXCEED,
     icmpv6_send,
+    ipv6_skip_exthdr,
 )
 from addrsvc.model.inet_fragment import (
     FRAG_TIMEOUT,
@@ -30,7 +31,8 @@ _IP6_LEN: Final = 40
 _OFFSET, _MORE = 0xFFF8, 0x0001
 _MOST: Final = 0xFFFF
 _UPPER_LENGTH: Final = {6: 20, 17: 8, 58: 8}
-"""Bytes of the header of each protocol, that the first fragment has to have (ipv6frag_thdr_truncated)."""
+"""Bytes of the header of each protocol that the first fragment has to have; of others, one."""
+_NOT_UPPER: Final = frozenset({0, 43, 44, 59, 60})
 
 
 def ipv6_frag_rcv(skb: SkBuff) -> SkBuff | None:
@@ -54,12 +56,23 @@ def ipv6_frag_rcv(skb: SkBuff) -> SkBuff | None:
         skb.data += _FRAG_HDR_LEN
         skb.nexthdr = header[0]
         return skb
-    if not field & _OFFSET and skb.len - _FRAG_HDR_LEN < _UPPER_LENGTH.get(header[0], 0):
+    if not field & _OFFSET and _is_truncated(skb, header[0]):
         _refuse(skb, ICMPV6_HDR_INCOMP, 0)
         return None
     key = ("ip6", bytes(skb.head[at + 8 : at + 40]), header[4:8], dev.ifindex)
     queue = inet_frag_find(net, key, 2 * FRAG_TIMEOUT, lambda queue: _expire(queue))
     return _queue(key, queue, skb, header)
+
+
+def _is_truncated(skb: SkBuff, nexthdr: int) -> bool:
+    """Whether a first fragment ends within the header of the protocol above.
+
+    Kernel: net/ipv6/reassembly.c, ipv6frag_thdr_truncated().
+    """
+    nexthdr, offset, fragment = ipv6_skip_exthdr(skb.tobytes(), nexthdr, _FRAG_HDR_LEN)
+    if nexthdr in _NOT_UPPER or fragment & _OFFSET:
+        return False
+    return offset + _UPPER_LENGTH.get(nexthdr, 1) > skb.len
 
 
 def _refuse(skb: SkBuff, code: int, pointer: int) -> None:

@@ -129,7 +129,25 @@ def _normal6(frame: bytearray) -> bytes:
     elif nexthdr == socket.IPPROTO_ICMPV6 and frame[quoted + 40 : quoted + 42] == SENDER:
         frame[at + 2 : at + 4] = bytes(2)
         _forget_label(frame, quoted)
+    elif nexthdr == socket.IPPROTO_ICMPV6 and frame[at : at + 1] < b"\x80":
+        _forget_quoted_ident(frame, at, quoted)
     return bytes(frame)
+
+
+def _forget_quoted_ident(frame: bytearray, icmp: int, quoted: int) -> None:
+    """Of a fragment that the kernel has numbered: those of the generator have small numbers."""
+    at = _fragment_header(frame, quoted)
+    if at is not None and any(frame[at + 4 : at + 6]):
+        frame[at + 4 : at + 8] = bytes(len(frame[at + 4 : at + 8]))
+        frame[icmp + 2 : icmp + 4] = bytes(2)
+
+
+def _fragment_header(frame: bytearray, start: int) -> int | None:
+    """Where in an IPv6 packet its fragment header is, if it has one."""
+    at, nexthdr = start + 40, frame[start + 6] if start + 40 < len(frame) else None
+    while nexthdr in _EXTENSIONS and at + 8 < len(frame):
+        nexthdr, at = frame[at], at + (frame[at + 1] + 1) * 8
+    return at if nexthdr == _FRAGMENT else None
 
 
 def _forget_label(frame: bytearray, at: int) -> None:

@@ -138,7 +138,7 @@ def checksummed(segment: bytes, at: int, proto: int, src: bytes, dst: bytes, *, 
 MTUS: Final = (65536, 65536, 9000, 1500, 1280, 576)
 CHANGEABLE: Final = (11, 14, 16, 18, 19, 20, 30, 33, 34, 35)
 SEGMENTING: Final = (11, 16, 18, 19, 20, 33)
-MACS: Final = (bytes(6),) * 12 + (b"\x02" + bytes(4) + b"\x01", b"\x01\x00\x5e\x00\x00\x01", b"\xff" * 6)
+STRANGE_MACS: Final = (bytes(6), b"\x02" + bytes(4) + b"\x09", b"\x01\x00\x5e\x00\x00\x01", b"\xff" * 6)
 OWN_MACS: Final = (b"\x02" + bytes(4) + b"\x01", b"\x02" + bytes(4) + b"\x02")
 UNKNOWN: Final = (0x88B5, 0x9000, 0x0600, 0x05FF, 0x002E, 0x1234, 0xFFFF, ETH_P_ARP)
 V6: Final = (bytes.fromhex("20010db8" + "0" * 23 + "1"), bytes.fromhex("20010db8" + "0" * 23 + "2"))
@@ -163,7 +163,7 @@ class Generator:
 
     def __init__(self, seed: int) -> None:
         self.chance = Random(seed)
-        self.now_mtu = 65536
+        self.now_mtu, self.now_address = 65536, bytes(6)
 
     def __iter__(self) -> Iterator[Action]:
         yield Switch("up", ())
@@ -182,7 +182,10 @@ class Generator:
                 self.now_mtu = chance.choice(MTUS)
                 return Switch("mtu", (self.now_mtu,))
             case 3:
-                return chance.choice((Switch("up", ()), Switch("address", (chance.choice(OWN_MACS),))))
+                if chance.random() < 0.5:
+                    return Switch("up", ())
+                self.now_address = chance.choice(OWN_MACS)
+                return Switch("address", (self.now_address,))
             case _:
                 bits = chance.sample(SEGMENTING if chance.random() < 0.8 else CHANGEABLE, chance.randrange(1, 4))
                 mask = sum(1 << bit for bit in bits)
@@ -197,6 +200,9 @@ class Generator:
     def _vnet(self) -> VirtioNetHdr | None:
         return self.chance.choice((None, VirtioNetHdr()))
 
+    def _dest(self) -> bytes:
+        return self.chance.choice((self.now_address,) * 12 + STRANGE_MACS)
+
     def unknown(self) -> Send:
         chance = self.chance
         protocol = chance.choice(UNKNOWN)
@@ -204,7 +210,7 @@ class Generator:
         if protocol < 0x600:
             payload = chance.choice((b"\xff\xff\x00", b"\x42\x42\x03")) + payload
         said = chance.choice((protocol, protocol, 0, 3))
-        return Send(link(protocol, payload, chance.choice(MACS), chance.choice(MACS)), said, self._vnet())
+        return Send(link(protocol, payload, self._dest(), chance.choice(STRANGE_MACS)), said, self._vnet())
 
     def short(self) -> Send:
         frame = self.chance.randbytes(self.chance.randrange(0, 24))
@@ -231,12 +237,12 @@ class Generator:
     def _packet(self, version: int, proto: int, payload: bytes, *, partial: bool) -> tuple[bytes, int]:
         """A frame, and where in it the transport header begins."""
         chance = self.chance
-        src, dst = V4 if version == 4 else V6
+        src, dst = V4 if version == 4 else chance.choice((V6, V6, (LO6, LO6)))
         if proto == TCP:
             segment = tcp(payload, flags=chance.randrange(256), seq=chance.choice((1, 0xFFFFFFF0, 1 << 31)))
             at = 16
         else:
-            segment, at = udp(payload), 6
+            segment, at = udp(payload, dport=chance.choice((2000, 2000, OPEN_PORT))), 6
         if chance.random() < 0.8:
             segment = checksummed(segment, at, proto, src, dst, partial=partial)
         if version == 4:
@@ -247,7 +253,7 @@ class Generator:
             extension = pack("!BB6x", proto, 0) if chance.random() < 0.15 else b""
             packet = ipv6(60 if extension else proto, extension + segment, src, dst)
         start = 14 + len(packet) - len(segment)
-        return link(ETH_P_IP if version == 4 else ETH_P_IPV6, packet, chance.choice(MACS)), start
+        return link(ETH_P_IP if version == 4 else ETH_P_IPV6, packet, self._dest()), start
 
     def asked(self) -> Call:
         """What a program asks of a socket: a datagram, or an echo."""
@@ -303,7 +309,7 @@ class Generator:
         packet = ipv6(proto, segment, source, dest, length=self._lie(len(segment)), hops=chance.choice((64, 1, 255)))
         if chance.random() < 0.05:
             packet = bytes([chance.randrange(256)]) + packet[1:]
-        return Send(link(ETH_P_IPV6, packet, chance.choice(MACS)), ETH_P_IPV6)
+        return Send(link(ETH_P_IPV6, packet, self._dest()), ETH_P_IPV6)
 
     def _local4(self, payload: bytes) -> Send:
         chance = self.chance
@@ -314,7 +320,7 @@ class Generator:
         at = chance.randrange(20)
         if chance.random() < 0.1:
             packet = packet[:at] + bytes([chance.randrange(256)]) + packet[at + 1 :]
-        return Send(link(ETH_P_IP, packet, chance.choice(MACS)), ETH_P_IP)
+        return Send(link(ETH_P_IP, packet, self._dest()), ETH_P_IP)
 
     def segmented(self) -> Send:
         """What is to be cut, by the device or before it."""

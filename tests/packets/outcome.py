@@ -53,9 +53,9 @@ def stats_counters(stats64: Sequence[int]) -> Counters:
 
 
 _NOT_COUNTED: Final = re.compile(
-    r"Ip\.(Forwarding|DefaultTTL)|Tcp\.|Icmp6(In|Out)[A-Z][A-Za-z]+s$|Icmp6.*MLDv2|Icmp\.(In|Out)[A-Z][A-Za-z]+s$"
+    r"Ip\.(Forwarding|DefaultTTL)|Tcp\.(Rto|MaxConn)|Icmp6(In|Out)[A-Z][A-Za-z]+s$|Icmp6.*MLDv2|Icmp\.(In|Out)[A-Z][A-Za-z]+s$"
 )
-"""Settings; TCP; and types of messages that are told a second time, by number."""
+"""Settings, and types of messages that are told a second time, by number."""
 _TOTALS: Final = re.compile(r"Icmp6?\.?(In|Out)(Msgs|Errors|CsumErrors)$")
 
 
