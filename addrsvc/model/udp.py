@@ -7,6 +7,7 @@ from struct import Struct
 from typing import Final
 
 from addrsvc.errors import KernelError
+from addrsvc.model.addrconf_core import ipv6_addr_is_multicast
 from addrsvc.model.checksum import csum_fold, csum_partial, csum_pseudo
 from addrsvc.model.fib_trie import inet_addr_type
 from addrsvc.model.gso import skb_gso_segment
@@ -192,7 +193,9 @@ def _rcv(skb: SkBuff, family: int, source: bytes, dest: bytes) -> None:
     sk = udp_lookup(net, family, dest, dport)
     unsummed6 = family == AF_INET6 and not check and (sk is None or not sk.no_check6_rx)
     right = not unsummed6 and (not check or _is_right(skb, source, dest))
-    if sk is not None and not unsummed6:
+    if sk is None and _is_for_many(net, family, dest):
+        snmp_inc_stats(net, f"{names}IgnoredMulti")
+    elif sk is not None and not unsummed6:
         _queue(sk, skb, source, sport, right=right)
     elif not right:
         snmp_inc_stats(net, f"{names}InCsumErrors")
@@ -200,6 +203,13 @@ def _rcv(skb: SkBuff, family: int, source: bytes, dest: bytes) -> None:
     else:
         snmp_inc_stats(net, f"{names}NoPorts")
         _unreachable(skb, family)
+
+
+def _is_for_many(net: Net, family: int, dest: bytes) -> bool:
+    """Kernel: net/ipv4/udp.c, __udp4_lib_mcast_deliver(); net/ipv6/udp.c, __udp6_lib_mcast_deliver()."""
+    if family == AF_INET6:
+        return ipv6_addr_is_multicast(dest)
+    return inet_addr_type(net, dest) in (RTN_BROADCAST, RTN_MULTICAST)
 
 
 def _unreachable(skb: SkBuff, family: int) -> None:
