@@ -177,32 +177,43 @@ def udp_rcv(skb: SkBuff) -> int:
 
 
 def _rcv(skb: SkBuff, family: int, source: bytes, dest: bytes) -> None:
-    dev = skb.dev
-    assert dev is not None, "a packet that has arrived has a device"
-    net, names = dev.net, _NAMES[family]
-    if not skb.may_pull(_HEADER.size):
-        snmp_inc_stats(net, f"{names}InErrors")
+    assert skb.dev is not None, "a packet that has arrived has a device"
+    net = skb.dev.net
+    if not _is_whole(skb, family):
+        snmp_inc_stats(net, f"{_NAMES[family]}InErrors")
         return
-    sport, dport, ulen, check = _HEADER.unpack_from(skb.head, skb.data)
-    if family == AF_INET6 and not ulen:
-        ulen = skb.len
-    if ulen > skb.len or ulen < _HEADER.size:
-        snmp_inc_stats(net, f"{names}InErrors")
-        return
-    skb.trim(ulen)
+    sport, dport, _, check = _HEADER.unpack_from(skb.head, skb.data)
     sk = udp_lookup(net, family, dest, dport)
-    unsummed6 = family == AF_INET6 and not check and (sk is None or not sk.no_check6_rx)
-    right = not unsummed6 and (not check or _is_right(skb, source, dest))
+    unsummed = family == AF_INET6 and not check and (sk is None or not sk.no_check6_rx)
+    right = not unsummed and (not check or _is_right(skb, source, dest))
     if sk is None and _is_for_many(net, family, dest):
-        snmp_inc_stats(net, f"{names}IgnoredMulti")
-    elif sk is not None and not unsummed6:
+        snmp_inc_stats(net, f"{_NAMES[family]}IgnoredMulti")
+    elif sk is not None and not unsummed:
         _queue(sk, skb, source, sport, right=right)
     elif not right:
-        snmp_inc_stats(net, f"{names}InCsumErrors")
-        snmp_inc_stats(net, f"{names}InErrors")
+        _count_wrong(net, family)
     else:
-        snmp_inc_stats(net, f"{names}NoPorts")
+        snmp_inc_stats(net, f"{_NAMES[family]}NoPorts")
         _unreachable(skb, family)
+
+
+def _is_whole(skb: SkBuff, family: int) -> bool:
+    """Whether there is a header whose length is not longer than the packet; what is behind the datagram is cut off."""
+    if not skb.may_pull(_HEADER.size):
+        return False
+    ulen = int(_HEADER.unpack_from(skb.head, skb.data)[2])
+    if family == AF_INET6 and not ulen:
+        ulen = skb.len
+    if not _HEADER.size <= ulen <= skb.len:
+        return False
+    skb.trim(ulen)
+    return True
+
+
+def _count_wrong(net: Net, family: int) -> None:
+    """Count a datagram whose checksum is wrong."""
+    snmp_inc_stats(net, f"{_NAMES[family]}InCsumErrors")
+    snmp_inc_stats(net, f"{_NAMES[family]}InErrors")
 
 
 def _is_for_many(net: Net, family: int, dest: bytes) -> bool:
@@ -263,13 +274,11 @@ def udp_recvmsg(sk: InetSock) -> UdpMsg:
     if sk.sk_err:
         err, sk.sk_err = sk.sk_err, 0
         raise KernelError(err)
-    names = _NAMES[sk.family]
     while sk.sk_receive_queue:
         skb = sk.sk_receive_queue.popleft()
         sk.rmem_alloc -= skb.truesize
         if isinstance(skb.cb, UdpMsg):
-            snmp_inc_stats(sk.net, f"{names}InDatagrams")
+            snmp_inc_stats(sk.net, f"{_NAMES[sk.family]}InDatagrams")
             return skb.cb
-        snmp_inc_stats(sk.net, f"{names}InCsumErrors")
-        snmp_inc_stats(sk.net, f"{names}InErrors")
+        _count_wrong(sk.net, sk.family)
     raise KernelError(EAGAIN)

@@ -42,6 +42,9 @@ class ModelLo:
         for sk in self._senders:
             udp_bind(sk, sk.saddr, int.from_bytes(SENDER))
 
+    def deaf(self) -> None:
+        packet_release(self._capture)
+
     def close(self) -> None:
         for sock in (self._plain, self._vnet, self._capture):
             packet_release(sock)
