@@ -5,22 +5,28 @@ import errno
 import os
 import select
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from struct import Struct
 from typing import Final
 
 from addrsvc import Linux
 from addrsvc.af_netlink.sock import NetlinkSock
 from addrsvc.errors import KernelError
-from addrsvc.mirror.netns import run_in
+from addrsvc.linux import Namespace
+from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.netlink.messages import Sysctl as SysctlMsg
 from addrsvc.pytest_plugin.namespaces import create
 from tests.fidelity.steps import (
+    EARS,
+    ELSEWHERE,
     LAGGARD,
     LISTENER,
     OUTSIDER,
+    RESIDENT,
     SECOND,
     SOCKETS,
     SOL_NETLINK,
@@ -44,14 +50,17 @@ __all__ = ["Modelled", "Running", "Twin"]
 
 GROUPS: Final = 39
 SO_RCVBUF, SO_RCVBUFFORCE = 8, 33
-ADD_MEMBERSHIP, PKTINFO, LIST_MEMBERSHIPS = 1, 3, 9
-PORTS: Final = {LISTENER: 1000, SECOND: 2000, LAGGARD: 3000, OUTSIDER: 4000}
+ADD_MEMBERSHIP, PKTINFO, LISTEN_ALL_NSID, LIST_MEMBERSHIPS = 1, 3, 8, 9
+PORTS: Final = {LISTENER: 1000, SECOND: 2000, LAGGARD: 3000, OUTSIDER: 4000, ELSEWHERE: 5000}
 """Port ids taken at the start; ASKER's is automatic."""
 LAG: Final = 4096
 """SO_RCVBUF of LAGGARD."""
 LAGGARD_GROUPS: Final = 0x7FB
 """The first eleven, but for NEIGH, whose messages come at random times."""
 _S32: Final = Struct("=i")
+_HDRLEN: Final = 16
+_RESIDENT: Final = _S32.pack(RESIDENT)
+_NLMSG_ERROR: Final = b"\2\0"
 
 
 def _name(number: int | None) -> str:
@@ -81,24 +90,48 @@ def give_up_privilege() -> None:
         raise OSError(ctypes.get_errno(), "capset")
 
 
+class _Resident:
+    """A thread that lives in a namespace, by whose number a request can name that."""
+
+    def __init__(self, netns: NetNs) -> None:
+        self._may_leave, arrived = threading.Event(), SimpleQueue[int]()
+
+        def live() -> None:
+            arrived.put(threading.get_native_id())
+            self._may_leave.wait()
+
+        self._thread = threading.Thread(target=run_in, args=(netns, live), name="resident")
+        self._thread.start()
+        self.pid = arrived.get()
+
+    def close(self) -> None:
+        self._may_leave.set()
+        self._thread.join()
+
+
 class Running:
-    """A fresh namespace of the running kernel, and sockets that were opened in it.
+    """A fresh namespace of the running kernel and another one, and sockets that were opened in them.
 
     What OUTSIDER does is done by a thread of its own that is as unprivileged as its socket.
     """
 
     def __init__(self) -> None:
-        self._netns = create("compared")
+        self._netns, self._other = create("compared"), create("elsewhere")
+        self._resident = _Resident(self._other)
         self._unprivileged = ThreadPoolExecutor(1, "outsider", give_up_privilege)
         self._socks = {by: self._opened(by) for by in SOCKETS}
         self._poll = select.poll()
-        self._poll.register(self._socks[LISTENER], select.POLLIN)
+        for by in EARS:
+            self._poll.register(self._socks[by], select.POLLIN)
+
+    def _home(self, by: int) -> NetNs:
+        return self._other if by == ELSEWHERE else self._netns
 
     def _opened(self, by: int) -> socket.socket:
-        opened: socket.socket = run_in(self._netns, _new_socket if by != OUTSIDER else _new_unprivileged_socket)
+        opened: socket.socket = run_in(self._home(by), _new_socket if by != OUTSIDER else _new_unprivileged_socket)
         if by in PORTS:
             opened.bind((PORTS[by], LAGGARD_GROUPS if by == LAGGARD else 0))
-        if by == LISTENER:
+        if by in EARS:
             opened.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
             opened.setsockopt(SOL_NETLINK, PKTINFO, 1)
             for group in range(1, GROUPS + 1):
@@ -122,7 +155,8 @@ class Running:
         sock, done = self._socks[op.by], None
         match op:
             case Send():
-                return sock.sendto(op.data, (op.to, op.groups)) if op.to or op.groups else sock.send(op.data)
+                data = _replaced(op.data, _HDRLEN, _RESIDENT, _S32.pack(self._resident.pid))
+                return sock.sendto(data, (op.to, op.groups)) if op.to or op.groups else sock.send(data)
             case Read():
                 return self._read(sock, op.size, op.flags)
             case Getsockopt():
@@ -130,7 +164,7 @@ class Running:
             case Getsockname():
                 return sock.getsockname()
             case Sysctl():
-                return run_in(self._netns, lambda: _sysctl(op))
+                return run_in(self._home(op.by), lambda: _sysctl(op))
             case Setsockopt():
                 sock.setsockopt(op.level, op.option, op.value)
             case Bind():
@@ -147,7 +181,9 @@ class Running:
             data, ancillary, msg_flags, (portid, groups) = sock.recvmsg(size, 256, flags)
         except OSError as error:
             return _name(error.errno)
-        return Datagram(data, msg_flags & ~socket.MSG_CMSG_CLOEXEC, portid, groups, _pktinfo(ancillary))
+        if portid or data[4:6] == _NLMSG_ERROR:  # what was sent comes back
+            data = _replaced(data, _HDRLEN if portid else 2 * _HDRLEN + 4, _S32.pack(self._resident.pid), _RESIDENT)
+        return Datagram(data, msg_flags & ~socket.MSG_CMSG_CLOEXEC, portid, groups, *_control(ancillary))
 
     def hear(self, by: int) -> list[Heard]:
         heard: list[Heard] = []
@@ -163,9 +199,11 @@ class Running:
 
     def close(self) -> None:
         self._unprivileged.shutdown()
+        self._resident.close()
         for sock in self._socks.values():
             sock.close()
         self._netns.close()
+        self._other.close()
 
 
 def _new_socket() -> socket.socket:
@@ -178,11 +216,16 @@ def _new_unprivileged_socket() -> socket.socket:
     return _new_socket()
 
 
-def _pktinfo(ancillary: list[tuple[int, int, bytes]]) -> int | None:
-    for level, kind, data in ancillary:
-        if (level, kind) == (SOL_NETLINK, PKTINFO):
-            return int.from_bytes(data[:4], "little")
-    return None
+def _replaced(data: bytes, start: int, word: bytes, by: bytes) -> bytes:
+    """A datagram with one of its words replaced wherever it is, from `start` on."""
+    words = [data[at : at + 4] for at in range(start, len(data), 4)]
+    return data[:start] + b"".join(by if each == word else each for each in words)
+
+
+def _control(ancillary: list[tuple[int, int, bytes]]) -> tuple[int | None, int | None]:
+    """The group and the id of the namespace that a datagram comes from, where it says so."""
+    told = {kind: _S32.unpack_from(data)[0] for level, kind, data in ancillary if level == SOL_NETLINK}
+    return told.get(PKTINFO), told.get(LISTEN_ALL_NSID)
 
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -233,14 +276,19 @@ class Modelled:
         self._linux = Linux(effects=False)
         self._linux.advance(1)  # so that no time stamp is 0
         self._net = self._linux.add_net("campaign")
+        self._other = self._linux.add_net("elsewhere")
         self._now = time.monotonic()
         self._socks = {by: self._open(by) for by in SOCKETS}
 
+    def _home(self, by: int) -> Namespace:
+        return self._other if by == ELSEWHERE else self._net
+
     def _open(self, by: int) -> NetlinkSock:
-        sock = self._net.socket(pid=os.getpid(), admin=by != OUTSIDER)
+        pid = RESIDENT if by == ELSEWHERE else os.getpid()
+        sock = self._home(by).socket(pid=pid, admin=by != OUTSIDER)
         if by in PORTS:
             sock.bind(PORTS[by], LAGGARD_GROUPS if by == LAGGARD else 0)
-        if by == LISTENER:
+        if by in EARS:
             sock.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
             sock.setsockopt(SOL_NETLINK, PKTINFO, 1)
             for group in range(1, GROUPS + 1):
@@ -287,8 +335,8 @@ class Modelled:
     def _sysctl(self, op: Sysctl) -> str | None:
         name = op.path.translate(str.maketrans("/.", "./"))
         if op.value is None:
-            return self._net.sysctl(name) + "\n"
-        self._net.request(SysctlMsg(name, op.value))
+            return self._home(op.by).sysctl(name) + "\n"
+        self._home(op.by).request(SysctlMsg(name, op.value))
         return None
 
     def _read(self, sock: NetlinkSock, size: int, flags: int) -> Heard:
@@ -298,7 +346,7 @@ class Modelled:
             return _name(error.errno)
         kept = found.data[:size]
         told = socket.MSG_TRUNC if len(kept) < len(found.data) else 0
-        return Datagram(kept, told, found.portid, found.nl_groups, found.group if sock.pktinfo else None)
+        return Datagram(kept, told, found.portid, found.nl_groups, found.group if sock.pktinfo else None, found.nsid)
 
     def hear(self, by: int) -> list[Heard]:
         heard: list[Heard] = []

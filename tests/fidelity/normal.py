@@ -361,11 +361,25 @@ def _draws_a_secret(data: bytes) -> bool:
     return False
 
 
+def _expires_soon(data: bytes) -> bool:
+    """RTA_EXPIRES."""
+    return any(
+        kind == 23 and _number(data, start, end) < GRAIN
+        for found in _requests(data, 24)
+        for kind, start, end in attributes(data, found.offset + 28, found.end)
+    )
+
+
 RACES: Final = (
     Exclusion(
         "addr_gen_mode random, of a device that may not be lo",
         "the kernel draws a secret, of which the device's link-local address is made",
         _draws_a_secret,
+    ),
+    Exclusion(
+        "a route that expires in less than 10,000 s",
+        "the two kernels do not look at their clocks in the same instant",
+        _expires_soon,
     ),
     Exclusion(
         "a device that is made without a hardware address",

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from tests.fidelity.machines import Modelled, Running
 from tests.fidelity.normal import Normaliser, normal_result, starts_traffic
-from tests.fidelity.steps import LISTENER, SOCKETS, Datagram, Heard, Machine, Op, Outcome, Send
+from tests.fidelity.steps import EARS, SOCKETS, Datagram, Heard, Machine, Op, Outcome, Send
 from tests.fidelity.wire import described, header, messages, type_name
 
 __all__ = ["Both", "Difference", "play"]
@@ -113,7 +113,8 @@ def _told(heard: Heard) -> Iterator[str]:
         yield heard
         return
     flags = f" flags={heard.flags:#x}" if heard.flags else ""
-    yield f"{len(heard.data)} bytes from {heard.portid:#x}/{heard.groups:#x} group={heard.group}{flags}"
+    nsid = f" nsid={heard.nsid}" if heard.nsid is not None else ""
+    yield f"{len(heard.data)} bytes from {heard.portid:#x}/{heard.groups:#x} group={heard.group}{flags}{nsid}"
     for found in messages(heard.data):
         yield f"  {described(heard.data[found.offset : found.end])}"
 
@@ -138,27 +139,31 @@ class Both:
         return None if seen == expected else Difference(tuple(self.script), expected, seen)
 
     def _outcome(self, side: Side, op: Op, result: object) -> Outcome:
-        heard = {LISTENER: tuple(side.hear(LISTENER))}
-        if not op.hold and op.by != LISTENER:
+        heard = {by: tuple(side.hear(by)) for by in EARS}
+        if not op.hold and op.by not in EARS:
             heard[op.by] = tuple(side.hear(op.by))
         return Outcome(result, heard)
 
     def _wait(self, op: Op, result: object, expected: Outcome) -> Outcome:
-        """What the running kernel came to, once it has said to LISTENER as much as is expected, or something else.
+        """What the running kernel came to, once it has said to those who listen what is expected, or something else.
 
-        Reading makes room in a socket's queue, so others than LISTENER are read when everything has been said.
+        Reading makes room in a socket's queue, so others are read when everything has been said.
         """
-        heard, wanted = list(self._running.hear(LISTENER)), list(expected.heard[LISTENER])
+        heard: dict[int, list[Heard]] = {by: [] for by in EARS}
         deadline, quiet = time.monotonic() + PATIENCE, self._settle
-        while heard == wanted[: len(heard)]:
-            left = quiet if heard == wanted else deadline - time.monotonic()
+        while True:
+            for by, sofar in heard.items():
+                sofar += self._running.hear(by)
+            if any(tuple(sofar) != expected.heard[by][: len(sofar)] for by, sofar in heard.items()):
+                break
+            complete = all(len(sofar) == len(expected.heard[by]) for by, sofar in heard.items())
+            left = quiet if complete else deadline - time.monotonic()
             if left <= 0:
                 break
-            quiet = 0.0 if heard == wanted else quiet
+            quiet = 0.0 if complete else quiet
             self._running.machine.wait(left)
-            heard += self._running.hear(LISTENER)
-        outcome = self._outcome(self._running, op, result)
-        return Outcome(result, outcome.heard | {LISTENER: (*heard, *outcome.heard[LISTENER])})
+        last = self._outcome(self._running, op, result)
+        return Outcome(result, last.heard | {by: (*sofar, *last.heard[by]) for by, sofar in heard.items()})
 
     def _count(self, op: Op, seen: Outcome) -> None:
         self.counts[f"step: {type(op).__name__}"] += 1
@@ -167,9 +172,10 @@ class Both:
                 self.counts[f"request: {type_name(found.nlmsg_type) if found.nlmsg_type < 124 else 'type > 123'}"] += 1
         if isinstance(seen.result, str) and seen.result.startswith("E"):
             self.counts[f"errno of {type(op).__name__}: {seen.result}"] += 1
-        for by, heard in seen.heard.items():
+        for heard in seen.heard.values():
             for each in heard:
-                self.counts[f"{'notified' if by == LISTENER else 'answered'}: {_word(each)}"] += 1
+                is_told = isinstance(each, Datagram) and each.group is not None and each.group > 0
+                self.counts[f"{'notified' if is_told else 'answered'}: {_word(each)}"] += 1
 
     def close(self) -> None:
         self._running.machine.close()

@@ -11,6 +11,7 @@ from struct import pack
 from typing import Final, TypeAlias
 
 from tests.fidelity.normal import GRAIN
+from tests.fidelity.steps import RESIDENT
 from tests.fidelity.wire import ACK, DUMP, ECHO, REQUEST, Message, nest, nla, text, u8, u16, u32
 
 __all__ = ["REQUESTS", "Repertoire"]
@@ -272,8 +273,9 @@ LINK_ATTRS: Final[Mapping[int, tuple[float, Callable[[Random], bytes]]]] = {
     9: (0.3, _some_bytes), 10: (2, _u32s(0, 0, 1, 2, 3, 77)), 11: (0.3, _some_bytes), 12: (0.5, _nested_bytes),
     13: (4, _u32s(0, 1, 1000, 1000, 2**31, 2**32 - 1)), 14: (1, lambda rng: bytes(rng.choice((32, 28, 27, 0)))),
     15: (0.5, _any32), 16: (6, _u8s(0, 1, 2, 3, 4, 5, 6, 6, 6, 7, 9, 255)), 17: (3, _u8s(0, 1, 2, 9)),
-    18: (1.5, _linkinfo), 19: (0.3, _u32s(2**23, 2**31)), 20: (5, _alias), 21: (0.3, _any32), 22: (0.5, _nested_bytes),
-    23: (0.3, _some_bytes), 24: (0.5, _nested_bytes), 25: (0.5, _nested_bytes), 26: (8, _af_spec),
+    18: (1.5, _linkinfo), 19: (0.6, _u32s(2**23, 2**31, RESIDENT, RESIDENT)), 20: (5, _alias), 21: (0.3, _any32),
+    22: (0.5, _nested_bytes), 23: (0.3, _some_bytes), 24: (0.5, _nested_bytes), 25: (0.5, _nested_bytes),
+    26: (8, _af_spec),
     27: (4, _u32s(0, 0, 1, 7, 2**32 - 1)), 28: (0.3, _u32s(2**23, 2**32 - 1)),
     29: (1.5, _u32s(0, 1, 2, 8, 9, 15, 2**32 - 1)), 30: (0.5, _any32), 31: (1, _u32s(0, 1, 2, 4096, 4097)),
     32: (1, _u32s(0, 1, 2, 4096, 4097)), 33: (1.5, _u8s(0, 1)), 34: (0.3, _some_bytes), 35: (0.3, _any32),
@@ -376,6 +378,23 @@ def create_link(rng: Random) -> Message:
     flags = rng.choice((0, 0, IFF_UP, IFF_UP, 0x1003))
     head = ifinfomsg(rng, index=rng.choice((0, 0, 0, 0, 2, 3, 5, 1, -1)), flags=flags, change=rng.choice((0, flags)))
     return _message(rng, 16, request_flags(rng, 0x600, 0x600, 0x600, 0x400, 0x500), head, attrs)
+
+
+def move_link(rng: Random) -> Message:
+    """Into the other namespace, perhaps while it is made."""
+    attrs = [nla(19, u32(RESIDENT))]
+    if rng.random() < 0.3:
+        attrs.append(nla(3, _name(rng)))
+    if rng.random() < 0.2:
+        attrs.append(nla(49, u32(rng.choice((0, 1, 2, 5, -1)))))
+    if rng.random() < 0.4:
+        attrs += [nest(18, _linkinfo(rng, "ifb")), nla(1, bytes.fromhex("020000000014"))]
+        return _message(rng, 16, request_flags(rng, 0x600), ifinfomsg(rng, index=rng.choice((0, 0, 0, 2, 5))), attrs)
+    if rng.random() < 0.2:
+        attrs.append(link_attr(rng))
+    return _message(
+        rng, rng.choice((16, 19)), request_flags(rng), ifinfomsg(rng, index=rng.choice((2, 2, 3, 3, 1, 0))), attrs
+    )
 
 
 def dellink(rng: Random) -> Message:
@@ -711,7 +730,7 @@ def _route_attrs(rng: Random, family: int) -> list[bytes]:
         (7, 0.15, lambda rng: _packed(rng, family)),
         (8, 0.1, _metrics),
         (20, 0.05, _u8s(0, 1, 3, 7)),
-        (23, 0.05, _u32s(GRAIN, 0, FOREVER)),
+        (23, 0.05, _u32s(GRAIN, 2 * GRAIN, FOREVER)),
         (30, 0.03, _u32s(0, 1, 5)),
         (21, 0.03, lambda rng: u16(rng.choice((0, 1, 4)))),
         (22, 0.02, _some_bytes),
@@ -893,7 +912,8 @@ def getstats(rng: Random) -> Message:
 def nsid(rng: Random) -> Message:
     attrs = []
     for nla_type, chance, payload in (
-        (1, 0.4, _u32s(0, 1, 5, -1, -2)), (2, 0.15, _u32s(2**23, -1)), (3, 0.4, _u32s(2**23, -1)),
+        (1, 0.4, _u32s(0, 1, 5, -1, -2)), (2, 0.4, _u32s(2**23, -1, RESIDENT, RESIDENT, RESIDENT)),
+        (3, 0.4, _u32s(2**23, -1)),
         (4, 0.1, _u32s(0, 5, -1)), (5, 0.05, _u32s(0, 5, -1)), (77, 0.03, _some_bytes),
     ):  # fmt: skip
         if rng.random() < chance:
@@ -928,6 +948,7 @@ REQUESTS: Final[Mapping[str, tuple[float, Maker]]] = {
     "rename back": (2, rename_back),
     "NOARP": (0.7, noarp),
     "create link": (2.5, create_link),
+    "move link": (1, move_link),
     "DELLINK": (1.5, dellink),
     "LINKPROP": (3, linkprop),
     "GETLINK": (4, getlink),

@@ -14,6 +14,7 @@ from tests.fidelity.normal import NEIGHBOURS, asks_for_neighbours, starts_traffi
 from tests.fidelity.requests import Repertoire, up
 from tests.fidelity.steps import (
     ASKER,
+    ELSEWHERE,
     LAGGARD,
     OUTSIDER,
     SECOND,
@@ -39,7 +40,7 @@ CHECK_EVERY: Final = 40
 
 Maker: TypeAlias = Callable[[Random, Repertoire], tuple[str, list[Op]]]
 
-EXT_ACK, CAP_ACK, STRICT = 11, 10, 12
+LISTEN_ALL_NSID, EXT_ACK, CAP_ACK, STRICT = 8, 11, 10, 12
 MSG_PEEK, MSG_TRUNC = 2, 0x20
 
 
@@ -47,7 +48,7 @@ MSG_PEEK, MSG_TRUNC = 2, 0x20
 
 
 def _asker(rng: Random) -> int:
-    return rng.choices((ASKER, SECOND, LAGGARD, OUTSIDER), (80, 12, 2, 6))[0]
+    return rng.choices((ASKER, SECOND, LAGGARD, OUTSIDER, ELSEWHERE), (78, 12, 2, 6, 4))[0]
 
 
 def _ask(rng: Random, asks: Repertoire) -> tuple[str, list[Op]]:
@@ -328,12 +329,15 @@ PREAMBLE: Final[tuple[Op, ...]] = (
     Sysctl("net/ipv6/conf/default/router_solicitation_delay", "0"),
     # DAD of a device that has neighbours ends at once, instead of a second or so later.
     Sysctl("net/ipv6/conf/default/dad_transmits", "0"),
+    Sysctl("net/ipv6/conf/lo/router_solicitation_delay", "0", ELSEWHERE),
+    Sysctl("net/ipv6/conf/default/router_solicitation_delay", "0", ELSEWHERE),
+    Sysctl("net/ipv6/conf/default/dad_transmits", "0", ELSEWHERE),
 )
 
 
 def checkpoint(asks: Repertoire) -> list[Op]:
-    """Everything that the namespace holds."""
-    return [Send(bytes(message)) for message in asks.dumps]
+    """Everything that the namespace holds, and most of what the other one does."""
+    return [*(Send(bytes(message)) for message in asks.dumps), *(Send(bytes(it), ELSEWHERE) for it in asks.dumps[::3])]
 
 
 def script(seed: str, length: int, counts: Counter[str], only: str = "") -> Iterator[Op]:
@@ -380,4 +384,6 @@ def _start(rng: Random) -> list[Op]:
         start.append(Setsockopt(STRICT, b"\1\0\0\0"))
     if rng.random() < 0.8:
         start.append(Send(bytes(up(rng))))
+    if rng.random() < 0.3:
+        start += [Setsockopt(LISTEN_ALL_NSID, b"\1\0\0\0", SECOND), Bind(2000, 0x7FB, SECOND)]
     return start

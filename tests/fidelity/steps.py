@@ -1,15 +1,17 @@
 """What the campaign does to a kernel, one value per step, and what it observes of each.
 
-A machine is a fresh namespace with five sockets, opened in the order of their numbers.  LISTENER is a member of all
-groups and is read after every step; of the others, a step reads the one it used, unless it `hold`s.
+A machine is a fresh namespace with five sockets, opened in the order of their numbers, and another fresh namespace with
+one.  LISTENER, and ELSEWHERE in the other namespace, are members of all groups and are read after every step; of the
+others, a step reads the one it used, unless it `hold`s.
 """
 
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 __all__ = [
-    "ASKER", "LAGGARD", "LISTENER", "OUTSIDER", "SECOND", "SOCKETS", "Bind", "Connect", "Datagram", "Getsockname",
-    "Getsockopt", "Heard", "Machine", "Op", "Outcome", "Read", "Reopen", "Send", "Setsockopt", "Sysctl", "named",
+    "ASKER", "EARS", "ELSEWHERE", "LAGGARD", "LISTENER", "OUTSIDER", "RESIDENT", "SECOND", "SOCKETS", "Bind", "Connect",
+    "Datagram", "Getsockname", "Getsockopt", "Heard", "Machine", "Op", "Outcome", "Read", "Reopen", "Send",
+    "Setsockopt", "Sysctl", "named",
 ]  # fmt: skip
 
 LISTENER = 0
@@ -22,7 +24,13 @@ LAGGARD = 3
 """Whose receive buffer is small, and who reads only when a step says so."""
 OUTSIDER = 4
 """Opened without CAP_NET_ADMIN."""
-SOCKETS = {LISTENER: "LISTENER", ASKER: "ASKER", SECOND: "SECOND", LAGGARD: "LAGGARD", OUTSIDER: "OUTSIDER"}
+ELSEWHERE = 5
+"""A member of every group in the other namespace, who asks there, too."""
+SOCKETS = {LISTENER: "LISTENER", ASKER: "ASKER", SECOND: "SECOND", LAGGARD: "LAGGARD", OUTSIDER: "OUTSIDER",
+           ELSEWHERE: "ELSEWHERE"}  # fmt: skip
+EARS = (LISTENER, ELSEWHERE)
+RESIDENT = 0x7EE57EE5
+"""Stands in a request for the process id of somebody who is in the other namespace."""
 SOL_SOCKET, SOL_NETLINK = 1, 270
 WHOLE = 65536
 """Bytes of a read that wants everything."""
@@ -102,7 +110,7 @@ class Reopen:
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """Write a file below /proc/sys; without a value, read it."""
+    """Write a file below /proc/sys; without a value, read it.  By ELSEWHERE, in the other namespace."""
 
     path: str
     value: str | None = None
@@ -124,6 +132,7 @@ class Datagram:
         flags: msg_flags, MSG_TRUNC that is.
         portid, groups: the sender's address.
         group: what NETLINK_PKTINFO says, None without it.
+        nsid: what NETLINK_LISTEN_ALL_NSID says, None if it does not.
     """
 
     data: bytes
@@ -131,6 +140,7 @@ class Datagram:
     portid: int = 0
     groups: int = 0
     group: int | None = None
+    nsid: int | None = None
 
 
 Heard: TypeAlias = Datagram | str

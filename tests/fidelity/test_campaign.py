@@ -73,7 +73,7 @@ def test_every_kind_of_request_and_of_error_is_sent() -> None:
 def test_what_is_not_compared_has_a_reason() -> None:
     assert all(rule.what and rule.why for rule in NORMALISATIONS)
     assert all(rule.what and rule.why for rule in (*RACES, *SCOPE))
-    assert why_not(Send(bytes(Message(19, REQUEST, bytes(16), (nla(19, u32(1)),))))) == RACES[2].what
+    assert why_not(Send(bytes(Message(19, REQUEST, bytes(16), (nla(19, u32(1)),))))) == RACES[3].what
     assert why_not(Send(bytes(Message(36, REQUEST, bytes(20))))) == SCOPE[0].what
     assert why_not(Send(bytes(Message(20, REQUEST, bytes(8))))) is None
 
