@@ -26,6 +26,7 @@ from addrsvc.uapi import NetdevEvent
 
 if TYPE_CHECKING:
     from addrsvc.af_netlink.faults import Faults
+    from addrsvc.daemon.pcap import PcapWriter
 
 __all__ = ["main"]
 
@@ -96,6 +97,31 @@ Show what a device of the model can do for packets, or switch it, in the words o
 
 Without an option: whether there is a link.  Groups of features have short names: rx tx sg tso ufo gso gro lro rxvlan
 txvlan ntuple rxhash; each feature has the name that -k shows.  What is fixed cannot be switched."""
+
+_PING_HELP: Final = """\
+Send echo requests through a ping socket of the model, and print what comes back, as ping(8) does.
+
+The model's time stands still meanwhile, so nothing is waited for and no time is shown.  The exit code is ping's: 0 if
+anything was answered, 1 if nothing was, 2 if nothing could be sent."""
+
+_SEND_HELP: Final = """\
+Send frames over a device of the model, as a packet socket does.
+
+A frame begins with its link header; for lo that is 12 zero bytes and the protocol.  SOURCE is a frame in hexadecimal, a
+pcap or pcapng file, a text file with one frame in hexadecimal on each line, or - for standard input, which may be any
+of these."""
+
+_CAPTURE_HELP: Final = """\
+Write what passes a device of the model into a pcapng file, until interrupted.
+
+With a command of link, addr, ping or send behind it: what passes while that is done.  Of each packet on lo there are
+two, one as it is sent and one as it arrives, as a packet socket sees them; --received leaves out the first."""
+
+_TRACE_HELP: Final = """\
+Do something, and print which functions of the kernel run, as a tree: what is indented is called by what stands above.
+
+Messages, lines of the kernel's log and tracepoints stand where they are told.  What can be followed: link, addr, ping
+and send.  Functions of the kernel's header files are left out, unless --all is given."""
 
 _DEFAULT_NET: Final = f"the one that is mirrored, or {INIT_NET} where it is not exactly one"
 _OPERATION: Final = """\
@@ -219,6 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sysctl(subparsers)
     _add_proc(subparsers)
     _add_ethtool(subparsers)
+    _add_packets(subparsers)
     for name, function in {**QUERIES, **CHANGES}.items():
         if name not in _IN_OTHER_WORDS:
             _add_command(subparsers, name, function)
@@ -228,6 +255,7 @@ def _parser() -> argparse.ArgumentParser:
 _IN_OTHER_WORDS: Final = {
     "plan", "history", "links", "addresses", "link_set", "link_add", "link_del", "addr_add", "addr_del", "sysctl",
     "sysctl_set", "proc", "features", "features_set", "link_state",
+    "ping", "send", "capture", "trace",
 }  # fmt: skip
 
 
@@ -344,6 +372,36 @@ def _add_ethtool(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     which.add_argument("--show-time-stamping", "-T", action="store_true", help="show which time stamps there are")
     parser.add_argument("dev", metavar="DEV", help="the device")
     parser.add_argument("words", nargs="*", metavar="FEATURE on|off", help="with -K: what to switch")
+    parser.add_argument("--net", help=f"the model's namespace (default: {_DEFAULT_NET})")
+    _add_once(parser)
+
+
+def _add_packets(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
+    """What is about packets: ping, send, capture, trace."""
+    parser = _add(subparsers, "ping", _ping, _PING_HELP)
+    parser.add_argument("address", metavar="ADDRESS", help="whom: ::1, say")
+    parser.add_argument("--count", "-c", type=int, default=4, help="how many (default: 4)")
+    parser.add_argument("--size", "-s", type=int, default=56, help="bytes behind the header (default: 56)")
+    _add_where(parser, dev=False)
+    parser = _add(subparsers, "send", _send, _SEND_HELP)
+    parser.add_argument("source", metavar="SOURCE", help="a frame, a file, or -")
+    _add_where(parser)
+    parser = _add(subparsers, "capture", _capture, _CAPTURE_HELP)
+    parser.add_argument("--write", "-w", type=Path, required=True, metavar="FILE", help="the pcapng file")
+    parser.add_argument("--count", "-c", type=int, help="end after so many packets")
+    parser.add_argument("--received", action="store_true", help="only what is received, not what is sent")
+    _add_where(parser)
+    parser.add_argument("words", nargs="*", metavar="CMD", help="what to do meanwhile")
+    parser = _add(subparsers, "trace", _trace, _TRACE_HELP)
+    parser.add_argument("--all", "-a", action="store_true", help="show functions of header files too")
+    parser.add_argument("--files", "-f", action="store_true", help="show the file of each function")
+    parser.add_argument("words", nargs="+", metavar="CMD", help="what to do")
+    _add_once(parser)
+
+
+def _add_where(parser: argparse.ArgumentParser, *, dev: bool = True) -> None:
+    if dev:
+        parser.add_argument("--dev", default="lo", help="the device (default: lo)")
     parser.add_argument("--net", help=f"the model's namespace (default: {_DEFAULT_NET})")
     _add_once(parser)
 
@@ -471,6 +529,9 @@ def _control_path(given: Path | None) -> Path:
     return path
 
 
+_TOLD_BY_ANSWER: Final = ("ping", "send", "capture", "trace")
+
+
 class _Fresh:
     """A fresh model, as `addrsvc run` makes it; what a change sets off is told."""
 
@@ -482,7 +543,7 @@ class _Fresh:
         self._printer = Printer(as_json=arguments.json)
 
     def ask(self, command: str, parameters: Mapping[str, object]) -> dict[str, object]:
-        if command not in CHANGES:
+        if command not in CHANGES or command in _TOLD_BY_ANSWER:
             return self._service.ask(command, parameters)
         with self._printer.listening(self._service):
             return self._service.ask(command, parameters)
@@ -588,6 +649,92 @@ def _say_lines(answer: Mapping[str, object], key: str, *, as_json: bool) -> None
         return
     for line in listed(answer[key]):
         say(str(line))
+
+
+def _at(arguments: argparse.Namespace, *names: str) -> dict[str, object]:
+    """The parameters of these names, those that were given."""
+    return {name: value for name in (*names, "net") if (value := getattr(arguments, name)) is not None}
+
+
+def _ping(arguments: argparse.Namespace) -> int:
+    from addrsvc.daemon.printer import ping_lines
+
+    with _desk(arguments) as desk:
+        try:
+            answer = desk.ask("ping", _at(arguments, "address", "count", "size"))
+        except KernelError as error:
+            raise _Refused(f"ping: connect: {error.strerror}") from None
+    say(json_text(answer) if arguments.json else "\n".join(ping_lines(answer)))
+    return 0 if answer["replies"] else 1
+
+
+def _send(arguments: argparse.Namespace) -> int:
+    from addrsvc.daemon.pcap import frames_of
+
+    with _desk(arguments) as desk:
+        sent = 0
+        for frame in frames_of(arguments.source):
+            desk.ask("send", {"frame": frame.hex(), **_at(arguments, "dev")})
+            sent += 1
+    if arguments.json:
+        say(json_text({"sent": sent}))
+    return 0
+
+
+def _capture(arguments: argparse.Namespace) -> int:
+    from addrsvc.daemon.pcap import PcapWriter
+    from addrsvc.daemon.words import read_command
+
+    if arguments.once and not arguments.words:
+        raise ControlError("capture: with --once name something to do, such as: ping ::1")
+    todo = read_command(arguments.words) if arguments.words else None
+    with _desk(arguments) as desk:
+        begin = desk.ask("capture", _at(arguments, "dev"))["next"]
+        assert isinstance(begin, int)
+        with PcapWriter.open(arguments.write, arguments.dev) as writer:
+            if todo is not None:
+                desk.ask(todo[0], todo[1] | ({} if arguments.net is None else {"net": arguments.net}))
+            written = _capture_into(writer, desk, arguments, begin, is_over=todo is not None)
+    sys.stderr.write(f"{written} packets\n")
+    return 0
+
+
+_CAPTURE_EVERY: Final = 0.1
+"""Seconds between two looks at what has passed."""
+
+
+def _capture_into(
+    writer: "PcapWriter", desk: _Desk, arguments: argparse.Namespace, number: object, *, is_over: bool
+) -> int:
+    """Write what passes from this number on; how many packets it was."""
+    import time
+
+    written, most = 0, arguments.count if arguments.count is not None else float("inf")
+    with suppress(KeyboardInterrupt):
+        while written < most:
+            answer = desk.ask("capture", {"since": number, **_at(arguments, "dev")})
+            number = answer["next"]
+            for packet in listed(answer["packets"]):
+                written += writer.write_row(packet, received_only=arguments.received) if written < most else 0
+            if is_over:
+                break
+            time.sleep(_CAPTURE_EVERY)
+    return written
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    from addrsvc.daemon.printer import call_lines
+
+    with _desk(arguments) as desk:
+        answer = desk.ask("trace", {"words": arguments.words})
+    if arguments.json:
+        say(json_text(answer))
+    else:
+        for line in call_lines(listed(answer["calls"]), inline=arguments.all, files=arguments.files):
+            say(line)
+    if answer["refused"] is not None:
+        raise _Refused(f"Error: {answer['refused']}")
+    return 0
 
 
 def _events(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from addrsvc.af_netlink.faults import Faults
 from addrsvc.af_netlink.sock import NetlinkSock, NetlinkTable
 from addrsvc.errors import ControlError
 from addrsvc.injection import make_info, parse_event
-from addrsvc.mirror.operations import Address, Operations, check_range, hwaddr, no_device
+from addrsvc.mirror.operations import Address, Operations, check_range, host_address, hwaddr, no_device
 from addrsvc.model.boot import INIT_NET, boot
 from addrsvc.model.dev import alloc_netdev, dev_get_by_name, register_netdevice, unregister_netdevice
 from addrsvc.model.eth import eth_mac_addr
@@ -38,6 +38,7 @@ from addrsvc.model.sysctl import sysctl_read
 from addrsvc.model.timer import HZ, next_expiry, run_timers
 from addrsvc.model.tracepoint import Trace
 from addrsvc.netlink.messages import LinkMsg, Message
+from addrsvc.ports import Echo, Port, ping
 from addrsvc.uapi import (
     ARPHRD_ETHER,
     ARPHRD_LOOPBACK,
@@ -415,6 +416,33 @@ class Namespace(Operations):
             KernelError: ENODEV.
         """
         return self.device(dev).ifindex
+
+    def port(self, dev: str) -> Port:
+        """A device's face for packets: ``send`` frames over it, ``tap`` what passes.
+
+        Raises:
+            KernelError: ENODEV.
+        """
+        return Port(self.device(dev), self.lock, self._linux.settle)
+
+    @property
+    def lo(self) -> Port:
+        """The same for the namespace's own loopback device, whatever its name is now."""
+        assert self.net.loopback_dev is not None
+        return self.port(self.net.loopback_dev.name)
+
+    @_one_at_a_time
+    def ping(self, address: str, *, count: int = 1, size: int = 56) -> list[Echo | None]:
+        """Send echo requests of `size` bytes through a ping socket, and give each one's reply; None where none came.
+
+        Raises:
+            ControlError: it is no address.
+            KernelError: ENETUNREACH, no way leads there; EADDRNOTAVAIL, no address to send from; EMSGSIZE.
+        """
+        try:
+            return ping(self.net, host_address(address), count, size)
+        finally:
+            self._linux.settle()
 
     @_one_at_a_time
     def link_add(

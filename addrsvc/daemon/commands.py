@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict
 
 from addrsvc.daemon.ethtool import features, features_set, link_state
+from addrsvc.daemon.packets import capture, ping, send, trace
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.netlink.messages import AddrMsg
 from addrsvc.netlink.text import (
@@ -417,6 +418,10 @@ CHANGES: Final[dict[str, Command]] = {
     "addr_add": addr_add,
     "addr_del": addr_del,
     "features_set": features_set,
+    "send": send,
+    "ping": ping,
+    "capture": capture,
+    "trace": trace,
     "inject": inject,
     "sysctl_set": sysctl_set,
     "net_add": net_add,

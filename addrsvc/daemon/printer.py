@@ -1,7 +1,7 @@
 """What the command line prints: stories, answers and plans, as lines for people or as JSON, one object a line."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from addrsvc.daemon.service import Service
 
-__all__ = ["OutputError", "Printer", "answer_text", "json_text", "listed", "nobody_reads", "plan_text", "say"]
+__all__ = [
+    "OutputError", "Printer", "answer_text", "call_lines", "json_text", "listed", "nobody_reads", "ping_lines",
+    "plan_text", "say",
+]  # fmt: skip
 
 
 _TRY_AGAIN: Final = 1.0
@@ -120,6 +123,51 @@ def plan_text(planned: object) -> str:
 
 def _count(number: int) -> str:
     return {0: "no messages", 1: "1 message"}.get(number, f"{number} messages")
+
+
+def ping_lines(answer: Mapping[str, object]) -> Iterator[str]:
+    """What came of echo requests, as ping(8) words it, without times."""
+    address, replies, sent = answer["address"], listed(answer["replies"]), answer["transmitted"]
+    assert isinstance(sent, int)
+    yield _ping_title(str(address), answer["size"])
+    for reply in replies:
+        assert isinstance(reply, dict)
+        yield f"{reply['bytes']} bytes from {reply['source']}: icmp_seq={reply['seq']} ttl={reply['ttl']}"
+    lost = (sent - len(replies)) * 100 // sent
+    yield ""
+    yield f"--- {address} ping statistics ---"
+    yield f"{sent} packets transmitted, {len(replies)} received, {lost}% packet loss"
+
+
+_IPV4_AND_ICMP: Final = 28
+"""Bytes of both headers."""
+
+
+def _ping_title(address: str, size: object) -> str:
+    assert isinstance(size, int)
+    if ":" in address:
+        return f"PING {address}({address}) {size} data bytes"
+    return f"PING {address} ({address}) {size}({size + _IPV4_AND_ICMP}) bytes of data."
+
+
+def call_lines(calls: Sequence[object], *, inline: bool, files: bool) -> Iterator[str]:
+    """The call story as an indented tree.
+
+    Args:
+        calls: as the service tells them.
+        inline: functions of header files are shown too.
+        files: the file of each function is shown.
+    """
+    hidden: list[int] = []
+    for call in calls:
+        assert isinstance(call, dict)
+        depth, text, file = call["depth"], call["text"], call["file"]
+        while hidden and hidden[-1] >= depth:
+            hidden.pop()
+        if file.endswith(".h") and not inline:
+            hidden.append(depth)
+            continue
+        yield "  " * (depth - len(hidden)) + text + (f"  [{file}]" if files and file else "")
 
 
 # --- stories ---------------------------------------------------------------------------------------------------------

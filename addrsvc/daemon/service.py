@@ -21,9 +21,11 @@ from addrsvc.netlink.messages import AddrMsg, Message
 from addrsvc.netlink.text import command_line, names_of, to_json
 
 if TYPE_CHECKING:
+    from addrsvc.daemon.packets import Recorder
     from addrsvc.linux import Linux, Namespace
     from addrsvc.mirror.kernel import Door, Kernel
     from addrsvc.mirror.plan import Divergence, Dump, Plan, Step
+    from addrsvc.model.structs import NetDevice
 
 __all__ = ["HISTORY", "Mirror", "NotPermitted", "Service", "Watcher"]
 
@@ -209,6 +211,7 @@ class Service:
     heed: Callable[[Mirror], None] = lambda mirror: None
     mirrors: dict[str, Mirror] = field(default_factory=dict)
     history: deque[Said] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    recorders: "dict[NetDevice, Recorder]" = field(default_factory=dict)
     _watchers: list[Watcher] = field(default_factory=list)
     _numbers: "count[int]" = field(default_factory=count)
     _teller: Teller = field(init=False)

@@ -11,7 +11,7 @@ from addrsvc.daemon.commands import did_you_mean
 from addrsvc.errors import ControlError
 from addrsvc.uapi import IFAPROT_NAMES, INFINITY_LIFE_TIME
 
-__all__ = ["ADDR", "LINK", "Action", "read"]
+__all__ = ["ADDR", "LINK", "Action", "read", "read_command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,3 +207,23 @@ ADDR: Final[Mapping[str, Action]] = {
         "addr_del", "address", {"local": Word("address", str), **_DEV}, "delete an address", ("address", "dev")
     ),
 }
+
+_SAID_IN_WORDS: Final[Mapping[str, Mapping[str, Action]]] = {"link": LINK, "addr": ADDR}
+_WITH_ONE_ARGUMENT: Final = {"ping": ("address", {"count": 1}), "send": ("frame", {})}
+
+
+def read_command(words: Sequence[str]) -> tuple[str, dict[str, object]]:
+    """The command, and its parameters, that the words of a command line ask for: of link, addr, ping and send.
+
+    Raises:
+        ControlError: they ask for none of these.
+    """
+    match words:
+        case [name, *rest] if name in _SAID_IN_WORDS:
+            action, parameters = read(_SAID_IN_WORDS[name], rest)
+            return action.command, parameters
+        case [name, argument] if name in _WITH_ONE_ARGUMENT:
+            parameter, others = _WITH_ONE_ARGUMENT[name]
+            return name, {parameter: argument, **others}
+    known = (*_SAID_IN_WORDS, *_WITH_ONE_ARGUMENT)
+    raise ControlError(f'"{" ".join(words)}" is no command that can be followed; those of {", ".join(known)} can')

@@ -298,6 +298,20 @@ def hwaddr(value: str | bytes | None) -> bytes | None:
         raise ControlError(f"{value!r} is no hardware address, such as 02:00:00:00:00:01") from None
 
 
+def host_address(text: str) -> bytes:
+    """An address without a prefix length, as bytes.
+
+    Raises:
+        ControlError: it is none.
+    """
+    import netaddr
+
+    try:
+        return netaddr.IPAddress(text).packed
+    except (netaddr.AddrFormatError, ValueError, TypeError):
+        raise ControlError(f"{text!r} is no address, such as ::1 or 127.0.0.1") from None
+
+
 def _network(address: AnyAddress) -> netaddr.IPNetwork:
     from netaddr import AddrFormatError, IPNetwork
 

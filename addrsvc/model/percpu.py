@@ -1,8 +1,8 @@
 """Per-CPU data: which CPUs there may be, one copy of a structure for each, and counters that a reader never sees torn.
 
 Kernel: include/linux/cpumask.h, kernel/smp.c, include/linux/percpu.h, include/linux/u64_stats_sync.h, and of
-include/linux/netdevice.h and net/core/dev.c the counters of loopback-like devices (lstats).  Here a CPU is a number
-that the caller has; whoever adds to a counter says on which CPU it runs.
+include/linux/netdevice.h the counters of loopback-like devices (lstats).  Here a CPU is a number that the caller has;
+whoever adds to a counter says on which CPU it runs.
 """
 
 from __future__ import annotations
@@ -367,20 +367,14 @@ class PcpuLstats:
         self.packets, self.bytes, self.syncp = counter(), counter(), syncp()
 
     def add(self, length: int) -> None:
-        """Count one packet of `length` bytes.
-
-        Kernel: include/linux/netdevice.h, dev_lstats_add(), on the CPU that this copy belongs to.
-        """
+        """Count one packet of `length` bytes.  Ours: dev_lstats_add() on the CPU that this copy belongs to."""
         self.syncp.update_begin()
         self.bytes.add(length)
         self.packets.inc()
         self.syncp.update_end()
 
     def read(self) -> tuple[int, int]:
-        """Packets and bytes of one moment.
-
-        Kernel: net/core/dev.c, dev_lstats_read(), for one CPU.
-        """
+        """Packets and bytes of one moment.  Ours: what dev_lstats_read() does for each CPU."""
         while True:
             start = self.syncp.fetch_begin()
             packets, octets = self.packets.read(), self.bytes.read()
@@ -404,10 +398,7 @@ def netdev_alloc_pcpu_stats(allocator: Allocator, cpus: Cpus) -> PerCpu[PcpuLsta
 
 
 def lstats_read(stats: PerCpu[PcpuLstats], cpus: Cpus) -> tuple[int, int]:
-    """Packets and bytes of all possible CPUs together.
-
-    Kernel: net/core/dev.c, dev_lstats_read().
-    """
+    """Packets and bytes of all possible CPUs together.  Ours: dev_lstats_read() without its device."""
     packets = octets = 0
     for cpu in for_each_possible_cpu(cpus):
         more_packets, more_octets = stats.per_cpu_ptr(cpu).read()
