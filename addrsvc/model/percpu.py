@@ -398,7 +398,7 @@ def netdev_alloc_pcpu_stats(allocator: Allocator, cpus: Cpus) -> PerCpu[PcpuLsta
 
 
 def lstats_read(stats: PerCpu[PcpuLstats], cpus: Cpus) -> tuple[int, int]:
-    """Packets and bytes of all possible CPUs together.  Ours: dev_lstats_read() without its device."""
+    """Packets and bytes of all possible CPUs together: dev_lstats_read() without its device.  Ours."""
     packets = octets = 0
     for cpu in for_each_possible_cpu(cpus):
         more_packets, more_octets = stats.per_cpu_ptr(cpu).read()

@@ -6,9 +6,14 @@ EXAMPLES = {
     "one_body_two_kernels": """
         from addrsvc.pytest_plugin import assert_addresses, expect_messages
 
+
         def test_lo_coming_up_brings_the_loopback_addresses(kernel):
-            with expect_messages(kernel, "1: lo    inet 127.0.0.1/8 ...", "1: lo    inet6 ::1/128 ...",
-                                 only=["RTM_NEWADDR"]):
+            with expect_messages(
+                kernel,
+                "1: lo    inet 127.0.0.1/8 ...",
+                "1: lo    inet6 ::1/128 ...",
+                only=["RTM_NEWADDR"],
+            ):
                 kernel.link_set("lo", up=True)
 
             assert_addresses(kernel, "lo", "127.0.0.1/8", "::1/128 scope host proto kernel_lo")
@@ -16,11 +21,13 @@ EXAMPLES = {
     "pyroute2_on_both": '''
         from addrsvc.pytest_plugin import assert_addresses
 
+
         def give_address(ipr, address, prefixlen):
             """The code under test: it only knows pyroute2."""
             (lo,) = ipr.link_lookup(ifname="lo")
             ipr.link("set", index=lo, state="up")
             ipr.addr("add", index=lo, address=address, prefixlen=prefixlen)
+
 
         def test_the_address_is_there(iproute, kernel):
             give_address(iproute, "2001:db8::1", 64)
@@ -29,6 +36,7 @@ EXAMPLES = {
     ''',
     "waiting_instead_of_sleeping": """
         from addrsvc.pytest_plugin import wait_for, wait_until
+
 
         def test_an_address_is_deprecated_and_then_gone(kernel):
             with wait_for(kernel, "...2001:db8::1/128 ... deprecated ..."):
@@ -58,6 +66,7 @@ EXAMPLES = {
         from pyroute2.netlink.exceptions import NetlinkError
 
         from addrsvc.pyroute import iproute
+
 
         def test_a_kernel_out_of_memory(machine, net):
             machine.faults.fail("RTM_NEWADDR", errno=ENOMEM)
