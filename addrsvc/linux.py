@@ -111,6 +111,8 @@ class Linux:
         self.machine: Machine = boot(Random(seed), trace=self.trace, cpus=possible)
         self._effects: list[Effect] = []
         self._keeps_effects = effects
+        if not effects:
+            self.machine.ears.keep(-1)
         self._watches: list[ModelWatch] = []
         self.netlink = NetlinkTable(self.machine, self._pump, self.settle)
         self._nets: dict[str, Namespace] = {INIT_NET: Namespace(self, self.machine.net_namespace_list[0])}
@@ -289,9 +291,14 @@ class Linux:
 
     def watch(self, net: str) -> ModelWatch:
         """Subscribe to what one namespace says."""
-        watch = ModelWatch(net, self, self._watches.remove)
+        watch = ModelWatch(net, self, self._unwatch)
         self._watches.append(watch)
+        self.machine.ears.keep(1)
         return watch
+
+    def _unwatch(self, watch: ModelWatch) -> None:
+        self._watches.remove(watch)
+        self.machine.ears.keep(-1)
 
 
 class ModelWatch:

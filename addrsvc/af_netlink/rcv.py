@@ -5,7 +5,7 @@ from errno import EOPNOTSUPP, EPERM
 from typing import Final
 
 from addrsvc.af_netlink import addr, addrlabel, ipmr, link, neigh, netconf, newroute, nsid, route, rule, stats
-from addrsvc.af_netlink.request import NEXT_DATAGRAM, Dump, Handler, Request
+from addrsvc.af_netlink.request import NEXT_DATAGRAM, Dump, Handler, Lane, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.uapi import (
@@ -20,7 +20,7 @@ from addrsvc.uapi import (
     RTNL_FAMILY_MAX,
 )
 
-__all__ = ["HANDLERS", "rtnetlink_rcv_msg"]
+__all__ = ["HANDLERS", "LANES", "rtnetlink_rcv_msg"]
 
 _NLMSG_HDRLEN: Final = 16
 _KIND_DEL, _KIND_GET = 1, 2
@@ -57,6 +57,10 @@ HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
     (RTM_GETROUTE, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),
     (RTM_GETNETCONF, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),
 }
+
+
+# One row per message type that has a usual form which is served without further ado.
+LANES: Final[Mapping[int, Lane]] = addr.LANES
 
 
 def _find(nlmsg_type: int, family: int, half: str) -> Handler:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from addrsvc.af_netlink.sock import NetlinkSock
 
 __all__ = [
-    "NEXT_DATAGRAM", "NLMSGHDR", "NLMSG_GOODSIZE", "Doit", "Dump", "Dumpit", "Handler", "Request",
+    "NEXT_DATAGRAM", "NLMSGHDR", "NLMSG_GOODSIZE", "Doit", "Dump", "Dumpit", "Handler", "Lane", "Request",
     "for_each_netdev_dump", "resumable",
 ]  # fmt: skip
 
@@ -137,6 +137,11 @@ class Dump(Request):
 
 Doit: TypeAlias = Callable[[Request], None]
 Dumpit: TypeAlias = Callable[[Dump], Iterator[bytes]]
+Lane: TypeAlias = Callable[[Net, bytes, int], tuple[int, KernelError | None]]
+"""Serves the messages of a datagram from an offset on, as long as they are in one usual form and want no answer.
+
+Gives how many bytes it has served, and the refusal of the message behind those, if that has been refused already.
+"""
 
 
 @dataclass(frozen=True, slots=True)

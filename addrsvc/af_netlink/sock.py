@@ -25,8 +25,8 @@ from typing import Final, TypeAlias
 
 from addrsvc.af_netlink.faults import Faults, Telling
 from addrsvc.af_netlink.groups import group_of
-from addrsvc.af_netlink.rcv import rtnetlink_rcv_msg
-from addrsvc.af_netlink.request import NEXT_DATAGRAM, NLMSG_GOODSIZE, NLMSGHDR, Dump, Handler, Request
+from addrsvc.af_netlink.rcv import LANES, rtnetlink_rcv_msg
+from addrsvc.af_netlink.request import NEXT_DATAGRAM, NLMSG_GOODSIZE, NLMSGHDR, Dump, Handler, Lane, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import Asker, Effect, Machine, Net, RtnlNotify
@@ -222,8 +222,11 @@ class NetlinkTable:
     def _notify(self, said: RtnlNotify) -> None:
         """Kernel: net/core/rtnetlink.c, rtnl_notify(); net/netlink/af_netlink.c, nlmsg_notify()."""
         asker = said.asker
-        group = group_of(said.msg)
-        data = encode(said.msg, asker.seq if asker else 0, asker.portid if asker else 0)
+        if said.data:
+            group, data = said.group, said.data
+        else:
+            group = group_of(said.msg)
+            data = encode(said.msg, asker.seq if asker else 0, asker.portid if asker else 0)
         # Who hears the echo is left out; without one it is port 0 that is, and so a socket that has no port id yet.
         left_out = asker.portid if asker is not None and asker.echo else 0
         datagram = Datagram(data, group=group)
@@ -413,6 +416,8 @@ class NetlinkSock:
             listeners.insert(0, self)
         elif not groups and self in listeners:
             listeners.remove(self)
+        heard = {group for sock in listeners for group in sock.groups}
+        self.table.machine.ears.listen(sum(1 << group for group in heard))
 
     def getsockname(self) -> tuple[int, int]:
         """The port id, 0 while there is none, and the first 32 groups as a mask."""
@@ -559,31 +564,61 @@ class NetlinkSock:
         if portid:
             self.table.unicast(self, data, portid, groups)
             return len(data)
-        for message in _messages(data):
-            self._serve(message)
+        self._rcv_skb(data)
         return len(data)
 
-    def _serve(self, message: bytes) -> None:
-        _, nlmsg_type, flags, seq, _ = NLMSGHDR.unpack_from(message)
-        request = Request(self, self.net, message, nlmsg_type, flags, seq)
-        errno = 0
-        if flags & NLM_F_REQUEST and nlmsg_type >= NLMSG_MIN_TYPE:
-            self.table.machine.asker = Asker(self.portid, seq, bool(flags & NLM_F_ECHO))
+    def _rcv_skb(self, data: bytes) -> None:
+        """Serve the messages of a datagram, up to the first whose length cannot be; then the work that they left.
+
+        Kernel: net/netlink/af_netlink.c, netlink_rcv_skb().
+        """
+        offset, end = 0, len(data)
+        lanes = LANES if self.table.faults is None and self.may_admin() else {}
+        while end - offset >= _HDRLEN:
+            length, nlmsg_type, flags, seq, _ = NLMSGHDR.unpack_from(data, offset)
+            if not _HDRLEN <= length <= end - offset:
+                break
+            served = self._serve_in_lane(lanes[nlmsg_type], data, offset) if nlmsg_type in lanes else 0
+            if not served:
+                self._serve(Request(self, self.net, data[offset : offset + length], nlmsg_type, flags, seq))
+            offset += served or _align(length)
+        self.table.settle()
+
+    def _serve_in_lane(self, lane: Lane, data: bytes, offset: int) -> int:
+        """How many bytes of messages are served; not one of them wanted an answer, unless it was refused."""
+        served, refusal = lane(self.net, data, offset)
+        if self.table.machine.effects:
+            self.table.pump()
+        if refusal is not None:
+            length, nlmsg_type, flags, seq, _ = NLMSGHDR.unpack_from(data, offset + served)
+            refused = data[offset + served : offset + served + length]
+            self._refuse(Request(self, self.net, refused, nlmsg_type, flags, seq), refusal)
+            served += _align(length)
+        return served
+
+    def _serve(self, request: Request) -> None:
+        flags = request.flags
+        if flags & NLM_F_REQUEST and request.nlmsg_type >= NLMSG_MIN_TYPE:
+            self.table.machine.asker = Asker(self.portid, request.seq, bool(flags & NLM_F_ECHO))
             try:
                 if self.table.faults is not None:
                     self.table.faults.strike(request)
                 acknowledge = rtnetlink_rcv_msg(request)
             except KernelError as refusal:
-                acknowledge, errno = True, refusal.errno or EINVAL
-                _explain(request, refusal)
+                self.table.pump()
+                self._refuse(request, refusal)
+                return
             finally:
                 self.table.machine.asker = None
             self.table.pump()
             if not acknowledge:
                 return
-        if errno or flags & NLM_F_ACK:
-            self._acknowledge(request, self._ack(request, errno))
-        self.table.settle()
+        if flags & NLM_F_ACK:
+            self._acknowledge(request, self._ack(request, 0))
+
+    def _refuse(self, request: Request, refusal: KernelError) -> None:
+        _explain(request, refusal)
+        self._acknowledge(request, self._ack(request, refusal.errno or EINVAL))
 
     def _acknowledge(self, request: Request, ack: bytes) -> None:
         if self.table.faults is None:
@@ -807,17 +842,6 @@ class NetlinkSock:
 
 
 # --- datagrams and acknowledgements -----------------------------------------------------------------------------------
-
-
-def _messages(data: bytes) -> Iterator[bytes]:
-    """The messages of a datagram, up to the first whose length cannot be (netlink_rcv_skb)."""
-    offset = 0
-    while len(data) - offset >= _HDRLEN:
-        (length,) = _U32.unpack_from(data, offset)
-        if not _HDRLEN <= length <= len(data) - offset:
-            return
-        yield data[offset : offset + length]
-        offset += _align(length)
 
 
 def _explain(request: Request, refusal: KernelError) -> None:

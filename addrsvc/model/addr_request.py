@@ -1,6 +1,7 @@
 """net/ipv6/addrconf.c, requests: RTM_NEWADDR and RTM_DELADDR for IPv6, checked in the order of the kernel."""
 
 from errno import EADDRINUSE, EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENXIO
+from typing import Final
 
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import in6addr_any, ipv6_addr_is_multicast, ipv6_addr_scope
@@ -49,9 +50,9 @@ from addrsvc.uapi import (
     NLM_F_REPLACE,
 )
 
-__all__ = ["inet6_rtm_deladdr", "inet6_rtm_newaddr"]
+__all__ = ["REQUESTABLE", "inet6_newaddr", "inet6_rtm_deladdr", "inet6_rtm_newaddr"]
 
-_REQUESTABLE = (
+REQUESTABLE: Final = (
     IFA_F_NODAD | IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE | IFA_F_MCAUTOJOIN | IFA_F_OPTIMISTIC
 )  # fmt: skip
 _REPLACED = (
@@ -72,8 +73,8 @@ def _wish(msg: AddrMsg) -> Ifa6Config:
     return Ifa6Config(
         pfx=pfx[:16],
         plen=msg.ifa_prefixlen,
-        ifa_flags=(msg.ifa_flags if msg.flags is None else msg.flags) & _REQUESTABLE,
-        scope=ipv6_addr_scope(pfx[:16]),
+        ifa_flags=(msg.ifa_flags if msg.flags is None else msg.flags) & REQUESTABLE,
+        scope=0,
         peer_pfx=None if peer == msg.local else peer,
         rt_priority=msg.rt_priority or 0,
         ifa_proto=msg.proto or 0,
@@ -105,25 +106,36 @@ def inet6_rtm_newaddr(net: Net, msg: AddrMsg) -> None:
     Raises:
         KernelError: the kernel's errno and text, for the first thing that is wrong.
     """
-    cfg = _wish(msg)
+    inet6_newaddr(net, msg.ifa_index, msg.nlmsg_flags, _wish(msg))
+
+
+def inet6_newaddr(net: Net, ifindex: int, nlmsg_flags: int, cfg: Ifa6Config) -> None:
+    """The same for a request that was read already: `cfg` bears flags that may be requested only.
+
+    Kernel: net/ipv6/addrconf.c, inet6_rtm_newaddr().
+
+    Raises:
+        KernelError: the kernel's errno and text, for the first thing that is wrong.
+    """
     if not cfg.valid_lft or cfg.preferred_lft > cfg.valid_lft:
         raise KernelError(EINVAL, "ipv6: address lifetime invalid")
-    dev = dev_get_by_index(net, msg.ifa_index)
+    dev = net.dev_base_head.get(ifindex)
     if dev is None:
         raise KernelError(ENODEV, "ipv6: Unable to find the interface")
-    _mind_optimism(dev, cfg)
-    present = dev.ip6_ptr.addr_hash.get(cfg.pfx) if dev.ip6_ptr is not None else None
+    idev = dev.ip6_ptr or ipv6_find_idev(dev)
+    if cfg.ifa_flags & IFA_F_OPTIMISTIC:
+        _mind_optimism(idev, cfg)
+    present = idev.addr_hash.get(cfg.pfx)
     if present is None:
         _addr_add(dev, cfg)
-    elif msg.nlmsg_flags & NLM_F_EXCL or not msg.nlmsg_flags & NLM_F_REPLACE:
+    elif nlmsg_flags & NLM_F_EXCL or not nlmsg_flags & NLM_F_REPLACE:
         raise KernelError(EEXIST, "ipv6: address already assigned")
     else:
         _addr_modify(present, cfg)
 
 
-def _mind_optimism(dev: NetDevice, cfg: Ifa6Config) -> None:
-    idev = ipv6_find_idev(dev)
-    if not (idev.cnf["optimistic_dad"] or dev.net.ipv6.devconf_all["optimistic_dad"]):
+def _mind_optimism(idev: Inet6Dev, cfg: Ifa6Config) -> None:
+    if not (idev.cnf["optimistic_dad"] or idev.dev.net.ipv6.devconf_all["optimistic_dad"]):
         cfg.ifa_flags &= ~IFA_F_OPTIMISTIC
     if cfg.ifa_flags & IFA_F_NODAD and cfg.ifa_flags & IFA_F_OPTIMISTIC:
         raise KernelError(EINVAL, "IFA_F_NODAD and IFA_F_OPTIMISTIC are mutually exclusive")
@@ -132,33 +144,38 @@ def _mind_optimism(dev: NetDevice, cfg: Ifa6Config) -> None:
 def _addr_add(dev: NetDevice, cfg: Ifa6Config) -> None:
     """Kernel: net/ipv6/addrconf.c, inet6_addr_add()."""
     ASSERT_RTNL(dev)
-    if cfg.plen > 128:
+    flags, plen = cfg.ifa_flags, cfg.plen
+    if plen > 128:
         raise KernelError(EINVAL, "ipv6: Invalid prefix length")
-    if cfg.ifa_flags & IFA_F_MANAGETEMPADDR and cfg.plen != 64:
+    if flags & IFA_F_MANAGETEMPADDR and plen != 64:
         raise KernelError(EINVAL, 'ipv6: address with "mngtmpaddr" flag must have a prefix length of 64')
     idev = addrconf_add_dev(dev)
-    _autojoin(dev, cfg)
     _apply_lifetimes(cfg)
-    try:
-        ifp = ipv6_add_addr(idev, cfg)
-    except KernelError:
-        if cfg.ifa_flags & IFA_F_MCAUTOJOIN:
-            _autoleave(idev, cfg.pfx)
-        raise
-    if not cfg.ifa_flags & IFA_F_NOPREFIXROUTE:
-        addrconf_prefix_route(dev, ifp.addr, ifp.prefix_len, metric=ifp.rt_priority, expires=_expires(dev, cfg))
-    if not ifp.flags & (IFA_F_OPTIMISTIC | IFA_F_NODAD):
+    cfg.scope = ipv6_addr_scope(cfg.pfx)
+    ifp = _join_and_add(idev, cfg) if flags & IFA_F_MCAUTOJOIN else ipv6_add_addr(idev, cfg)
+    if not flags & IFA_F_NOPREFIXROUTE:
+        addrconf_prefix_route(dev, ifp.addr, plen, metric=ifp.rt_priority, expires=_expires(dev, cfg))
+    if not flags & (IFA_F_OPTIMISTIC | IFA_F_NODAD):
         ipv6_ifa_notify(0, ifp)
     addrconf_dad_start(ifp)
-    lifetime_changed(ifp)
-    addrconf_verify_rtnl(dev.net)
+    if cfg.preferred_lft != INFINITY_LIFE_TIME:
+        lifetime_changed(ifp)
+    if dev.net.ipv6.lifetimes:
+        addrconf_verify_rtnl(dev.net)
+
+
+def _join_and_add(idev: Inet6Dev, cfg: Ifa6Config) -> Inet6Ifaddr:
+    _autojoin(idev.dev, cfg)
+    try:
+        return ipv6_add_addr(idev, cfg)
+    except KernelError:
+        _autoleave(idev, cfg.pfx)
+        raise
 
 
 def _autojoin(dev: NetDevice, cfg: Ifa6Config) -> None:
     """Kernel: net/ipv6/addrconf.c, ipv6_mc_config(): a socket of the kernel's own joins, once for each group."""
     ASSERT_RTNL(dev)
-    if not cfg.ifa_flags & IFA_F_MCAUTOJOIN:
-        return
     if not ipv6_addr_is_multicast(cfg.pfx):
         raise KernelError(EINVAL, "ipv6: Multicast auto join failed")
     if (dev, cfg.pfx) in dev.net.ipv6.mc_autojoin:
@@ -199,6 +216,7 @@ def _addr_modify(ifp: Inet6Ifaddr, cfg: Ifa6Config) -> None:
 
 def _overwrite(ifp: Inet6Ifaddr, cfg: Ifa6Config, *, new_peer: bool) -> None:
     ifp.flags = ifp.flags & ~_REPLACED | cfg.ifa_flags
+    ifp.body_flags = -1
     ifp.tstamp = ifp.idev.dev.machine.timers.jiffies
     ifp.valid_lft, ifp.prefered_lft = cfg.valid_lft, cfg.preferred_lft
     ifp.ifa_proto = cfg.ifa_proto

@@ -78,7 +78,7 @@ def ipv6_addr_src_scope(addr: bytes) -> int:
 
     Kernel: include/net/ipv6.h, ipv6_addr_src_scope().
     """
-    return _classify(addr)[0]
+    return _SCOPE_GLOBAL if 0 < addr[0] < 0xFE else _classify(addr)[0]
 
 
 def ipv6_addr_scope(addr: bytes) -> int:
@@ -86,7 +86,7 @@ def ipv6_addr_scope(addr: bytes) -> int:
 
     Kernel: include/net/ipv6.h, ipv6_addr_scope().
     """
-    return _classify(addr)[1]
+    return 0 if 0 < addr[0] < 0xFE else _classify(addr)[1]
 
 
 def rt_scope(ifa_scope: int) -> int:

@@ -6,7 +6,7 @@ On lo, and on any device without neighbours, there is nobody to ask: it stops as
 from addrsvc.model.ifaddr import cancel_dad_work, inet6_addr_list, ipv6_ifa_notify, set_state
 from addrsvc.model.mcast import addrconf_join_solict
 from addrsvc.model.router_solicit import addrconf_ask_for_routers
-from addrsvc.model.rtnl import rtnl_lock
+from addrsvc.model.rtnl import rtnl_take
 from addrsvc.model.structs import (
     INET6_IFADDR_STATE_DAD,
     INET6_IFADDR_STATE_DEAD,
@@ -21,6 +21,7 @@ from addrsvc.uapi import (
     IFA_F_NODAD,
     IFA_F_OPTIMISTIC,
     IFA_F_TENTATIVE,
+    IFA_LINK,
     IFF_LOOPBACK,
     IFF_NOARP,
     RTM_NEWADDR,
@@ -58,9 +59,9 @@ def addrconf_dad_start(ifp: Inet6Ifaddr) -> None:
 
     Kernel: net/ipv6/addrconf.c, addrconf_dad_start().
     """
-    if ifp.state != INET6_IFADDR_STATE_DEAD:
+    if ifp.state is not INET6_IFADDR_STATE_DEAD:
         ifp.state = INET6_IFADDR_STATE_PREDAD
-        _mod_dad_work(ifp, 0)
+        ifp.dad_queued = queue_work(ifp.idev.dev.machine.timers, _dad_queued, ifp)
 
 
 def addrconf_dad_kick(ifp: Inet6Ifaddr) -> None:
@@ -88,32 +89,40 @@ def addrconf_dad_run(idev: Inet6Dev, *, restart: bool) -> None:
 
 def _dad_work(ifp: Inet6Ifaddr) -> None:
     """Kernel: net/ipv6/addrconf.c, addrconf_dad_work()."""
-    with rtnl_lock(ifp.idev.dev.machine):
-        if ifp.state == INET6_IFADDR_STATE_DEAD:
-            return
-        if ifp.state == INET6_IFADDR_STATE_PREDAD:
+    machine = ifp.idev.dev.machine
+    rtnl_take(machine)
+    try:
+        if ifp.state is INET6_IFADDR_STATE_PREDAD:
             set_state(ifp, INET6_IFADDR_STATE_DAD)
             _dad_begin(ifp)
-        else:
+        elif ifp.state is not INET6_IFADDR_STATE_DEAD:
             _dad_probe(ifp)
+    finally:
+        machine.rtnl_held = False
+
+
+def _dad_begin(ifp: Inet6Ifaddr) -> None:
+    """Kernel: net/ipv6/addrconf.c, addrconf_dad_begin()."""
+    if not ifp.idev.dev.flags & (IFF_NOARP | IFF_LOOPBACK):
+        addrconf_join_solict(ifp.idev, ifp.addr)
+        if not _nobody_to_ask(ifp):
+            _wait_for_answers(ifp)
+            return
+    _dad_completed(ifp)
 
 
 def _nobody_to_ask(ifp: Inet6Ifaddr) -> bool:
+    """Whether there is no need to ask on a device that has neighbours."""
     dev, cnf = ifp.idev.dev, ifp.idev.cnf
     return bool(
-        dev.flags & (IFF_NOARP | IFF_LOOPBACK)
-        or (dev.net.ipv6.devconf_all["accept_dad"] < 1 and cnf["accept_dad"] < 1)
+        (dev.net.ipv6.devconf_all["accept_dad"] < 1 and cnf["accept_dad"] < 1)
         or not ifp.flags & IFA_F_TENTATIVE
         or ifp.flags & IFA_F_NODAD
     )
 
 
-def _dad_begin(ifp: Inet6Ifaddr) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_dad_begin()."""
-    addrconf_join_solict(ifp.idev, ifp.addr)
-    if _nobody_to_ask(ifp):
-        _dad_completed(ifp)
-    elif ifp.idev.if_flags & IF_READY:
+def _wait_for_answers(ifp: Inet6Ifaddr) -> None:
+    if ifp.idev.if_flags & IF_READY:
         addrconf_dad_kick(ifp)
     else:
         ifp.idev.waiting[ifp] = None
@@ -133,7 +142,10 @@ def _dad_probe(ifp: Inet6Ifaddr) -> None:
 def _dad_completed(ifp: Inet6Ifaddr) -> None:
     """Kernel: net/ipv6/addrconf.c, addrconf_dad_completed()."""
     ifp.flags &= ~_SETTLED
-    ifp.idev.waiting.pop(ifp, None)
-    cancel_dad_work(ifp)
+    if ifp.idev.waiting:
+        ifp.idev.waiting.pop(ifp, None)
+    if ifp.dad_work is not None:
+        cancel_dad_work(ifp)
     ipv6_ifa_notify(RTM_NEWADDR, ifp)
-    addrconf_ask_for_routers(ifp)
+    if ifp.scope == IFA_LINK:
+        addrconf_ask_for_routers(ifp)

@@ -34,7 +34,7 @@ from addrsvc.model.ip6_route import (
 )
 from addrsvc.model.mcast import addrconf_leave_solict
 from addrsvc.model.notifier import notifier_to_errno
-from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtnl_notify
+from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtnl_notify_bytes
 from addrsvc.model.structs import (
     INET6_IFADDR_STATE_DEAD,
     INET6_IFADDR_STATE_PREDAD,
@@ -47,7 +47,9 @@ from addrsvc.model.structs import (
     PrefixUsers,
 )
 from addrsvc.model.timer import HZ, cstamp_delta, del_timer
+from addrsvc.netlink.codec import encode, inet6_ifaddr_pack, nlmsg_put
 from addrsvc.netlink.messages import AddrMsg, IfaCacheinfo
+from addrsvc.netlink.nlattr import NLMSG_HDRLEN
 from addrsvc.uapi import (
     IFA_F_MCAUTOJOIN,
     IFA_F_NODAD,
@@ -65,16 +67,18 @@ from addrsvc.uapi import (
     RTF_EXPIRES,
     RTM_DELADDR,
     RTM_NEWADDR,
+    RTNLGRP_IPV6_IFADDR,
 )
 
 __all__ = [
     "Ifa6Config", "addrconf_join_anycast", "addrconf_leave_anycast", "cancel_dad_work", "cleanup_prefix_route",
-    "inet6_addr_list", "inet6_base_seq", "inet6_fill_ifaddr", "ipv6_add_addr", "ipv6_chk_addr", "ipv6_del_addr",
-    "ipv6_get_ifaddr", "ipv6_ifa_notify", "ipv6_unlink_addr",
+    "inet6_addr_list", "inet6_base_seq", "inet6_fill_ifaddr", "inet6_ifaddr_body", "inet6_ifaddr_bytes",
+    "ipv6_add_addr", "ipv6_chk_addr", "ipv6_del_addr", "ipv6_get_ifaddr", "ipv6_ifa_notify", "ipv6_unlink_addr",
 ]  # fmt: skip
 
 
 _WHOLE: Final = 128
+_IFADDR_BIT: Final = 1 << RTNLGRP_IPV6_IFADDR
 _PARTICULAR: Final = (0x00, 0xFF)
 """How the addresses begin that may not be just anybody's: ::, ::1 and groups."""
 
@@ -116,6 +120,31 @@ def inet6_fill_ifaddr(ifp: Inet6Ifaddr, nlmsg_type: int = RTM_NEWADDR, nlmsg_fla
         rt_priority=ifp.rt_priority or None,
         proto=ifp.ifa_proto or None,
     )
+
+
+def inet6_ifaddr_body(ifp: Inet6Ifaddr) -> bytes:
+    """An IPv6 address in bytes, from struct ifaddrmsg on.  It is kept while it cannot change.
+
+    Kernel: net/ipv6/addrconf.c, inet6_fill_ifaddr().
+    """
+    flags = ifp.flags
+    if ifp.body_flags == flags:
+        return ifp.body
+    lasts = flags & IFA_F_PERMANENT and ifp.prefered_lft == INFINITY_LIFE_TIME
+    if not lasts or ifp.peer_addr is not None or ifp.rt_priority:
+        return encode(inet6_fill_ifaddr(ifp))[NLMSG_HDRLEN:]
+    created = cstamp_delta(ifp.cstamp)
+    ifp.body_flags, ifp.body = flags, inet6_ifaddr_pack(
+        ifp.prefix_len, flags, rt_scope(ifp.scope), ifp.idev.dev.ifindex, ifp.addr,
+        created, created if ifp.tstamp == ifp.cstamp else cstamp_delta(ifp.tstamp), ifp.ifa_proto,
+    )  # fmt: skip
+    return ifp.body
+
+
+def inet6_ifaddr_bytes(ifp: Inet6Ifaddr, nlmsg_type: int) -> bytes:
+    """An IPv6 address as a notification in bytes.  Ours."""
+    body = inet6_ifaddr_body(ifp)
+    return nlmsg_put(len(body), nlmsg_type) + body
 
 
 def _cacheinfo(ifp: Inet6Ifaddr) -> IfaCacheinfo:
@@ -195,11 +224,11 @@ def inet6_base_seq(net: Net) -> int:
 
 def set_state(ifp: Inet6Ifaddr, state: InetIfaddrState) -> None:
     """Change the state of an address, and with it the device's list of those that have DAD before them.  Ours."""
-    ifp.state = state
-    if state == INET6_IFADDR_STATE_PREDAD:
-        ifp.idev.predad[ifp] = None
-    else:
-        ifp.idev.predad.pop(ifp, None)
+    ifp.state, predad = state, ifp.idev.predad
+    if state is INET6_IFADDR_STATE_PREDAD:
+        predad[ifp] = None
+    elif predad:
+        predad.pop(ifp, None)
 
 
 # --- who needs which prefix route -----------------------------------------------------------------------------------
@@ -367,18 +396,20 @@ def ipv6_ifa_notify(event: int, ifp: Inet6Ifaddr) -> None:
     Kernel: net/ipv6/addrconf.c, ipv6_ifa_notify(), __ipv6_ifa_notify().
     """
     dev = ifp.idev.dev
-    rtnl_notify(dev.net, inet6_fill_ifaddr(ifp, event or RTM_NEWADDR))
+    net = dev.net
+    if net.machine.ears.mask & _IFADDR_BIT:
+        rtnl_notify_bytes(net, inet6_ifaddr_bytes(ifp, event or RTM_NEWADDR), RTNLGRP_IPV6_IFADDR)
     if event:
         ASSERT_RTNL(dev)
         _ROUTES_ON[event](ifp)
-    dev.net.ipv6.dev_addr_genid += 1
+    net.ipv6.dev_addr_genid += 1
 
 
 def _give_routes(ifp: Inet6Ifaddr) -> None:
-    dev = ifp.idev.dev
-    if ifp.rt is not None and not ifp.rt.in_table:
-        ip6_ins_rt(dev.net, ifp.rt)
-    elif ifp.rt is None and dev.flags & IFF_UP:
+    dev, rt = ifp.idev.dev, ifp.rt
+    if rt is not None and not rt.in_table:
+        ip6_ins_rt(dev.net, rt)
+    elif rt is None and dev.flags & IFF_UP:
         text = f"IPv6: BUG: Address {IPv6Address(ifp.addr)} on device {dev.name} is missing its host route."
         printk(dev.machine, "warning", text)
     if ifp.idev.cnf["forwarding"]:

@@ -154,7 +154,7 @@ def addrconf_add_dev(dev: NetDevice) -> Inet6Dev:
         KernelError: EACCES, IPv6 is disabled there; or as ipv6_add_dev().
     """
     ASSERT_RTNL(dev)
-    idev = ipv6_find_idev(dev)
+    idev = dev.ip6_ptr or ipv6_add_dev(dev)
     if idev.cnf["disable_ipv6"]:
         raise KernelError(EACCES, "ipv6: IPv6 is disabled on this device")
     if not dev.flags & IFF_LOOPBACK:

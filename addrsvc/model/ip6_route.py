@@ -14,11 +14,12 @@ from addrsvc.model.addrconf_core import in6addr_loopback, ipv6_addr_prefix
 from addrsvc.model.ip6_fib import fib6_has_node, note_fib6_change
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_OK, NotifierBlock
-from addrsvc.model.rtnl import printk, rtnl_notify
+from addrsvc.model.rtnl import printk, rtnl_has_listeners, rtnl_notify
 from addrsvc.model.structs import (
     ADDRCONF_NOTIFY_PRIORITY,
     Fib6Info,
     Fib6Table,
+    HostRoute,
     Inet6Dev,
     Machine,
     Net,
@@ -52,11 +53,11 @@ from addrsvc.uapi import (
     RTM_DELROUTE,
     RTM_NEWROUTE,
     RTN_ANYCAST,
-    RTN_LOCAL,
     RTN_MULTICAST,
     RTN_UNICAST,
     RTNH_F_DEAD,
     RTNH_F_LINKDOWN,
+    RTNLGRP_IPV6_ROUTE,
     RTPROT_KERNEL,
 )
 
@@ -72,6 +73,8 @@ IP6_RT_GC_INTERVAL = 30 * HZ
 FIB6_TABLE_HASHSZ = 256
 _NEVER = 0xFFFFFFFF
 _NO_CREATE = "NLM_F_CREATE should be set when creating new route"
+_ROUTE_BIT = 1 << RTNLGRP_IPV6_ROUTE
+_TO_HERE = RTF_UP | RTF_NONEXTHOP
 
 
 def new_tables() -> dict[int, Fib6Table]:
@@ -179,8 +182,15 @@ def ip6_ins_rt(net: Net, rt: Fib6Info) -> None:
 
     Kernel: net/ipv6/route.c, ip6_ins_rt().
     """
-    with suppress(KernelError):
-        fib6_add(net, rt)
+    table, prefix = net.ipv6.fib6_tables[rt.table], (rt.dst, rt.dst_len)
+    if prefix in table.routes:
+        with suppress(KernelError):
+            fib6_add(net, rt)
+        return
+    table.routes[prefix] = [rt]
+    _enter(net, table, rt)
+    if net.machine.ears.mask & _ROUTE_BIT:
+        rtnl_notify(net, rt6_fill_node(rt, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL))
 
 
 def fib6_add(net: Net, rt: Fib6Info, nlflags: int | None = None) -> None:
@@ -266,14 +276,13 @@ def _replace(net: Net, table: Fib6Table, siblings: list[Fib6Info], old: Fib6Info
 
 def _enter(net: Net, table: Fib6Table, rt: Fib6Info) -> None:
     """What follows from a route's being in its table."""
-    assert rt.dev is not None
-    table.by_dev.setdefault(rt.dev, {})[rt] = None
+    ipv6 = net.ipv6
+    table.by_dev[rt.dev][rt] = None
     rt.in_table = True
-    note_fib6_change(table, rt)
-    net.ipv6.fib6_serial += 1
-    rt.serial = net.ipv6.fib6_serial
+    table.changes.append((rt, True))
+    ipv6.fib6_serial = rt.serial = ipv6.fib6_serial + 1
     if rt.prefsrc is not None:
-        net.ipv6.with_prefsrc[rt] = None
+        ipv6.with_prefsrc[rt] = None
     if rt.fib6_flags & RTF_EXPIRES:
         table.gc_list[rt] = None
         _start_gc(net)
@@ -324,7 +333,7 @@ def ip6_del_rt(net: Net, rt: Fib6Info, *, skip_notify: bool = False, asked: bool
     if not siblings:
         del table.routes[rt.dst, rt.dst_len]
     _leave(net, table, rt)
-    if not skip_notify:
+    if not skip_notify and (asked or rtnl_has_listeners(net, RTNLGRP_IPV6_ROUTE)):
         rtnl_notify(net, rt6_fill_node(rt, RTM_DELROUTE), asked=asked)
 
 
@@ -451,15 +460,9 @@ def addrconf_f6i_alloc(dev: NetDevice, addr: bytes, *, anycast: bool = False) ->
 
     Kernel: net/ipv6/route.c, addrconf_f6i_alloc().
     """
-    return Fib6Info(
-        dst=addr,
-        dst_len=128,
-        table=RT_TABLE_LOCAL,
-        dev=dev,
-        fib6_type=RTN_ANYCAST if anycast else RTN_LOCAL,
-        fib6_flags=RTF_UP | RTF_NONEXTHOP | (RTF_ANYCAST if anycast else RTF_LOCAL),
-        protocol=RTPROT_KERNEL,
-    )
+    if anycast:
+        return Fib6Info(addr, 128, RT_TABLE_LOCAL, dev, 0, RTN_ANYCAST, _TO_HERE | RTF_ANYCAST, RTPROT_KERNEL)
+    return HostRoute(addr, dev)
 
 
 def addrconf_prefix_route(

@@ -1,5 +1,6 @@
 """net/core/rtnetlink.c, lower half: the lock, what is said to listeners, and how a device reads as a message."""
 
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from operator import attrgetter
 from types import TracebackType
@@ -30,7 +31,8 @@ from addrsvc.uapi import (
 
 __all__ = [
     "ASSERT_RTNL", "dev_get_flags", "dev_get_stats", "drain", "netif_oper_up", "printk", "rtmsg_ifinfo",
-    "rtmsg_ifinfo_build", "rtmsg_ifinfo_send", "rtnl_lock", "rtnl_notify",
+    "rtmsg_ifinfo_build", "rtmsg_ifinfo_send", "rtnl_has_listeners", "rtnl_lock", "rtnl_notify", "rtnl_notify_bytes",
+    "rtnl_take",
 ]  # fmt: skip
 
 _SHOWN_ONLY = IFF_RUNNING | IFF_LOWER_UP | IFF_DORMANT
@@ -51,21 +53,32 @@ class _RtnlLock:
         self.machine = machine
 
     def __enter__(self) -> None:
-        if self.machine.rtnl_held:
-            raise RtnlAssertionError("RTNL is already held: taken twice, a kernel would hang here")
-        self.machine.rtnl_held = True
+        rtnl_take(self.machine)
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
         self.machine.rtnl_held = False
 
 
-def rtnl_lock(machine: Machine) -> _RtnlLock:
+def rtnl_lock(machine: Machine) -> AbstractContextManager[None]:
     """Hold RTNL for a with block.
 
     Kernel: net/core/rtnetlink.c, rtnl_lock(), rtnl_unlock().
     Differs: taking it twice raises RtnlAssertionError, where a kernel would hang.
     """
-    return _RtnlLock(machine)
+    if machine.rtnl_mutex is None:
+        machine.rtnl_mutex = _RtnlLock(machine)
+    return machine.rtnl_mutex
+
+
+def rtnl_take(machine: Machine) -> None:
+    """Hold RTNL until `machine.rtnl_held` is reset: rtnl_lock() for who has no time for a with block.  Ours.
+
+    Raises:
+        RtnlAssertionError: it is held.
+    """
+    if machine.rtnl_held:
+        raise RtnlAssertionError("RTNL is already held: taken twice, a kernel would hang here")
+    machine.rtnl_held = True
 
 
 def ASSERT_RTNL(it: HasMachine) -> None:
@@ -78,12 +91,29 @@ def ASSERT_RTNL(it: HasMachine) -> None:
         raise RtnlAssertionError("RTNL is not held: wrap the call in `with rtnl_lock(machine):`")
 
 
+def rtnl_has_listeners(net: Net, group: int) -> bool:
+    """Whether anybody may hear what is said to a group.
+
+    Kernel: include/linux/rtnetlink.h, rtnl_has_listeners().
+    Differs: true as well if somebody listens in another namespace, or keeps all that is said.
+    """
+    return net.machine.ears.mask >> group & 1 != 0
+
+
 def rtnl_notify(net: Net, msg: WireMessage, *, asked: bool = False) -> None:
     """Say a message to the listeners of a namespace; one that was `asked` for names the request it answers.
 
     Kernel: net/core/rtnetlink.c, rtnl_notify().
     """
     _say(net.machine, RtnlNotify(net.name, msg, net.machine.asker if asked else None))
+
+
+def rtnl_notify_bytes(net: Net, data: bytes, group: int) -> None:
+    """Say a message that is in bytes already.
+
+    Kernel: net/core/rtnetlink.c, rtnl_notify().
+    """
+    _say(net.machine, RtnlNotify(net.name, None, None, data, group))
 
 
 def printk(machine: Machine, level: str, text: str) -> None:

@@ -4,19 +4,23 @@ No behaviour lives here.  Packed addresses are bytes (16 for IPv6, 4 for IPv4); 
 is behaviour are lists or dicts.  Fields carry the kernel's spelling.
 """
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Set
+from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, field
 from enum import IntEnum
 from operator import add
+from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias
 
+from addrsvc.model.ears import Ears
 from addrsvc.model.notifier import AtomicNotifierHead, BlockingNotifierHead, NotifierBlock, RawNotifierHead
 from addrsvc.model.percpu import Allocator, Cpus, PcpuLstats, PerCpu
 from addrsvc.model.skbuff import SkBuff
 from addrsvc.model.sock import Sock
 from addrsvc.model.timer import Timer, TimerBase
 from addrsvc.model.tracepoint import Trace
+from addrsvc.netlink.codec import decode
 from addrsvc.netlink.messages import AfSpec, Inet6LinkInfo, LinkMsg, WireMessage
 from addrsvc.uapi import (
     ICMP6_MIB_MAX,
@@ -26,6 +30,11 @@ from addrsvc.uapi import (
     NET_ADDR_PERM,
     NET_NAME_ENUM,
     RT_SCOPE_HOST,
+    RT_TABLE_LOCAL,
+    RTF_LOCAL,
+    RTF_NONEXTHOP,
+    RTF_UP,
+    RTN_LOCAL,
     RTN_UNICAST,
     RTPROT_KERNEL,
 )
@@ -43,14 +52,46 @@ class Asker:
     """NLM_F_ECHO: the notification goes to the asker, once, whether or not it listens."""
 
 
-@dataclass(frozen=True, slots=True)
 class RtnlNotify:
-    """An rtnetlink notification: sent to the listeners of namespace `net`."""
+    """An rtnetlink notification: sent to the listeners of namespace `net`.
 
-    net: str
-    msg: WireMessage
-    asker: Asker | None = None
-    """Whose sequence number and port id it bears; those the kernel makes by itself bear none."""
+    It is a value, or the bytes of one, where who says it had those at hand; either is made of the other when somebody
+    asks.
+
+    Attributes:
+        net: the name of the namespace.
+        asker: whose sequence number and port id it bears; those the kernel makes by itself bear none.
+        group: RTNLGRP_*, where it is bytes.
+        data: the bytes, with neither sequence number nor port id, where it is bytes.
+    """
+
+    __slots__ = ("_msg", "asker", "data", "group", "net")
+    __match_args__ = ("net", "msg", "asker")
+
+    def __init__(
+        self, net: str, msg: WireMessage | None, asker: Asker | None = None, data: bytes = b"", group: int = 0
+    ) -> None:
+        self.net, self._msg, self.asker, self.data, self.group = net, msg, asker, data, group
+
+    @property
+    def msg(self) -> WireMessage:
+        """The message as a value."""
+        if self._msg is None:
+            self._msg = decode(self.data)
+        return self._msg
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RtnlNotify) and self._is == other._is
+
+    def __hash__(self) -> int:
+        return hash(self._is)
+
+    def __repr__(self) -> str:
+        return f"RtnlNotify(net={self.net!r}, msg={self.msg!r}, asker={self.asker!r})"
+
+    @property
+    def _is(self) -> tuple[str, WireMessage, Asker | None]:
+        return self.net, self.msg, self.asker
 
 
 @dataclass(frozen=True, slots=True)
@@ -544,9 +585,12 @@ class InetIfaddrState(IntEnum):
 ) = InetIfaddrState
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Inet6Ifaddr:
-    """struct inet6_ifaddr."""
+    """struct inet6_ifaddr.
+
+    There may be many: members that few ever change are the class's until they do.
+    """
 
     addr: bytes
     prefix_len: int
@@ -564,12 +608,16 @@ class Inet6Ifaddr:
     serial: int = 0
     """Ours: counts the addresses of a namespace."""
     rt: "Fib6Info | None" = None
-    dad_work: Timer | None = None
-    dad_queued: int = 0
+    dad_work: Timer | None = field(default=None, init=False)
+    dad_queued: int = field(default=0, init=False)
     """Ours: the number of the queued work item that is this address's, while there is one."""
-    dad_probes: int = 0
-    lifetime_serial: int = 0
+    dad_probes: int = field(default=0, init=False)
+    lifetime_serial: int = field(default=0, init=False)
     """Ours: which entry of the queue of lifetimes is this address's."""
+    body: bytes = field(default=b"", init=False)
+    """Ours: its message in bytes, but for struct nlmsghdr, as ifaddr.inet6_ifaddr_body() keeps it."""
+    body_flags: int = field(default=-1, init=False)
+    """Ours: the flags that are told there; -1 where nothing is kept."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -649,7 +697,7 @@ class Inet6Dev:
     ac_list: dict[bytes, Ifacaddr6] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Fib6Info:
     """struct fib6_info: one IPv6 route.  A null entry (::/0, reject) belongs to no table."""
 
@@ -678,6 +726,20 @@ class Fib6Info:
     """Ours: counts insertions, so that a device can mark all its routes of a moment at once."""
 
 
+class HostRoute(Fib6Info):
+    """The route to an address of this host, of which there may be many: what they have in common is the class's."""
+
+    dst_len = 128
+    table = RT_TABLE_LOCAL
+    fib6_type = RTN_LOCAL
+    fib6_flags = RTF_UP | RTF_NONEXTHOP | RTF_LOCAL
+    protocol = RTPROT_KERNEL
+    metrics: Mapping[int, int | str] = MappingProxyType({})
+
+    def __init__(self, dst: bytes, dev: NetDevice) -> None:
+        self.dst, self.dev = dst, dev
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Fib6Node:
     """struct fib6_node: a prefix in the tree of a table, as a number and a length.
@@ -700,7 +762,7 @@ class Fib6Table:
 
     id: int
     routes: dict[tuple[bytes, int], list[Fib6Info]] = field(default_factory=dict)
-    by_dev: dict[NetDevice, dict[Fib6Info, None]] = field(default_factory=dict)
+    by_dev: defaultdict[NetDevice | None, dict[Fib6Info, None]] = field(default_factory=lambda: defaultdict(dict))
     gc_list: dict[Fib6Info, None] = field(default_factory=dict)
     """tb6_gc_hlist: routes that expire.  Newest last; the kernel's list is read from the end."""
     root: Fib6Node = field(default_factory=Fib6Node)
@@ -1017,6 +1079,8 @@ class Machine:
     blackhole_netdev: NetDevice | None = None
     """The device of packets that have lost their own; it is in no list."""
     rtnl_held: bool = False
+    rtnl_mutex: AbstractContextManager[None] | None = None
+    """What rtnl_lock() gives."""
     asker: Asker | None = None
     """Whose request is being served, if it came through a socket."""
     effects: list[Effect] = field(default_factory=list)
@@ -1034,9 +1098,11 @@ class Machine:
     inetaddr_validator_chain: BlockingNotifierHead = field(init=False)
     inet6addr_chain: AtomicNotifierHead = field(init=False)
     inet6addr_validator_chain: BlockingNotifierHead = field(init=False)
+    ears: Ears = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the chains."""
+        self.ears = Ears(self.trace)
         self.netdev_chain = RawNotifierHead("netdev_chain", self.trace)
         self.inetaddr_chain = BlockingNotifierHead("inetaddr_chain", self.trace)
         self.inetaddr_validator_chain = BlockingNotifierHead("inetaddr_validator_chain", self.trace)

@@ -6,7 +6,7 @@ Time is a whole number of jiffies that someone hands in; nothing here looks at a
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 __all__ = [
     "HZ", "INITIAL_JIFFIES", "USER_HZ", "Timer", "TimerBase", "cstamp_delta", "del_timer",
@@ -36,12 +36,16 @@ class Timer:
         self.armed: tuple[int, int] | None = None
 
 
+WorkItem: TypeAlias = tuple[int, int, Callable[[Any, int], None], Any]
+"""Jiffies and serial number when it was queued, the function, and what it is given."""
+
+
 class TimerBase:
     """struct timer_base: the armed timers of one machine, its jiffies, and the work that waits for no time to pass.
 
     Attributes:
         heap: jiffies of expiry, serial number and timer; stale ones are left in until they come up.
-        work: work items as they were queued: jiffies and serial number then, the function, and what it is given.
+        work: work items as they were queued.
         serial: counts what was armed or queued.
     """
 
@@ -52,7 +56,7 @@ class TimerBase:
         self.jiffies = jiffies
         self.serial = 0
         self.heap: list[tuple[int, int, Timer]] = []
-        self.work: deque[tuple[int, int, Callable[[Any, int], None], Any]] = deque()
+        self.work: deque[WorkItem] = deque()
 
     def push(self, timer: Timer, expires: int) -> None:
         """Arm `timer`, whose earlier place, if any, becomes stale."""
@@ -70,12 +74,12 @@ class TimerBase:
             heappop(heap)
         return None
 
-    def timer_is_before(self, jiffies: int, serial: int) -> bool:
-        """Whether a timer is due before something that was queued then."""
-        if not self.heap or self.heap[0][0] > jiffies:
+    def timer_is_before(self, item: WorkItem) -> bool:
+        """Whether a timer is due before a work item."""
+        if not self.heap or self.heap[0][0] > item[0]:
             return False
         timer = self.peek()
-        return timer is not None and timer.armed is not None and timer.armed < (jiffies, serial)
+        return timer is not None and timer.armed is not None and timer.armed < item[:2]
 
 
 def queue_work(base: TimerBase, function: Callable[[T, int], None], data: T) -> int:
@@ -133,11 +137,8 @@ def run_timers(base: TimerBase, now: int) -> None:
 def _run_work(base: TimerBase) -> None:
     """Work off what was queued, until a timer comes first."""
     work, heap = base.work, base.heap
-    while work:
-        jiffies, serial, function, data = work[0]
-        if heap and base.timer_is_before(jiffies, serial):
-            return
-        del work[0]
+    while work and not (heap and base.timer_is_before(work[0])):
+        _, serial, function, data = work.popleft()
         function(data, serial)
 
 

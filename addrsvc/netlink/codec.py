@@ -58,9 +58,20 @@ from addrsvc.netlink.messages import (
     Xdp,
 )
 from addrsvc.netlink.nlattr import NLA_F_NESTED, NLMSG_HDRLEN
-from addrsvc.uapi import AF_BRIDGE, AF_INET, AF_INET6, NLM_F_REQUEST, RTM_F_CLONED, Rtm
+from addrsvc.uapi import (
+    AF_BRIDGE,
+    AF_INET,
+    AF_INET6,
+    IFA_ADDRESS,
+    IFA_CACHEINFO,
+    IFA_FLAGS,
+    IFA_PROTO,
+    NLM_F_REQUEST,
+    RTM_F_CLONED,
+    Rtm,
+)
 
-__all__ = ["LAYOUTS", "Layout", "decode", "encode", "knows"]
+__all__ = ["LAYOUTS", "Layout", "decode", "encode", "inet6_ifaddr_pack", "knows", "nlmsg_put"]
 
 _NLMSGHDR: Final = Struct("=IHHII")
 _NLATTR: Final = Struct("=HH")
@@ -278,6 +289,25 @@ class _Inet6AddrLayout(Layout):
         )  # fmt: skip
 
 
+_BODY: Final = Struct("=BBBBi HH16s HHIIII HHI")
+_BODY_WITH_PROTO: Final = Struct("=BBBBi HH16s HHIIII HHI HHB3x")
+_FOREVER: Final = 0xFFFFFFFF
+
+
+def inet6_ifaddr_pack(
+    plen: int, flags: int, scope: int, ifindex: int, addr: bytes, cstamp: int, tstamp: int, proto: int
+) -> bytes:
+    """An IPv6 address that lives for ever, without peer and metric, from struct ifaddrmsg on.
+
+    It is what encode() makes of the AddrMsg, for who says so many that they cannot be values first.
+    """
+    members = (
+        AF_INET6, plen, flags & 0xFF, scope, ifindex, 20, IFA_ADDRESS, addr,
+        20, IFA_CACHEINFO, _FOREVER, _FOREVER, cstamp, tstamp, 8, IFA_FLAGS, flags,
+    )  # fmt: skip
+    return _BODY_WITH_PROTO.pack(*members, 5, IFA_PROTO, proto) if proto else _BODY.pack(*members)
+
+
 # net/ipv6/addrconf.c, inet6_fill_ifaddr(), inet6_fill_ifmcaddr(), inet6_fill_ifacaddr().
 _INET6_ADDR: Final = _Inet6AddrLayout(
     AddrMsg,
@@ -428,6 +458,11 @@ LAYOUTS: Final[Mapping[int, tuple[Mapping[int, Layout], Layout]]] = {
 def knows(nlmsg_type: int) -> bool:
     """Whether there is a value for messages of this type."""
     return nlmsg_type & ~3 in LAYOUTS
+
+
+def nlmsg_put(length: int, nlmsg_type: int, nlmsg_flags: int = 0, seq: int = 0, pid: int = 0) -> bytes:
+    """The header of a message whose body has so many bytes: struct nlmsghdr."""
+    return _NLMSGHDR.pack(NLMSG_HDRLEN + length, nlmsg_type, nlmsg_flags, seq, pid)
 
 
 def encode(msg: Message, seq: int = 0, pid: int = 0) -> bytes:

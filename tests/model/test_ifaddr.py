@@ -1,5 +1,6 @@
 """The address list: its order, what an address brings and takes, and who keeps a prefix route."""
 
+from contextlib import suppress
 from ipaddress import ip_address
 
 import pytest
@@ -11,11 +12,28 @@ from addrsvc.errors import KernelError
 from addrsvc.linux import Namespace
 from addrsvc.mirror.kernel import Kernel
 from addrsvc.model.addrconf_core import in6addr_loopback
-from addrsvc.model.ifaddr import Ifa6Config, ipv6_add_addr, ipv6_del_addr, ipv6_ifa_notify
+from addrsvc.model.ifaddr import (
+    Ifa6Config,
+    inet6_fill_ifaddr,
+    inet6_ifaddr_bytes,
+    ipv6_add_addr,
+    ipv6_del_addr,
+    ipv6_ifa_notify,
+)
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import INET6_IFADDR_STATE_DEAD, Inet6Dev
-from addrsvc.netlink.messages import RouteMsg
-from addrsvc.uapi import IFA_F_PERMANENT, RTM_NEWADDR
+from addrsvc.netlink.codec import decode, encode
+from addrsvc.netlink.messages import Message, RouteMsg
+from addrsvc.uapi import (
+    IFA_F_HOMEADDRESS,
+    IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
+    IFA_F_PERMANENT,
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    RTM_DELADDR,
+    RTM_NEWADDR,
+)
 from tests.fidelity.asks import add, up
 from tests.fidelity.notation import brief, holds
 from tests.model.ears import lines, no_link_local, said
@@ -157,3 +175,37 @@ def test_a_prefix_route_stays_while_an_address_is_there_that_needs_it(
     lengths = [m.rtm_dst_len for m in net.dump() if isinstance(m, RouteMsg) and m.rtm_dst_len in there]
 
     assert sorted(lengths) == [plen for plen, is_there in there.items() if is_there]
+
+
+# --- bytes that are kept ---------------------------------------------------------------------------------------------
+
+WISHES = st.builds(
+    add,
+    st.sampled_from(["2001:db8::1/64", "2001:db8::1/128", "2001:db8::2/128", "fe80::3/64"]),
+    flags=st.sampled_from([None, IFA_F_NODAD, IFA_F_NODAD | IFA_F_NOPREFIXROUTE, IFA_F_HOMEADDRESS]),
+    nlm=st.sampled_from([NLM_F_CREATE, NLM_F_CREATE | NLM_F_REPLACE]),
+    metric=st.sampled_from([None, 7]),
+    proto=st.sampled_from([None, 9]),
+    valid=st.sampled_from([0xFFFFFFFF, 0xFFFFFFFF, 5, 90]),
+    preferred=st.sampled_from([0xFFFFFFFF, 0xFFFFFFFF, 5, 0]),
+    peer=st.sampled_from([None, None, "2001:db8::9", "::"]),
+)
+
+
+@given(st.lists(st.one_of(WISHES, st.integers(1, 7)), max_size=12))
+def test_the_bytes_of_an_address_are_those_of_its_message_whatever_happened_since(plan: list[Message | int]) -> None:
+    linux = Linux()
+    net = linux.init_net
+    net.link_set("lo", up=True)
+    idev = net.device("lo").ip6_ptr
+    assert idev is not None
+    for step in plan:
+        if isinstance(step, int):
+            linux.advance(step)
+        else:
+            with suppress(KernelError):
+                net.request(step)
+        for ifp in idev.addr_hash.values():
+            for _ in range(2):
+                assert inet6_ifaddr_bytes(ifp, RTM_NEWADDR) == encode(inet6_fill_ifaddr(ifp))
+                assert decode(inet6_ifaddr_bytes(ifp, RTM_DELADDR)) == inet6_fill_ifaddr(ifp, RTM_DELADDR)

@@ -223,6 +223,7 @@ CALLS: dict[Callable[..., Any], Callable[[NetDevice], object]] = {
 
 
 REFUSE: dict[Callable[..., Any], str] = {
+    addr_request._autojoin: "auto join failed",
     anycast.ipv6_dev_ac_dec: "ENOENT",
     dev.dev_change_net_namespace: "immutable",
     dev.register_netdevice: "registered before",
