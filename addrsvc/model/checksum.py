@@ -37,7 +37,7 @@ def csum_pseudo(saddr: bytes, daddr: bytes, length: int, protocol: int) -> int:
 
     Kernel: include/net/checksum.h, csum_tcpudp_nofold(), csum_ipv6_magic().
     """
-    return csum_partial(saddr) + csum_partial(daddr) + (length >> 16) + (length & 0xFFFF) + protocol
+    return csum_partial(saddr + daddr) + (length >> 16) + (length & 0xFFFF) + protocol
 
 
 def completed(segment: bytes, offset: int, pseudo: int) -> bytes:

@@ -118,7 +118,7 @@ def ip6_transmit(
     whole = len(segment) + _IP6HDR.size <= dst.dev.mtu
     if csum_offset is not None and not whole:
         segment = completed(segment, csum_offset, csum_pseudo(source, daddr, len(segment), proto))
-    flow_hash = crc32(repr((source, daddr, proto, segment[:4])).encode())
+    flow_hash = crc32(source + daddr + segment[:4], proto)
     header = (source, daddr, hops, _VERSION | tclass << 20 | flow_hash & _LABEL_MASK)
     packets = [_make_skb(proto, segment, header)] if whole else _fragments(net, dst, proto, segment, header)
     if csum_offset is not None and whole:

@@ -120,8 +120,10 @@ def ipv6_dev_get_saddr(net: Net, dev: NetDevice | None, daddr: bytes) -> bytes |
     Kernel: net/ipv6/addrconf.c, ipv6_dev_get_saddr(), without preferences of a socket.
     """
     dst = _Destination(net, daddr, dev)
-    best = max(_candidates(net, dst, dev), key=lambda ifp: [rule(ifp, dst) for rule in _RULES], default=None)
-    return best.addr if best is not None else None
+    candidates = list(_candidates(net, dst, dev))
+    if len(candidates) < 2:
+        return candidates[0].addr if candidates else None
+    return max(candidates, key=lambda ifp: [rule(ifp, dst) for rule in _RULES]).addr
 
 
 # --- IPv4 -------------------------------------------------------------------------------------------------------------

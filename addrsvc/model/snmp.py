@@ -21,6 +21,7 @@ IPSTATS_MIB: Final = {
     "InOctets": 2, "OutOctets": 10, "InMcastOctets": 32, "OutMcastOctets": 33, "InBcastOctets": 34,
     "OutBcastOctets": 35, "InNoECTPkts": 4, "InECT1Pkts": 5, "InECT0Pkts": 6, "InCEPkts": 7, "OutTransmits": 9,
 }  # fmt: skip
+_IP6_NAMES: Final = {name: f"Ip6{name}" for name in IPSTATS_MIB}
 # The same for ICMP6_MIB_*.
 ICMP6_MIB: Final = {"InMsgs": 1, "InErrors": 2, "OutMsgs": 3, "OutErrors": 4, "InCsumErrors": 5}
 _SENT: Final = 256
@@ -40,7 +41,8 @@ def ip6_inc_stats(net: Net, idev: Inet6Dev | None, name: str, number: int = 1) -
 
     Kernel: include/net/ipv6.h, IP6_INC_STATS(), IP6_ADD_STATS().
     """
-    snmp_inc_stats(net, f"Ip6{name}", number)
+    mib, full_name = net.mib, _IP6_NAMES[name]
+    mib[full_name] = mib.get(full_name, 0) + number
     if idev is not None:
         idev.ipstats[IPSTATS_MIB[name]] += number
 

@@ -16,7 +16,7 @@ from addrsvc.model.icmpv6 import ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, icmpv
 from addrsvc.model.ifaddr import ipv6_get_ifaddr
 from addrsvc.model.ip6_output import ip6_dst_lookup, ip6_transmit
 from addrsvc.model.ip_output import ip_route_output_flow, ip_transmit
-from addrsvc.model.skbuff import SkBuff, skb_clone, skb_is_gso
+from addrsvc.model.skbuff import SkBuff, skb_is_gso
 from addrsvc.model.snmp import snmp_inc_stats
 from addrsvc.model.sock import sock_queue_rcv_skb
 from addrsvc.model.structs import InetSock, Net
@@ -256,9 +256,8 @@ def _queue(sk: InetSock, skb: SkBuff, source: bytes, sport: int, *, right: bool)
 
 
 def _queue_one(sk: InetSock, skb: SkBuff, source: bytes, sport: int, *, right: bool) -> None:
-    kept = skb_clone(skb)
-    kept.cb = UdpMsg(skb.tobytes()[_HEADER.size :], source, sport) if right else None
-    if not sock_queue_rcv_skb(sk, kept):
+    skb.cb = UdpMsg(skb.tobytes()[_HEADER.size :], source, sport) if right else None
+    if not sock_queue_rcv_skb(sk, skb):
         snmp_inc_stats(sk.net, f"{_NAMES[sk.family]}RcvbufErrors")
         snmp_inc_stats(sk.net, f"{_NAMES[sk.family]}InErrors")
 
