@@ -11,8 +11,8 @@ EVENTS, EVENT_ROUNDS = 100_000, 10
 SIZES = (10, 1_000, 100_000)
 OPERATIONS, OPERATION_ROUNDS = 100, 15
 PROCESS_ROUNDS = 40
-PACKETS, PACKET_ROUNDS = 16_000, 11
-PEER_PACKETS = 1_000
+PACKETS, PACKET_ROUNDS = 8_000, 11
+PEER_PACKETS = 500
 MANY_PACKETS, MEASURES = 1_000_000, 10
 FLAT, OF_PEER, GROWTH = 1.25, 0.33, 4.0
 """Limits: over one packet in flight, over the peer, and in MiB after the first measure."""
@@ -67,18 +67,18 @@ def processes() -> None:
 
 
 def through_lo() -> None:
-    for title, frame in packets.FRAMES.items():
-        path = packets.Path(frame)
+    for title, way in packets.PATHS.items():
+        path = way()
         laps = {f"lo, {number:,} in flight": path.lap(PACKETS, number) for number in packets.IN_FLIGHT}
         steps = dict.fromkeys(laps, PACKETS)
         peer = "scapy, dissect and build"
         if why := packets.scapy_missing():
             say(f"Nothing to compare with: {why}")
         else:
-            laps[peer], steps[peer] = packets.scapy_lap(frame, PEER_PACKETS), PEER_PACKETS
+            laps[peer], steps[peer] = packets.scapy_lap(packets.frames(way), PEER_PACKETS), PEER_PACKETS
         results = race(laps, rounds=PACKET_ROUNDS, steps=steps)
         first = next(iter(results.values()))
-        say(f"{title}, per packet of {PACKETS * PACKET_ROUNDS:,}")
+        say(f"{title}, each of {PACKETS * PACKET_ROUNDS:,}")
         for name, result in results.items():
             line = f"  {name:28} {result.ns / 1000:8.2f} us  {1e9 / result.ns:9,.0f}/s  {result.over(first):5.2f} x"
             if name != peer:
@@ -90,7 +90,7 @@ def through_lo() -> None:
 
 
 def memory() -> None:
-    lap = packets.Path(packets.FRAMES["A datagram"]).lap(MANY_PACKETS // MEASURES, 64)
+    lap = packets.a_datagram().lap(MANY_PACKETS // MEASURES, 64)
     say(f"Memory over {MANY_PACKETS:,} datagrams, MiB resident after each {MANY_PACKETS // MEASURES:,}")
     measured = []
     for _ in range(MEASURES):
