@@ -266,6 +266,19 @@ SCRIPTS: Final[Mapping[str, str]] = {
         ip route show table all
         ip -6 route show table all
     """,
+    "neighbours": """
+        ip link set lo up
+        ip neigh
+        ip -6 neigh show dev lo
+        ip neigh show proxy
+        ip neigh get 10.1.1.9 dev lo
+        ip -6 neigh get 2001:db8::9 dev lo
+        ip neigh show dev eth7
+        ip neigh flush dev lo
+        ip ntable
+        ip ntable show dev lo
+        ip ntable show name arp_cache
+    """,
     "looking up routes": """
         ip link set lo up
         ip addr add 2001:db8::1/64 dev lo nodad
