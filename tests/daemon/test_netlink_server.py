@@ -27,6 +27,7 @@ from errno import (
 from pathlib import Path
 from struct import Struct
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 import pytest
 
@@ -581,6 +582,24 @@ class Process:
         return out, err, self.process.returncode
 
 
+Start: TypeAlias = Callable[..., Process]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts the command in the background; it does not outlive the test."""
+    started: list[Process] = []
+
+    def start(*words: str, **keywords: object) -> Process:
+        started.append(Process(*words, **keywords))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.process.poll() is None:
+            process.end(signal.SIGKILL)
+
+
 def refusal(*words: str) -> tuple[int, str]:
     done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == ""
@@ -588,9 +607,11 @@ def refusal(*words: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_a_signal_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+def test_it_serves_until_a_signal_and_leaves_nothing_behind(
+    tmp_path: Path, number: int, start: Callable[..., Process]
+) -> None:
     path = tmp_path / "run" / "model"
-    process = Process("--listen", f"unix:{path}")
+    process = start("--listen", f"unix:{path}")
     assert process.first == f"netlink: unix:{path}\n"
     client = NluxSocket(path)
     client.send(NOOP)
@@ -602,10 +623,10 @@ def test_it_serves_until_a_signal_and_leaves_nothing_behind(tmp_path: Path, numb
     client.close()
 
 
-def test_the_clock_is_virtual_unless_the_real_one_is_asked_for(tmp_path: Path) -> None:
+def test_the_clock_is_virtual_unless_the_real_one_is_asked_for(tmp_path: Path, start: Start) -> None:
     capabilities = []
     for number, words in enumerate(([], ["--clock", "virtual"], ["--clock", "real"])):
-        process = Process("--listen", f"unix:{tmp_path / str(number)}", *words)
+        process = start("--listen", f"unix:{tmp_path / str(number)}", *words)
         with NluxSocket(tmp_path / str(number)) as client:
             capabilities.append(client.capabilities)
         process.end()
@@ -613,19 +634,19 @@ def test_the_clock_is_virtual_unless_the_real_one_is_asked_for(tmp_path: Path) -
     assert capabilities == [CAN_RESET, CAN_RESET, 0]
 
 
-def test_a_place_that_is_taken_is_left_to_who_has_it(tmp_path: Path) -> None:
+def test_a_place_that_is_taken_is_left_to_who_has_it(tmp_path: Path, start: Start) -> None:
     path = tmp_path / "model"
-    process = Process("--listen", f"unix:{path}")
+    process = start("--listen", f"unix:{path}")
     assert refusal("--listen", f"unix:{path}") == (1, f"Error: somebody is listening already at {path}\n")
     NluxSocket(path).close()
     process.end()
 
 
-def test_what_a_dead_one_left_is_taken_over(tmp_path: Path) -> None:
+def test_what_a_dead_one_left_is_taken_over(tmp_path: Path, start: Start) -> None:
     path = tmp_path / "model"
-    Process("--listen", f"unix:{path}").end(signal.SIGKILL)
+    start("--listen", f"unix:{path}").end(signal.SIGKILL)
     assert path.exists()
-    process = Process("--listen", f"unix:{path}")
+    process = start("--listen", f"unix:{path}")
     NluxSocket(path).close()
     process.end()
     assert list(tmp_path.iterdir()) == []
@@ -646,10 +667,10 @@ def test_a_place_where_one_cannot_listen_is_refused(words: list[str], said: str)
     assert refusal(*words) == (1, said)
 
 
-def test_what_a_file_says_goes_wrong_and_again_after_a_reset(tmp_path: Path) -> None:
+def test_what_a_file_says_goes_wrong_and_again_after_a_reset(tmp_path: Path, start: Start) -> None:
     path, faults = tmp_path / "model", tmp_path / "faults.toml"
     faults.write_text('[[fail]]\nrequest = "RTM_NEWADDR"\nerrno = "ENOMEM"\nnth = 2\n')
-    process = Process("--listen", f"unix:{path}", "--faults", str(faults))
+    process = start("--listen", f"unix:{path}", "--faults", str(faults))
     with NluxSocket(path) as client:
         answers = []
         for _ in range(2):
@@ -697,11 +718,9 @@ def test_another_system_than_linux_is_told_why(
     assert capsys.readouterr().err.startswith("Error: netlink: this needs Linux; ")
 
 
-def test_where_descriptors_run_out_clients_wait_for_others_to_go(tmp_path: Path) -> None:
+def test_where_descriptors_run_out_clients_wait_for_others_to_go(tmp_path: Path, start: Start) -> None:
     path = tmp_path / "model"
-    process = Process(
-        "--listen", f"unix:{path}", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
-    )
+    process = start("--listen", f"unix:{path}", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32)))
     conns = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(32)]
     for conn in conns:
         conn.connect(str(path))
