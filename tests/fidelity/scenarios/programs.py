@@ -1,7 +1,6 @@
-"""What programs do in a namespace beside netlink: features by ioctl(2), groups, packets.
+"""What programs do in a namespace beside netlink: features by ioctl(2), groups, packets.  On both kernels in one way.
 
-The model has no sockets but netlink's.  There a program does what its system call would end in: it joins a group on the
-device, hands a frame to dev_queue_xmit(), and looks at packets where a packet socket does.
+What a system call refuses is the name of the errno here, and what it grants no name.
 """
 
 import ctypes
@@ -13,19 +12,17 @@ from struct import Struct, pack, unpack_from
 from typing import Final, Protocol, TypeVar
 
 from addrsvc import Linux
-from addrsvc.errors import KernelError
 from addrsvc.linux import Namespace
 from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.model.af_packet import packet_bind, packet_create, packet_recvmsg, packet_release, packet_snd
 from addrsvc.model.ethtool import ethtool_get_features, ethtool_set_features
 from addrsvc.model.mcast import ipv6_dev_mc_dec, ipv6_dev_mc_inc
-from addrsvc.model.receive import dev_add_pack, dev_remove_pack
 from addrsvc.model.rtnl import rtnl_lock
-from addrsvc.model.skbuff import SkBuff
-from addrsvc.model.structs import NetDevice, PacketType
-from addrsvc.model.xmit import dev_queue_xmit
+from addrsvc.model.structs import Net
+from addrsvc.model.udp import udp_bind, udp_create, udp_release, udp_sendmsg
 from addrsvc.uapi import ETH_P_ALL
 
-__all__ = ["Member", "ModelProgram", "Onlooker", "Program", "RunningProgram", "frame"]
+__all__ = ["Datagrams", "Frames", "Member", "Program", "frame", "model_program", "running_program"]
 
 LO: Final = 1
 T = TypeVar("T")
@@ -37,20 +34,39 @@ def frame(destination: str, ethertype: int, payload: bytes) -> bytes:
 
 
 class Member(Protocol):
-    """A socket that is in groups."""
+    """A socket that is in IPv6 groups."""
 
     def close(self) -> None:
         """Leave them."""
 
 
-class Onlooker(Protocol):
-    """A packet socket that sees every frame, as it goes and as it comes."""
+class Frames(Protocol):
+    """A packet socket, and another one that looks, since none sees what it sends itself."""
+
+    def send(self, frame: bytes) -> str:
+        """Send one."""
 
     def types(self) -> list[int]:
-        """PACKET_* of each frame since the last look."""
+        """PACKET_* of each that was seen since the last look."""
 
     def close(self) -> None:
         """Look no more."""
+
+
+class Datagrams(Protocol):
+    """A socket of UDP."""
+
+    def bind(self, address: str) -> str:
+        """Take an address, and a port that is free."""
+
+    def port(self) -> int:
+        """Which it is."""
+
+    def send(self, size: int, address: str, port: int) -> str:
+        """Send so many bytes."""
+
+    def close(self) -> None:
+        """Give the port back."""
 
 
 class Program(Protocol):
@@ -60,37 +76,39 @@ class Program(Protocol):
         """Those in force (ETHTOOL_GFEATURES)."""
 
     def change_features(self, mask: int, wanted: int) -> str:
-        """The name of the errno, or nothing (ETHTOOL_SFEATURES)."""
+        """Change those in `mask` (ETHTOOL_SFEATURES)."""
 
     def join(self, *groups: str) -> Member:
         """Join IPv6 groups by one socket."""
 
-    def look(self) -> Onlooker:
-        """Open a packet socket."""
+    def frames(self, *, looking: bool = False) -> Frames:
+        """Open a packet socket that sends, and one that sees every frame of lo, as it goes and as it comes."""
 
-    def send(self, frame: bytes) -> None:
-        """Send a frame by a packet socket."""
+    def datagrams(self, family: socket.AddressFamily) -> Datagrams:
+        """Open a socket of UDP."""
 
-    def close(self) -> None:
-        """End it, and its sockets."""
+
+def _errno_of(call: Callable[..., object], *arguments: object) -> str:
+    """The name of the errno that a call ends with, if it does."""
+    try:
+        call(*arguments)
+    except OSError as error:
+        return errorcode[error.errno or 0]
+    return ""
 
 
 # --- on the model ----------------------------------------------------------------------------------------------------
 
 
-class ModelProgram:
+class _ModelProgram:
     def __init__(self, linux: Linux, namespace: Namespace) -> None:
-        self._linux, self._lo = linux, namespace.device("lo")
+        self._linux, self._net, self._lo = linux, namespace.net, namespace.device("lo")
 
     def features(self) -> int:
         return ethtool_get_features(self._lo).active
 
     def change_features(self, mask: int, wanted: int) -> str:
-        try:
-            self._locked(lambda: ethtool_set_features(self._lo, mask, wanted))
-        except KernelError as refused:
-            return refused.name
-        return ""
+        return _errno_of(self._locked, lambda: ethtool_set_features(self._lo, mask, wanted))
 
     def join(self, *groups: str) -> Member:
         packed = [socket.inet_pton(socket.AF_INET6, group) for group in groups]
@@ -103,14 +121,11 @@ class ModelProgram:
         assert idev is not None
         self._locked(lambda: ipv6_dev_mc_dec(idev, group))
 
-    def look(self) -> Onlooker:
-        return _ModelOnlooker(self._lo)
+    def frames(self, *, looking: bool = False) -> Frames:
+        return _ModelFrames(self._net, looking=looking)
 
-    def send(self, frame: bytes) -> None:
-        dev_queue_xmit(SkBuff(bytearray(frame), dev=self._lo))
-
-    def close(self) -> None:
-        """Nothing is kept."""
+    def datagrams(self, family: socket.AddressFamily) -> Datagrams:
+        return _ModelDatagrams(self._net, family)
 
     def _locked(self, change: Callable[[], T]) -> T:
         try:
@@ -123,7 +138,7 @@ class ModelProgram:
 class _ModelMember:
     """Of a socket's groups, the one that it joined last is left first (ipv6_sock_mc_close())."""
 
-    def __init__(self, program: ModelProgram, groups: list[bytes]) -> None:
+    def __init__(self, program: _ModelProgram, groups: list[bytes]) -> None:
         self._program, self._groups = program, groups
 
     def close(self) -> None:
@@ -131,21 +146,42 @@ class _ModelMember:
             self._program.leave(self._groups.pop())
 
 
-class _ModelOnlooker:
-    def __init__(self, dev: NetDevice) -> None:
-        self._machine, self._seen = dev.machine, list[int]()
-        self._tap = PacketType(ETH_P_ALL, self._see, dev)
-        dev_add_pack(self._machine, self._tap)
+class _ModelFrames:
+    def __init__(self, net: Net, *, looking: bool) -> None:
+        self._sender, self._onlooker = packet_create(net), packet_create(net)
+        packet_bind(self._onlooker, LO, ETH_P_ALL if looking else 0)
 
-    def _see(self, skb: SkBuff, _: NetDevice) -> None:
-        self._seen.append(skb.pkt_type)
+    def send(self, frame: bytes) -> str:
+        return _errno_of(packet_snd, self._sender, frame, LO, 0)
 
     def types(self) -> list[int]:
-        seen, self._seen = self._seen, []
-        return seen
+        return [packet_recvmsg(self._onlooker).name.sll_pkttype for _ in tuple(self._onlooker.sk_receive_queue)]
 
     def close(self) -> None:
-        dev_remove_pack(self._machine, self._tap)
+        for sock in (self._sender, self._onlooker):
+            packet_release(sock)
+
+
+class _ModelDatagrams:
+    def __init__(self, net: Net, family: socket.AddressFamily) -> None:
+        self._family, self._socket = family, udp_create(net, family)
+
+    def bind(self, address: str) -> str:
+        return _errno_of(udp_bind, self._socket, socket.inet_pton(self._family, address), 0)
+
+    def port(self) -> int:
+        return self._socket.num
+
+    def send(self, size: int, address: str, port: int) -> str:
+        return _errno_of(udp_sendmsg, self._socket, bytes(size), socket.inet_pton(self._family, address), port)
+
+    def close(self) -> None:
+        udp_release(self._socket)
+
+
+def model_program(linux: Linux, namespace: Namespace) -> Program:
+    """A program on the model."""
+    return _ModelProgram(linux, namespace)
 
 
 # --- on the running kernel -------------------------------------------------------------------------------------------
@@ -155,27 +191,24 @@ _ETHTOOL_GFEATURES, _ETHTOOL_SFEATURES = 0x3A, 0x3B
 _WORDS: Final = 2
 """Of 32 features each."""
 _IPV6_JOIN_GROUP: Final = 20
-_ETH_P_ALL_BE: Final = socket.htons(ETH_P_ALL)
 _IFREQ: Final = Struct("=16sQ16x")
 _GFEATURES: Final = Struct(f"=II{4 * _WORDS}I")
 _U32: Final = 0xFFFFFFFF
 
 
-class RunningProgram:
-    def __init__(self, netns: NetNs) -> None:
-        self._netns = netns
-        self._sockets: list[socket.socket] = []
-        self._control = self._opened(socket.AF_INET6, socket.SOCK_DGRAM)
-        self._packet = self._opened(socket.AF_PACKET, socket.SOCK_RAW)
+class _RunningProgram:
+    def __init__(self, netns: NetNs, opened: list[socket.socket]) -> None:
+        self._netns, self._sockets = netns, opened
 
-    def _opened(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+    def _open(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         sock: socket.socket = run_in(self._netns, lambda: socket.socket(family, kind, protocol))
         self._sockets.append(sock)
         return sock
 
     def _ethtool(self, command: bytes) -> bytes:
         buffer = ctypes.create_string_buffer(command, len(command))
-        fcntl.ioctl(self._control, _SIOCETHTOOL, _IFREQ.pack(b"lo", ctypes.addressof(buffer)))
+        control = self._open(socket.AF_INET6, socket.SOCK_DGRAM)
+        fcntl.ioctl(control, _SIOCETHTOOL, _IFREQ.pack(b"lo", ctypes.addressof(buffer)))
         return buffer.raw
 
     def features(self) -> int:
@@ -185,49 +218,63 @@ class RunningProgram:
 
     def change_features(self, mask: int, wanted: int) -> str:
         words = [bits >> 32 * word & _U32 for word in range(_WORDS) for bits in (mask, wanted)]
-        try:
-            self._ethtool(pack(f"=II{2 * _WORDS}I", _ETHTOOL_SFEATURES, _WORDS, *words))
-        except OSError as refused:
-            return errorcode[refused.errno or 0]
-        return ""
+        return _errno_of(self._ethtool, pack(f"=II{2 * _WORDS}I", _ETHTOOL_SFEATURES, _WORDS, *words))
 
     def join(self, *groups: str) -> Member:
-        member = self._opened(socket.AF_INET6, socket.SOCK_DGRAM)
+        member = self._open(socket.AF_INET6, socket.SOCK_DGRAM)
         for group in groups:
             wanted = socket.inet_pton(socket.AF_INET6, group) + pack("=I", LO)
             member.setsockopt(socket.IPPROTO_IPV6, _IPV6_JOIN_GROUP, wanted)
         return member
 
-    def look(self) -> Onlooker:
-        onlooker = self._opened(socket.AF_PACKET, socket.SOCK_RAW, _ETH_P_ALL_BE)
-        onlooker.bind(("lo", ETH_P_ALL))
+    def frames(self, *, looking: bool = False) -> Frames:
+        sender, onlooker = (self._open(socket.AF_PACKET, socket.SOCK_RAW) for _ in range(2))
+        return _RunningFrames(sender, onlooker, looking=looking)
+
+    def datagrams(self, family: socket.AddressFamily) -> Datagrams:
+        return _RunningDatagrams(self._open(family, socket.SOCK_DGRAM))
+
+
+class _RunningFrames:
+    def __init__(self, sender: socket.socket, onlooker: socket.socket, *, looking: bool) -> None:
+        self._sender, self._onlooker = sender, onlooker
+        onlooker.bind(("lo", ETH_P_ALL if looking else 0))
         onlooker.setblocking(False)
-        return _RunningOnlooker(onlooker)
 
-    def send(self, frame: bytes) -> None:
-        self._packet.sendto(frame, ("lo", 0))
-
-    def datagrams(self, family: socket.AddressFamily) -> socket.socket:
-        """A socket of UDP, which the model has not."""
-        return self._opened(family, socket.SOCK_DGRAM)
-
-    def close(self) -> None:
-        for sock in self._sockets:
-            sock.close()
-
-
-class _RunningOnlooker:
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
+    def send(self, frame: bytes) -> str:
+        return _errno_of(self._sender.sendto, frame, ("lo", 0))
 
     def types(self) -> list[int]:
         return list(iter(self._next, -1))
 
     def _next(self) -> int:
         try:
-            return int(self._socket.recvfrom(1)[1][2])
+            return int(self._onlooker.recvfrom(1)[1][2])
         except BlockingIOError:
             return -1
 
     def close(self) -> None:
+        for sock in (self._sender, self._onlooker):
+            sock.close()
+
+
+class _RunningDatagrams:
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def bind(self, address: str) -> str:
+        return _errno_of(self._socket.bind, (address, 0))
+
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def send(self, size: int, address: str, port: int) -> str:
+        return _errno_of(self._socket.sendto, bytes(size), (address, port))
+
+    def close(self) -> None:
         self._socket.close()
+
+
+def running_program(netns: NetNs, opened: list[socket.socket]) -> Program:
+    """A program on the running kernel; what it opens and does not close is added to `opened`."""
+    return _RunningProgram(netns, opened)

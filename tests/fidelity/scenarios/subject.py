@@ -4,6 +4,7 @@ The same test runs on each.  On the first two it proves the facts that it states
 it does not state, since every field of what they refuse, say and hold is compared after every request.
 """
 
+import socket
 import time
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -23,7 +24,7 @@ from addrsvc.uapi import AF_INET6, IFA_F_TENTATIVE, RTM_GETMULTICAST
 from tests.af_netlink.twins import KernelPort, ModelPort
 from tests.fidelity.compare import DAD_RESTART, Difference, Outcome, by_address, is_chancy, normal
 from tests.fidelity.notation import brief, holds, refusal
-from tests.fidelity.scenarios.programs import ModelProgram, Program, RunningProgram
+from tests.fidelity.scenarios.programs import Program, model_program, running_program
 from tests.fidelity.scenarios.wire import PORTID, ComparedPort, OnePort, Port, UnprivilegedPort
 
 __all__ = ["Compared", "Model", "Running", "Subject", "address", "addresses", "groups", "lo", "routes"]
@@ -60,6 +61,10 @@ class Subject(ABC):
     @abstractmethod
     def rush(self, *asks: Message) -> str:
         """Ask one right after the other, so that work which is put off may not have begun when the next one comes."""
+
+    @abstractmethod
+    def send(self, ask: Message) -> None:
+        """Ask, and do not wait for what is said to it."""
 
     @abstractmethod
     def wait(self, seconds: float) -> tuple[Message, ...]:
@@ -114,6 +119,9 @@ class Model(Subject):
             self.linux.advance(DAD_RESTART)
         return Outcome(refused, normal(self._watch), self.holds())
 
+    def send(self, ask: Message) -> None:
+        self.net.request(ask)
+
     def rush(self, *asks: Message) -> str:
         return " ".join(filter(None, map(self.ask, asks)))
 
@@ -134,7 +142,7 @@ class Model(Subject):
         return OnePort(ModelPort(self.net, portid=PORTID, strict=strict, admin=admin))
 
     def program(self) -> Program:
-        return ModelProgram(self.linux, self.net)
+        return model_program(self.linux, self.net)
 
     def another(self) -> "Model":
         return Model(self.linux, self.linux.add_net(f"net{len(self.linux.nets)}"))
@@ -157,7 +165,8 @@ class Running(Subject):
         with create("compared") as netns:
             self.kernel = RtnlKernel(netns)
         self._watch = self.kernel.watch(settle=QUIET)
-        self._ends: list[Port | RunningProgram] = []
+        self._ports: list[Port] = []
+        self._opened: list[socket.socket] = []
 
     @property
     def netns(self) -> NetNs:
@@ -180,9 +189,12 @@ class Running(Subject):
             said += self.wait(0)
         return Outcome(refused, said, self.holds())
 
+    def send(self, ask: Message) -> None:
+        self.kernel.request(ask)
+
     def rush(self, *asks: Message) -> str:
         for ask in asks:
-            self.kernel.request(ask)
+            self.send(ask)
         return brief(self.wait(0))
 
     def wait(self, seconds: float, *, quiet: float = QUIET) -> tuple[Message, ...]:
@@ -205,20 +217,20 @@ class Running(Subject):
 
     def port(self, *, strict: bool = False, admin: bool = True) -> Port:
         port = OnePort(KernelPort(self.netns, portid=PORTID, strict=strict)) if admin else UnprivilegedPort(self.netns)
-        self._ends.append(port)
+        self._ports.append(port)
         return port
 
-    def program(self) -> RunningProgram:
-        program = RunningProgram(self.netns)
-        self._ends.append(program)
-        return program
+    def program(self) -> Program:
+        return running_program(self.netns, self._opened)
 
     def another(self) -> "Running":
         return Running()
 
     def close(self) -> None:
-        for end in self._ends:
-            end.close()
+        for port in self._ports:
+            port.close()
+        for sock in self._opened:
+            sock.close()
         self._watch.close()
         self.kernel.close()
 
@@ -240,6 +252,10 @@ class Compared(Subject):
             pytest.fail(str(Difference(tuple(self._script), model, running)))
         self._agreed(*(sorted(it.proc(UNORDERED).splitlines()) for it in (self.model, self.running)))
         return running
+
+    def send(self, ask: Message) -> None:
+        self.model.send(ask)
+        self.running.send(ask)
 
     def rush(self, *asks: Message) -> str:
         raise NotImplementedError("two kernels need not be in time with each other")

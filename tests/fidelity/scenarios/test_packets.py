@@ -1,13 +1,8 @@
-"""70, 79 and 81 to 83: features, groups and packets, as far as programs see of them.
-
-The model takes frames up to the taps and the protocols' handlers, and has no protocols above: what only a socket of UDP
-or TCP shows is proven on the running kernel, beside what both can be asked.
-"""
+"""70, 79 and 81 to 83: features, groups and packets, as far as programs see of them."""
 
 import socket
 from collections.abc import Mapping
 from contextlib import closing
-from errno import errorcode
 from struct import Struct
 from typing import Final
 
@@ -30,7 +25,7 @@ from tests.af_netlink.twins import nla, nlmsg
 from tests.fidelity.asks import down, mac, mtu, up
 from tests.fidelity.notation import brief
 from tests.fidelity.scenarios import scenario
-from tests.fidelity.scenarios.programs import RunningProgram, frame
+from tests.fidelity.scenarios.programs import frame
 from tests.fidelity.scenarios.subject import Subject, addresses, groups
 from tests.fidelity.scenarios.wire import answer, attributes, brief_answer
 
@@ -166,9 +161,9 @@ def both_ways(packets: int, size: int) -> dict[str, int]:
 @pytest.mark.parametrize("length", [0, 1, 46, 1500, 65536])
 def test_a_frame_is_counted_without_its_header(alone: Subject, length: int) -> None:
     alone.ask(up())
-    counters, program = Counters(alone), alone.program()
-    program.send(frame(NOBODY, ETHERTYPE, bytes(length)))
+    counters, frames = Counters(alone), alone.program().frames()
 
+    assert frames.send(frame(NOBODY, ETHERTYPE, bytes(length))) == ""
     assert counters.grown() == {**both_ways(1, length), "rx_dropped": 1}
 
 
@@ -179,16 +174,6 @@ def test_nothing_is_counted_of_a_fresh_lo(alone: Subject) -> None:
     assert dict(attributes(body, len(OF_LO)))[IFLA_STATS64] == bytes(200)
 
 
-def udp(program: RunningProgram, size: int, *, bound: bool = True) -> None:
-    """One datagram to ::1."""
-    receiver = program.datagrams(socket.AF_INET6)
-    receiver.bind(("::1", 0))
-    port = receiver.getsockname()[1]
-    if not bound:
-        receiver.close()
-    program.datagrams(socket.AF_INET6).sendto(bytes(size), ("::1", port))
-
-
 # A number of bytes, whether somebody receives them, the MTU; packets and bytes.
 DATAGRAMS: Final = [(0, True, 65536, 1, 48), (100, True, 65536, 1, 148), (65527, True, 65536, 2, 65631),
                     (1, False, 65536, 2, 146), (3000, True, 1500, 3, 3152)]  # fmt: skip
@@ -197,21 +182,30 @@ DATAGRAMS: Final = [(0, True, 65536, 1, 48), (100, True, 65536, 1, 148), (65527,
 @scenario(81)
 @pytest.mark.parametrize(("size", "bound", "limit", "packets", "total"), DATAGRAMS)
 def test_datagrams_are_counted(alone: Subject, size: int, bound: bool, limit: int, packets: int, total: int) -> None:
-    """Fragments each by itself, and the refusal that comes back; the model has no UDP: it is sent the same sizes."""
+    """Fragments each by itself, and the refusal that comes back where nobody listens."""
     alone.ask(up(), mtu(limit))
     counters, program = Counters(alone), alone.program()
-    if isinstance(program, RunningProgram):
-        udp(program, size, bound=bound)
-        assert counters.grown() == both_ways(packets, total)
-        return
-    sizes = [total // packets] * (packets - 1)
-    for length in (*sizes, total - sum(sizes)):
-        program.send(frame(NOBODY, ETHERTYPE, bytes(length)))
-    assert {**counters.grown(), "rx_dropped": 0} == {**both_ways(packets, total), "rx_dropped": 0}
+    receiver, sender = (program.datagrams(socket.AF_INET6) for _ in range(2))
+    assert (receiver.bind("::1"), sender.bind("::1")) == ("", "")
+    port = receiver.port()
+    if not bound:
+        receiver.close()
+
+    assert sender.send(size, "::1", port) == ""
+    assert counters.grown() == both_ways(packets, total)
+
+
+@scenario(81)
+def test_a_datagram_may_be_too_long(alone: Subject) -> None:
+    alone.ask(up())
+    counters = Counters(alone)
+
+    assert alone.program().datagrams(socket.AF_INET6).send(65528, "::1", 9) == "EMSGSIZE"
+    assert counters.grown() == {}
 
 
 # A destination, and what is counted of 40 bytes that say they are IPv6, beside the packet itself.
-NOT_TAKEN: Final = [(NOBODY, {}), ("02:00:00:00:00:01", {"rx_otherhost_dropped": 1})]
+NOT_TAKEN: Final[list[tuple[str, dict[str, int]]]] = [(NOBODY, {}), ("02:00:00:00:00:01", {"rx_otherhost_dropped": 1})]
 
 
 @scenario(81)
@@ -219,24 +213,20 @@ NOT_TAKEN: Final = [(NOBODY, {}), ("02:00:00:00:00:01", {"rx_otherhost_dropped":
 def test_what_ipv6_does_not_take_is_counted_where_it_is_dropped(
     alone: Subject, destination: str, dropped: dict[str, int]
 ) -> None:
-    """In the model nobody takes IPv6, which is counted as such."""
     alone.ask(up())
-    counters, program = Counters(alone), alone.program()
-    program.send(frame(destination, ETH_P_IPV6, bytes(40)))
+    counters = Counters(alone)
+    alone.program().frames().send(frame(destination, ETH_P_IPV6, bytes(40)))
 
-    expected = dropped if isinstance(program, RunningProgram) else {"rx_dropped": 1}
-    assert counters.grown() == {**both_ways(1, 40), **expected}
+    assert counters.grown() == {**both_ways(1, 40), **dropped}
 
 
 @scenario(81)
-@pytest.mark.parametrize(("size", "refusal"), [(13, "Invalid argument"), (14 + 1501, "Message too long")])
+@pytest.mark.parametrize(("size", "refusal"), [(13, "EINVAL"), (14 + 1501, "EMSGSIZE")])
 def test_a_frame_of_no_size_is_refused_and_not_counted(alone: Subject, size: int, refusal: str) -> None:
-    """By the packet socket, which the model has not: there a frame without a header is a mistake of the caller."""
     alone.ask(up(), mtu(1500))
-    counters, program = Counters(alone), alone.program()
-    if isinstance(program, RunningProgram):
-        with pytest.raises(OSError, match=refusal):
-            program.send(bytes(size))
+    counters = Counters(alone)
+
+    assert alone.program().frames().send(bytes(size)) == refusal
     assert counters.grown() == {}
 
 
@@ -254,10 +244,10 @@ DESTINATIONS: Final = [
 def test_whom_a_frame_is_for(alone: Subject, destination: str, own: str | None, taken_for: int) -> None:
     """It is seen twice: as it goes, and as it comes.  lo's broadcast address is zero, so there is no broadcast."""
     alone.ask(up(), *([mac(own)] if own else []))
-    program = alone.program()
-    with closing(program.look()) as onlooker:
-        program.send(frame(destination, ETHERTYPE, bytes(46)))
-        assert onlooker.types() == [PACKET_OUTGOING, taken_for]
+    with closing(alone.program().frames(looking=True)) as frames:
+        frames.send(frame(destination, ETHERTYPE, bytes(46)))
+
+        assert frames.types() == [PACKET_OUTGOING, taken_for]
 
 
 # --- 83: while lo is down --------------------------------------------------------------------------------------------
@@ -284,40 +274,26 @@ CALLS: Final = [
 ]  # fmt: skip
 
 
-def ended(sock: socket.socket, call: str, *arguments: object) -> str:
-    """The name of the errno that a call ends with, or nothing."""
-    try:
-        getattr(sock, call)(*arguments)
-    except OSError as error:
-        return errorcode[error.errno or 0]
-    return ""
-
-
 @scenario(83)
 @pytest.mark.parametrize(("family", "address", "sending", "binding"), CALLS)
 def test_what_calls_end_with(
     alone: Subject, family: socket.AddressFamily, address: str, sending: str, binding: str
 ) -> None:
-    """One can be bound to what is there, and the model has no more to say of it than that."""
     alone.ask(up(), down())
-    assert (address in addresses(alone)) == (not binding)
     program = alone.program()
-    if isinstance(program, RunningProgram):
-        assert ended(program.datagrams(family), "sendto", b"x", (address, 9)) == sending
-        assert ended(program.datagrams(family), "bind", (address, 0)) == binding
+
+    assert program.datagrams(family).send(1, address, 9) == sending
+    assert program.datagrams(family).bind(address) == binding
+    assert (address in addresses(alone)) == (not binding)
 
 
 @scenario(83)
 def test_what_is_sent_is_lost_and_counted(alone: Subject) -> None:
-    """A packet socket is told of it (ENETDOWN), one of UDP is not."""
+    """A packet socket is told of it, and nothing counted; one of UDP is not."""
     alone.ask(up(), down())
     counters, program = Counters(alone), alone.program()
-    if isinstance(program, RunningProgram):
-        with pytest.raises(OSError, match="Network is down"):
-            program.send(frame(NOBODY, ETHERTYPE, bytes(46)))
-        assert counters.grown() == {}
-        assert ended(program.datagrams(socket.AF_INET), "sendto", b"x", ("127.0.0.1", 9)) == ""
-    else:
-        program.send(frame(NOBODY, ETHERTYPE, bytes(46)))
+    assert program.frames().send(frame(NOBODY, ETHERTYPE, bytes(46))) == "ENETDOWN"
+    assert counters.grown() == {}
 
+    assert program.datagrams(socket.AF_INET).send(1, "127.0.0.1", 9) == ""
     assert counters.grown() == {"tx_dropped": 1}
