@@ -279,6 +279,18 @@ SCRIPTS: Final[Mapping[str, str]] = {
         ip ntable show dev lo
         ip ntable show name arp_cache
     """,
+    "address labels": """
+        ip addrlabel
+        ip addrlabel add prefix 2001:db8::/32 label 9
+        ip addrlabel add prefix 2001:db8::/32 label 9
+        ip addrlabel add prefix 2001:db8:1::/48 label 10 dev lo
+        ip -j addrlabel
+        ip addrlabel del prefix 2001:db8::/32
+        ip addrlabel del prefix 2001:db8::/32
+        ip addrlabel list
+        ip addrlabel flush
+        ip addrlabel
+    """,
     "looking up routes": """
         ip link set lo up
         ip addr add 2001:db8::1/64 dev lo nodad
