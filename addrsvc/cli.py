@@ -90,7 +90,8 @@ They are those below net.ipv4.conf and net.ipv6.conf.  A dot in the name of a de
 _PROC_HELP: Final = """\
 Show a file below /proc as it would read on the model.
 
-There are net/dev, net/if_inet6, net/igmp6, net/ipv6_route, net/dev_snmp6/DEV and what lies below sys/net."""
+There are net/dev, net/if_inet6, net/igmp6, net/ipv6_route, net/softnet_stat, net/dev_snmp6/DEV and what lies
+below sys/net."""
 
 _ETHTOOL_HELP: Final = """\
 Show what a device of the model can do for packets, or switch it, in the words of ethtool(8).

@@ -13,9 +13,10 @@ from addrsvc.model.ifaddr import inet6_addr_list
 from addrsvc.model.ip6_fib import fib6_borrowed
 from addrsvc.model.ip6_route import fib6_table_routes, fib6_walk_tables
 from addrsvc.model.netdev_chain import for_each_netdev
+from addrsvc.model.percpu import for_each_possible_cpu
 from addrsvc.model.rtnl import dev_get_stats
 from addrsvc.model.snmp import ICMP6_MIB, IPSTATS_MIB
-from addrsvc.model.structs import Fib6Info, Fib6Table, Inet6Dev, Net, NetDevice
+from addrsvc.model.structs import Fib6Info, Fib6Table, Inet6Dev, Net, NetDevice, SoftnetData
 from addrsvc.model.sysctl import sysctl_read
 from addrsvc.uapi import RTF_ANYCAST
 
@@ -82,6 +83,26 @@ def _dev_seq_printf_stats(dev: NetDevice) -> str:
         f"{s.rx_fifo_errors:4} {frame:5} {s.rx_compressed:10} {s.multicast:9} {s.tx_bytes:8} {s.tx_packets:7} "
         f"{s.tx_errors:4} {s.tx_dropped:4} {s.tx_fifo_errors:4} {s.collisions:5} {carrier:7} {s.tx_compressed:10}\n"
     )
+
+
+def softnet_seq_show(net: Net) -> Iterator[str]:
+    """/proc/net/softnet_stat: what every CPU has received, of all namespaces; a line for each CPU that there may be.
+
+    Kernel: net/core/net-procfs.c, softnet_seq_show().
+    Differs: no flow limits.
+    """
+    machine = net.machine
+    for cpu in for_each_possible_cpu(machine.cpus):
+        sd = machine.softnet.data.get(cpu) or SoftnetData()
+        waiting, taken = len(sd.input_pkt_queue), len(sd.process_queue)
+        columns = (
+            sd.processed, sd.dropped, sd.time_squeeze, *_NO_LONGER_COUNTED, sd.received_rps, 0, waiting + taken, cpu,
+            waiting, taken,
+        )  # fmt: skip
+        yield " ".join(f"{column & 0xFFFFFFFF:08x}" for column in columns) + "\n"
+
+
+_NO_LONGER_COUNTED: Final = (0,) * 6
 
 
 # --- net/ipv6/ip6_fib.c ----------------------------------------------------------------------------------------------
@@ -161,6 +182,7 @@ PROC_NET: Final[Mapping[str, Callable[[Net], Iterator[str]]]] = {
     "if_inet6": if6_seq_show,
     "igmp6": igmp6_mc_seq_show,
     "ipv6_route": ipv6_route_seq_show,
+    "softnet_stat": softnet_seq_show,
 }
 PROC_NET_DEV_SNMP6: Final = snmp6_dev_seq_show
 """For each device with IPv6."""

@@ -12,7 +12,7 @@ import pytest
 
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.linux import Linux, Namespace
-from addrsvc.mirror.netns import run_in
+from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.mirror.operations import Operations
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.model.ip6_fib import fib6_borrowed
@@ -21,6 +21,8 @@ from addrsvc.netlink.messages import LinkInfo, LinkMsg, Message, Sysctl
 from addrsvc.pytest_plugin import wait_until
 from addrsvc.uapi import IFA_F_MCAUTOJOIN, IFA_F_NODAD, NLM_F_CREATE, NLM_F_EXCL, RT_TABLE_LOCAL
 from tests.fidelity.asks import add, alias, delete, disable_ipv6, down, flags, mtu, operstate, rename, up
+from tests.packets.modelled import ModelLo
+from tests.packets.running import RunningLo
 
 FILES = ("net/dev", "net/igmp6", "net/ipv6_route", "net/dev_snmp6/lo")
 UNSORTED = ("net/if_inet6",)
@@ -189,3 +191,66 @@ def test_what_a_device_counts_is_shown_on_both_kernels(net: Namespace, rtnl: Rtn
     wait_until(rtnl, lambda: "Icmp6OutType133" in rtnl.proc("net/dev_snmp6/i0"))
     assert "Icmp6OutRouterSolicits          \t1\n" in net.proc("net/dev_snmp6/i0")
     assert_same(net, rtnl, "i0")
+
+
+# --- packets --------------------------------------------------------------------------------------------------------
+
+FRAME = bytes(12) + b"\x88\xb5" + bytes(46)
+
+
+def softnet(net: Namespace) -> list[list[int]]:
+    return [[int(column, 16) for column in line.split()] for line in net.proc("net/softnet_stat").splitlines()]
+
+
+def test_every_cpu_has_a_line_of_what_it_received(net: Namespace) -> None:
+    net.link_set("lo", up=True)
+    for cpu, frames in ((0, 2), (1, 3)):
+        with net.linux.on_cpu(cpu):
+            for _ in range(frames):
+                net.lo.send(FRAME)
+
+    assert softnet(net) == [[2, *[0] * 11, 0, 0, 0], [3, *[0] * 11, 1, 0, 0]]
+    assert len(softnet(Linux(cpus=5, cmdline="nr_cpus=3").init_net)) == 3
+
+
+def test_what_waits_and_what_found_no_room_is_counted(net: Namespace) -> None:
+    net.link_set("lo", up=True)
+    softirqs = net.linux.machine.softnet
+    softirqs.held, softirqs.netdev_max_backlog = True, 3
+    for _ in range(7):
+        net.lo.send(FRAME)
+
+    assert softnet(net)[0] == [0, 3, *[0] * 9, 4, 0, 4, 0]
+    assert net.proc("net/dev").splitlines()[2].split()[1:5] == ["184", "4", "0", "3"]
+
+
+def test_softnet_stat_has_the_columns_of_the_running_kernel(net: Namespace) -> None:
+    path = Path("/proc/net/softnet_stat")
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    widths = {tuple(map(len, line.split(" "))) for line in path.read_text().splitlines()}
+
+    assert {tuple(map(len, line.split(" "))) for line in net.proc("net/softnet_stat").splitlines()} == widths
+
+
+def test_packets_are_counted_alike_in_every_file_and_in_link_messages(netns: NetNs) -> None:
+    model = ModelLo()
+    running = RunningLo(netns)
+    with RtnlKernel(netns) as rtnl:
+        try:
+            for lo in (running, model):
+                lo.up()
+                lo.send(FRAME, 0x88B5, None)
+                lo.send(FRAME[:14], 0x88B5, None)
+                lo.udp(b"x", "::1", 9)
+                lo.ping(bytes(100), "::1")
+                lo.seen()
+            for path in ("net/dev", "net/dev_snmp6/lo"):
+                assert model.net.proc(path) == rtnl.proc(path)
+            told = [link for link in rtnl.dump() if isinstance(link, LinkMsg)]
+        finally:
+            running.close()
+    (ours,) = (link for link in model.net.dump() if isinstance(link, LinkMsg))
+
+    assert [(link.stats64, link.stats) for link in told] == [(ours.stats64, ours.stats)]
+    assert sum(ours.stats64 or ()) > 0

@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-__all__ = ["NoTracefs", "Tracer", "tracing"]
+__all__ = ["NoTracefs", "Tracer", "mounted", "tracing"]
 
 # Numbers of system calls that all architectures share.
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
@@ -94,15 +94,28 @@ def _ksoftirqd() -> list[int]:
 
 
 @contextmanager
+def mounted() -> Iterator[int]:
+    """A descriptor of the root of tracefs.
+
+    Raises:
+        NoTracefs: it cannot be had, and why.
+    """
+    root = _mount()
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+@contextmanager
 def tracing(events: Iterable[str]) -> Iterator[Tracer]:
     """An instance of its own with these events on (``net/netif_rx``), for the calling thread.
 
     Raises:
         NoTracefs: it cannot be had, and why.
     """
-    root = _mount()
     name = f"instances/addrsvc-{os.getpid()}-{next(_NUMBERS)}"
-    try:
+    with mounted() as root:
         try:
             os.mkdir(name, dir_fd=root)
         except OSError as error:
@@ -118,5 +131,3 @@ def tracing(events: Iterable[str]) -> Iterator[Tracer]:
         finally:
             os.close(instance)
             os.rmdir(name, dir_fd=root)
-    finally:
-        os.close(root)
