@@ -4,7 +4,21 @@ from collections.abc import Iterator, Mapping
 from errno import EOPNOTSUPP, EPERM
 from typing import Final
 
-from addrsvc.af_netlink import addr, addrlabel, ipmr, link, neigh, netconf, newroute, nsid, route, rule, stats
+from addrsvc.af_netlink import (
+    addr,
+    addrlabel,
+    fdb,
+    ipmr,
+    link,
+    neigh,
+    neightbl,
+    netconf,
+    newroute,
+    nsid,
+    route,
+    rule,
+    stats,
+)
 from addrsvc.af_netlink.request import NEXT_DATAGRAM, Dump, Handler, Lane, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
@@ -44,9 +58,11 @@ def rtnl_dump_all(dump: Dump) -> Iterator[bytes]:
 HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
     **addr.HANDLERS,
     **addrlabel.HANDLERS,
+    **fdb.HANDLERS,
     **ipmr.HANDLERS,
     **link.HANDLERS,
     **neigh.HANDLERS,
+    **neightbl.HANDLERS,
     **netconf.HANDLERS,
     **newroute.HANDLERS,
     **nsid.HANDLERS,

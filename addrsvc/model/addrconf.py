@@ -58,6 +58,7 @@ from addrsvc.model.mcast import (
     ipv6_mc_down,
     ipv6_mc_up,
 )
+from addrsvc.model.neighbour import neigh_ifdown, neigh_parms_release
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_OK, NotifierBlock, notifier_from_errno
 from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtnl_lock
@@ -209,6 +210,13 @@ def _keeps_addresses(idev: Inet6Dev) -> bool:
     return (idev.dev.net.ipv6.devconf_all["keep_addr_on_down"] or idev.cnf["keep_addr_on_down"]) > 0
 
 
+def _release_neighbours(idev: Inet6Dev) -> None:
+    nd_tbl = idev.dev.machine.neigh_tables[AF_INET6]
+    if idev.nd_parms is not None:
+        neigh_parms_release(nd_tbl, idev.nd_parms)
+    neigh_ifdown(nd_tbl, idev.dev)
+
+
 def addrconf_ifdown(dev: NetDevice, *, unregister: bool) -> None:
     """Remove routes and addresses of a device; its IPv6 half too, if it is to be unregistered.
 
@@ -226,7 +234,6 @@ def addrconf_ifdown(dev: NetDevice, *, unregister: bool) -> None:
     if unregister:
         idev.dead = True
         dev.ip6_ptr = None
-        del dev.net.ipv6.nd_parms[dev]
     else:
         idev.if_flags &= ~(IF_RS_SENT | IF_RA_RCVD | IF_READY)
     for ifp in list(inet6_addr_list(idev)):
@@ -239,6 +246,7 @@ def addrconf_ifdown(dev: NetDevice, *, unregister: bool) -> None:
         ipv6_ac_destroy_dev(idev)
         ipv6_mc_destroy_dev(idev)
         addrconf_sysctl_unregister(idev)
+        _release_neighbours(idev)
     elif was_ready:
         ipv6_mc_down(idev)
 

@@ -7,6 +7,7 @@ from addrsvc.model.addrconf import addrconf_init
 from addrsvc.model.addrlabel import ipv6_addr_label_ops
 from addrsvc.model.af_packet import packet_init
 from addrsvc.model.arp import arp_init
+from addrsvc.model.arp_tbl import arp_tbl_init
 from addrsvc.model.dev import dev_change_net_namespace, unregister_netdevice_many
 from addrsvc.model.devinet import devinet_init, inet_blackhole_dev_init
 from addrsvc.model.devinet_sysctl import devinet_ops
@@ -18,7 +19,7 @@ from addrsvc.model.ip6_input import ipv6_packet_init
 from addrsvc.model.ip6_route import ip6_route_init
 from addrsvc.model.ip_input import ip_packet_init
 from addrsvc.model.loopback import blackhole_netdev_init, loopback_net_ops
-from addrsvc.model.ndisc import ndisc_init
+from addrsvc.model.ndisc import ndisc_init, ndisc_late_init
 from addrsvc.model.net_namespace import addrconf_ops, copy_net_ns, register_pernet_device, register_pernet_subsys
 from addrsvc.model.netdev_chain import for_each_netdev
 from addrsvc.model.percpu import Allocator, Cpus
@@ -98,11 +99,13 @@ INITCALLS: Final[Sequence[Callable[[Machine], None]]] = (
     _inet_net_init,
     net_dev_init,
     blackhole_netdev_init,
+    arp_tbl_init,
     devinet_init,
     ip_fib_init,
+    ndisc_init,
     ip6_route_init,
     addrconf_init,
-    ndisc_init,
+    ndisc_late_init,
     br_init,
     dummy_init_module,
     ifb_init_module,

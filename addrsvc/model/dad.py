@@ -24,13 +24,12 @@ from addrsvc.uapi import (
     IFA_LINK,
     IFF_LOOPBACK,
     IFF_NOARP,
+    NDTPA_RETRANS_TIME,
     RTM_NEWADDR,
 )
 
 __all__ = ["addrconf_dad_run", "addrconf_dad_start"]
 
-RETRANS_TIME = HZ
-"""neigh_parms retrans_time, in jiffies."""
 _SETTLED = IFA_F_TENTATIVE | IFA_F_OPTIMISTIC | IFA_F_DADFAILED
 
 
@@ -136,7 +135,8 @@ def _dad_probe(ifp: Inet6Ifaddr) -> None:
         _dad_completed(ifp)
         return
     ifp.dad_probes -= 1
-    _mod_dad_work(ifp, max(RETRANS_TIME, HZ // 100))
+    assert ifp.idev.nd_parms is not None
+    _mod_dad_work(ifp, max(ifp.idev.nd_parms.data[NDTPA_RETRANS_TIME], HZ // 100))
 
 
 def _dad_completed(ifp: Inet6Ifaddr) -> None:

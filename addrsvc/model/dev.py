@@ -67,8 +67,8 @@ from addrsvc.uapi import (
 __all__ = [
     "alloc_netdev", "dev_activate", "dev_change_flags", "dev_change_flags_silently", "dev_change_net_namespace",
     "dev_close", "dev_deactivate", "dev_get_by_index", "dev_get_by_name", "dev_get_valid_name", "dev_notify_flags",
-    "dev_open", "dev_qdisc_change_tx_queue_len", "dev_valid_name", "netif_state_change", "register_netdevice",
-    "unregister_netdevice", "unregister_netdevice_many",
+    "dev_open", "dev_qdisc_change_tx_queue_len", "dev_set_rx_mode", "dev_valid_name", "netif_state_change",
+    "register_netdevice", "unregister_netdevice", "unregister_netdevice_many",
 ]  # fmt: skip
 
 ALL_CHANGED = 0xFFFFFFFF
@@ -418,6 +418,7 @@ def _open(dev: NetDevice) -> None:
         dev.running = False
         raise
     dev.flags |= IFF_UP
+    dev_set_rx_mode(dev)
     dev_activate(dev)
 
 
@@ -555,6 +556,16 @@ def _set_promiscuity(dev: NetDevice, inc: int) -> None:
     if dev.flags != old:
         verb = "entered" if dev.flags & IFF_PROMISC else "left"
         printk(dev.machine, "info", f"{dev.name}: {verb} promiscuous mode")
+
+
+def dev_set_rx_mode(dev: NetDevice) -> None:
+    """Have a device that cannot tell hardware addresses apart receive everything while it is to receive some.
+
+    Kernel: net/core/dev.c, __dev_set_rx_mode().
+    """
+    if dev.flags & IFF_UP and dev.present and bool(dev.uc) != dev.uc_promisc:
+        dev.uc_promisc = not dev.uc_promisc
+        _set_promiscuity(dev, 1 if dev.uc_promisc else -1)
 
 
 def _set_allmulti(dev: NetDevice, inc: int) -> None:

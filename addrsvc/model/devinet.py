@@ -9,6 +9,7 @@ from errno import EADDRNOTAVAIL, EAFNOSUPPORT, EEXIST, EINVAL, ENOBUFS, ENODEV
 from typing import Final
 
 from addrsvc.errors import KernelError
+from addrsvc.model.arp_tbl import arp_parms_alloc, arp_parms_release
 from addrsvc.model.dev import dev_get_by_index
 from addrsvc.model.fib_frontend import fib_add_ifaddr, fib_del_ifaddr, fib_modify_prefix_metric, inet_ifa_match
 from addrsvc.model.igmp import ip_mc_autojoin, ip_mc_autoleave, ip_mc_down, ip_mc_up, ipv4_is_multicast
@@ -205,7 +206,7 @@ def inetdev_init(dev: NetDevice) -> InDevice:
     if dev is not dev.machine.blackhole_netdev:
         _sysctl_register(in_dev)
     dev.ip_ptr = in_dev
-    dev.net.ipv4.arp_parms[dev] = None
+    in_dev.arp_parms = arp_parms_alloc(dev)
     if dev.flags & IFF_UP and dev is not dev.machine.blackhole_netdev:
         ip_mc_up(in_dev)
     return in_dev
@@ -220,7 +221,8 @@ def _inetdev_destroy(in_dev: InDevice) -> None:
         _del_ifa(in_dev.ifa_list[0])
     in_dev.dev.ip_ptr = None
     _sysctl_unregister(in_dev)
-    del in_dev.dev.net.ipv4.arp_parms[in_dev.dev]
+    if in_dev.arp_parms is not None:
+        arp_parms_release(in_dev.arp_parms, in_dev.dev)
 
 
 def ipv4_devconf_setall(in_dev: InDevice) -> None:

@@ -6,6 +6,7 @@ from errno import EINVAL, ESRCH
 from typing import Final
 
 from addrsvc.errors import KernelError
+from addrsvc.model.arp_tbl import arp_ifdown
 from addrsvc.model.fib_semantics import fib_create_info, fib_nh_match, fib_sync_down_dev, fib_sync_up
 from addrsvc.model.fib_trie import (
     FibConfig,
@@ -316,6 +317,7 @@ def _disable_ip(dev: NetDevice, *, force: bool) -> None:
     """
     fib_flush(dev.net, fib_sync_down_dev(dev, force=force))
     rt_cache_flush(dev.net)
+    arp_ifdown(dev)
 
 
 def _up(dev: NetDevice) -> None:

@@ -15,15 +15,15 @@ from addrsvc.model.ip6_route import (
     addrconf_add_mroute,
 )
 from addrsvc.model.mcast import ipv6_dev_mc_inc, ipv6_mc_up
+from addrsvc.model.neighbour import neigh_parms_alloc
 from addrsvc.model.rtnl import ASSERT_RTNL, dev_get_flags, netif_oper_up, rtnl_notify
 from addrsvc.model.structs import (
     Inet6Dev,
     Ipv6Devconf,
-    Machine,
     Net,
     NetDevice,
 )
-from addrsvc.model.timer import HZ, cstamp_delta, jiffies_to_msecs
+from addrsvc.model.timer import cstamp_delta, jiffies_to_msecs
 from addrsvc.netlink.messages import AfSpec, IflaCacheinfo, Inet6LinkInfo, LinkMsg, NetconfMsg
 from addrsvc.uapi import (
     AF_INET6,
@@ -44,6 +44,7 @@ from addrsvc.uapi import (
     IN6_ADDR_GEN_MODE_STABLE_PRIVACY,
     IPSTATS_MIB_MAX,
     IPV6_MIN_MTU,
+    NDTPA_RETRANS_TIME,
     NETCONFA_IFINDEX_ALL,
     NETCONFA_IFINDEX_DEFAULT,
     RTEXT_FILTER_SKIP_STATS,
@@ -57,12 +58,9 @@ __all__ = [
     "addrconf_sysctl_unregister", "check_addr_gen_mode", "check_stable_privacy", "inet6_fill_ifinfo",
     "inet6_fill_ifla6_attrs", "inet6_fill_link_af", "inet6_ifinfo_notify", "inet6_netconf_fill_devconf",
     "inet6_netconf_get_devconf", "inet6_netconf_notify_devconf", "ipv6_add_dev", "ipv6_find_idev", "ipv6_store_devconf",
-    "neigh_rand_reach_time",
 ]  # fmt: skip
 
 _RESERVED_NAMES = ("all", "default")
-BASE_REACHABLE_TIME = 30 * HZ
-RETRANS_TIME = HZ
 _NO_TEMPADDR_TYPES = (ARPHRD_TUNNEL, ARPHRD_TUNNEL6, ARPHRD_SIT, ARPHRD_NONE)
 
 
@@ -95,11 +93,10 @@ def ipv6_add_dev(dev: NetDevice) -> Inet6Dev:
     if dev.running and addrconf_link_ready(dev):
         idev.if_flags |= IF_READY
     idev.tstamp = dev.machine.timers.jiffies
-    idev.reachable_time = neigh_rand_reach_time(dev.machine)
+    idev.nd_parms = neigh_parms_alloc(dev, dev.machine.neigh_tables[AF_INET6])
     if not is_blackhole:
         addrconf_sysctl_register(idev)
     dev.ip6_ptr = idev
-    dev.net.ipv6.nd_parms[dev] = None
     if is_blackhole:
         return idev
     ipv6_dev_mc_inc(dev, in6addr_interfacelocal_allnodes)
@@ -120,14 +117,6 @@ def _devconf_for(dev: NetDevice) -> Ipv6Devconf:
     if dev.flags & IFF_LOOPBACK or dev.type in _NO_TEMPADDR_TYPES:
         cnf["use_tempaddr"] = -1
     return cnf
-
-
-def neigh_rand_reach_time(machine: Machine) -> int:
-    """How long a neighbour counts as reachable, in jiffies: half to one and a half times thirty seconds.
-
-    Kernel: net/core/neighbour.c, neigh_rand_reach_time().
-    """
-    return machine.chance.randrange(BASE_REACHABLE_TIME) + BASE_REACHABLE_TIME // 2
 
 
 def ipv6_find_idev(dev: NetDevice) -> Inet6Dev:
@@ -212,14 +201,15 @@ def inet6_fill_ifla6_attrs(idev: Inet6Dev, ext_filter_mask: int = 0) -> Inet6Lin
     Kernel: net/ipv6/addrconf.c, inet6_fill_ifla6_attrs().
     Differs: of packets only router solicitations are counted.
     """
+    assert idev.nd_parms is not None
     wants_stats = not ext_filter_mask & RTEXT_FILTER_SKIP_STATS
     return Inet6LinkInfo(
         flags=idev.if_flags,
         cacheinfo=IflaCacheinfo(
             _IPV6_MAXPLEN,
             cstamp_delta(idev.tstamp),
-            jiffies_to_msecs(idev.reachable_time),
-            jiffies_to_msecs(RETRANS_TIME),
+            jiffies_to_msecs(idev.nd_parms.reachable_time),
+            jiffies_to_msecs(idev.nd_parms.data[NDTPA_RETRANS_TIME]),
         ),
         conf=ipv6_store_devconf(idev.cnf),
         stats=(IPSTATS_MIB_MAX, *idev.ipstats[1:]) if wants_stats else None,

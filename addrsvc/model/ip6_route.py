@@ -12,6 +12,7 @@ from typing import Final
 from addrsvc.errors import KernelError
 from addrsvc.model.addrconf_core import in6addr_loopback, ipv6_addr_prefix
 from addrsvc.model.ip6_fib import fib6_has_node, note_fib6_change
+from addrsvc.model.neighbour import neigh_ifdown
 from addrsvc.model.netdev_chain import register_netdevice_notifier
 from addrsvc.model.notifier import NOTIFY_OK, NotifierBlock
 from addrsvc.model.rtnl import printk, rtnl_has_listeners, rtnl_notify
@@ -376,6 +377,8 @@ def fib6_table_routes(table: Fib6Table) -> list[Fib6Info]:
 def rt6_disable_ip(dev: NetDevice, *, unregister: bool) -> None:
     """Remove all routes over a device, saying so unless the namespace wants no word of it when a device goes down.
 
+    Its neighbours go with them.
+
     Kernel: net/ipv6/route.c, rt6_disable_ip(), rt6_sync_down_dev(), fib6_ifdown().
     """
     net = dev.net
@@ -385,6 +388,7 @@ def rt6_disable_ip(dev: NetDevice, *, unregister: bool) -> None:
             ip6_del_rt(net, rt, skip_notify=silent)
         if unregister:
             table.by_dev.pop(dev, None)
+    neigh_ifdown(net.machine.neigh_tables[AF_INET6], dev)
 
 
 def rt6_sync_down_dev(dev: NetDevice) -> None:

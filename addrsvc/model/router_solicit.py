@@ -9,12 +9,14 @@ from typing import Final
 from addrsvc.model.addrconf_core import in6addr_linklocal_allrouters, ipv6_addr_is_multicast
 from addrsvc.model.checksum import csum_fold, csum_partial, csum_pseudo
 from addrsvc.model.ifaddr import inet6_addr_list
+from addrsvc.model.neighbour import neigh_create_noref
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.skbuff import SkBuff
 from addrsvc.model.structs import Inet6Dev, Inet6Ifaddr, NetDevice
 from addrsvc.model.timer import HZ, Timer, mod_timer
 from addrsvc.model.xmit import dev_queue_xmit
 from addrsvc.uapi import (
+    AF_INET6,
     ARPHRD_TUNNEL,
     ETH_P_IPV6,
     ICMP6_MIB_OUTMSGS,
@@ -176,23 +178,20 @@ def _output(dev: NetDevice, packet: bytes, daddr: bytes) -> None:
     Kernel: net/ipv6/ip6_output.c, ip6_finish_output2().
     """
     idev = dev.ip6_ptr
-    if idev is not None:
-        idev.ipstats[IPSTATS_MIB_OUTREQUESTS] += 1
-        idev.ipstats[IPSTATS_MIB_OUTPKTS] += 1
-        idev.ipstats[IPSTATS_MIB_OUTOCTETS] += len(packet)
-        if ipv6_addr_is_multicast(daddr):
-            idev.ipstats[IPSTATS_MIB_OUTMCASTPKTS] += 1
-            idev.ipstats[IPSTATS_MIB_OUTMCASTOCTETS] += len(packet)
-        idev.icmp6stats[ICMP6_MIB_OUTMSGS] += 1
-        idev.icmp6msgstats[_SENT + packet[_IPV6HDR.size]] += 1
+    if idev is None:
+        return
+    idev.ipstats[IPSTATS_MIB_OUTREQUESTS] += 1
+    idev.ipstats[IPSTATS_MIB_OUTPKTS] += 1
+    idev.ipstats[IPSTATS_MIB_OUTOCTETS] += len(packet)
+    if ipv6_addr_is_multicast(daddr):
+        idev.ipstats[IPSTATS_MIB_OUTMCASTPKTS] += 1
+        idev.ipstats[IPSTATS_MIB_OUTMCASTOCTETS] += len(packet)
+    idev.icmp6stats[ICMP6_MIB_OUTMSGS] += 1
+    idev.icmp6msgstats[_SENT + packet[_IPV6HDR.size]] += 1
+    neigh = neigh_create_noref(dev.machine.neigh_tables[AF_INET6], daddr, dev)
     if dev.netdev_ops.ndo_start_xmit is None:
         return
     skb = SkBuff(bytearray(packet), dev=dev, protocol=ETH_P_IPV6, network_header=0, transport_header=_IPV6HDR.size)
     if dev.header_ops is not None:
-        dev.header_ops.create(skb, dev, ETH_P_IPV6, _ndisc_mc_map(daddr), None, len(packet))
+        dev.header_ops.create(skb, dev, ETH_P_IPV6, neigh.ha, None, len(packet))
     dev_queue_xmit(skb)
-
-
-def _ndisc_mc_map(daddr: bytes) -> bytes:
-    """Kernel: include/net/if_inet6.h, ipv6_eth_mc_map()."""
-    return b"\x33\x33" + daddr[12:]

@@ -9,6 +9,7 @@ from typing import Protocol
 from addrsvc.errors import RtnlAssertionError
 from addrsvc.model.structs import (
     NETREG_REGISTERED,
+    Asker,
     Effect,
     Machine,
     Net,
@@ -32,7 +33,7 @@ from addrsvc.uapi import (
 __all__ = [
     "ASSERT_RTNL", "dev_get_flags", "dev_get_stats", "drain", "netif_oper_up", "printk", "rtmsg_ifinfo",
     "rtmsg_ifinfo_build", "rtmsg_ifinfo_send", "rtnl_has_listeners", "rtnl_lock", "rtnl_notify", "rtnl_notify_bytes",
-    "rtnl_take",
+    "rtnl_notify_portid", "rtnl_take",
 ]  # fmt: skip
 
 _SHOWN_ONLY = IFF_RUNNING | IFF_LOWER_UP | IFF_DORMANT
@@ -114,6 +115,12 @@ def rtnl_notify_bytes(net: Net, data: bytes, group: int) -> None:
     Kernel: net/core/rtnetlink.c, rtnl_notify().
     """
     _say(net.machine, RtnlNotify(net.name, None, None, data, group))
+
+
+def rtnl_notify_portid(net: Net, msg: WireMessage) -> None:
+    """Say a message that names who asks, but not the request.  Ours: what the kernel does for neighbours."""
+    asker = net.machine.asker
+    _say(net.machine, RtnlNotify(net.name, msg, Asker(asker.portid, 0, echo=False) if asker is not None else None))
 
 
 def printk(machine: Machine, level: str, text: str) -> None:

@@ -312,6 +312,10 @@ class NetDevice:
     """Ours: the work that tells of a change of the carrier, once there was one."""
     mc: dict[bytes, int] = field(default_factory=dict)
     """Hardware addresses of the groups to receive, oldest first, each with how many groups it stands for."""
+    uc: dict[bytes, int] = field(default_factory=dict)
+    """Hardware addresses to receive beside the device's own, oldest first, each with how often it was asked for."""
+    uc_promisc: bool = False
+    """The device is promiscuous for their sake."""
     qdisc: str = "noop"
     """The queue's active discipline: "noop" while the device is down."""
     qdisc_sleeping: str = "noop"
@@ -458,6 +462,7 @@ class InDevice:
 
     dev: NetDevice
     cnf: Ipv4Devconf
+    arp_parms: "NeighParms | None" = None
     ifa_list: list[InIfaddr] = field(default_factory=list)
     mc_list: dict[bytes, IpMcList] = field(default_factory=dict)
     """Newest last; the kernel's list is read from the end."""
@@ -676,8 +681,7 @@ class Inet6Dev:
     """struct icmpv6msg_mib_device: by type, plus 256 for those that were sent."""
     tstamp: int = 0
     ra_mtu: int = 0
-    reachable_time: int = 0
-    """Of nd_parms, in jiffies: drawn at random about its base."""
+    nd_parms: "NeighParms | None" = None
     addr_hash: dict[bytes, Inet6Ifaddr] = field(default_factory=dict)
     """The device's part of net->ipv6.inet6_addr_lst; oldest first."""
     addr_list: list[Inet6Ifaddr] | None = field(default_factory=list)
@@ -782,6 +786,104 @@ class AddrLabel:
     addrtype: int = 0
 
 
+# --- neighbours -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class NeighParms:
+    """struct neigh_parms: how a table treats the neighbours of a device, or (None) of devices to come.
+
+    Attributes:
+        data: counts and times in jiffies, by NDTPA_*.
+        reachable_time: jiffies, drawn about NDTPA_BASE_REACHABLE_TIME.
+    """
+
+    dev: NetDevice | None
+    data: dict[int, int]
+    reachable_time: int
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Neighbour:
+    """struct neighbour.
+
+    Attributes:
+        ha: its hardware address.
+        used, confirmed, updated: jiffies.
+        nud_state: NUD_*.
+        flags: NTF_*, those of NDA_FLAGS_EXT shifted by NTF_EXT_SHIFT.
+        type: RTN_*.
+        held: references beside those of the table and of the timer.
+    """
+
+    tbl: "NeighTable"
+    parms: NeighParms
+    dev: NetDevice
+    primary_key: bytes
+    ha: bytes
+    used: int
+    confirmed: int
+    updated: int
+    nud_state: int = 0
+    flags: int = 0
+    type: int = RTN_UNICAST
+    protocol: int = 0
+    probes: int = 0
+    held: int = 0
+    timer: Timer | None = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class PneighEntry:
+    """struct pneigh_entry: an address that this host answers for in place of its owner."""
+
+    net: "Net"
+    dev: NetDevice | None
+    key: bytes
+    flags: int = 0
+    protocol: int = 0
+    permanent: bool = False
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class NeighTable:
+    """struct neigh_table: the neighbours of one family, in all namespaces of a machine.
+
+    Attributes:
+        constructor: makes of a new neighbour what its address and its device ask for, or raises KernelError.
+        pconstructor: lets a new proxy entry be, or raises KernelError.
+        pdestructor: undoes that.
+        allow_add: raises KernelError if a device has no neighbours by request.
+        last_flush, last_rand: jiffies.
+        parms_list: those of devices, newest first.
+        entries: by device and key, oldest first.
+        phash_buckets: proxy entries, newest first.
+        stats: struct neigh_statistics.
+    """
+
+    family: int
+    id: str
+    key_len: int
+    entry_size: int
+    parms: NeighParms
+    hash_rnd: int
+    last_flush: int
+    last_rand: int
+    constructor: Callable[[Neighbour], None] | None = None
+    pconstructor: Callable[[PneighEntry], None] | None = None
+    pdestructor: Callable[[PneighEntry], None] | None = None
+    allow_add: Callable[[NetDevice], None] | None = None
+    gc_interval: int = 0
+    gc_thresh1: int = 128
+    gc_thresh2: int = 512
+    gc_thresh3: int = 1024
+    hash_shift: int = 3
+    parms_list: list[NeighParms] = field(default_factory=list)
+    entries: dict[tuple[NetDevice, bytes], Neighbour] = field(default_factory=dict)
+    phash_buckets: list[PneighEntry] = field(default_factory=list)
+    stats: Counter[str] = field(default_factory=Counter)
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class In6ValidatorInfo:
     """struct in6_validator_info: an address that is about to be added."""
@@ -828,10 +930,6 @@ class NetnsIpv6:
     """What mc_autojoin_sk is a member of: groups joined for the sake of an address with IFA_F_MCAUTOJOIN."""
     with_prefsrc: dict[Fib6Info, None] = field(default_factory=dict)
     """Ours: the routes that name a source."""
-    nd_tbl: dict[NetDevice, dict[bytes, bytes]] = field(default_factory=dict)
-    """Neighbours: IPv6 address to hardware address."""
-    nd_parms: dict[NetDevice, None] = field(default_factory=dict)
-    """Devices with parameters of their own in the neighbour table, oldest first."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -840,8 +938,6 @@ class NetnsIpv4:
 
     devconf_all: Ipv4Devconf
     devconf_dflt: Ipv4Devconf
-    arp_parms: dict[NetDevice, None] = field(default_factory=dict)
-    """Devices with parameters of their own in the neighbour table, oldest first."""
     fib: dict[tuple[int, bytes, int], list[FibAlias]] = field(default_factory=dict)
     """By (table, prefix, length)."""
     fib_tables: dict[int, None] = field(default_factory=dict)
@@ -1084,6 +1180,8 @@ class Machine:
     asker: Asker | None = None
     """Whose request is being served, if it came through a socket."""
     effects: list[Effect] = field(default_factory=list)
+    neigh_tables: dict[int, NeighTable] = field(default_factory=dict)
+    """By family, that of ARP first."""
     net_namespace_list: list[Net] = field(default_factory=list)
     pernet_subsys: list[PernetOperations] = field(default_factory=list)
     pernet_device: list[PernetOperations] = field(default_factory=list)

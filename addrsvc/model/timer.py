@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 __all__ = [
     "HZ", "INITIAL_JIFFIES", "USER_HZ", "Timer", "TimerBase", "cstamp_delta", "del_timer",
-    "jiffies_to_clock_t", "jiffies_to_msecs", "mod_timer", "next_expiry", "queue_work",
+    "jiffies_to_clock_t", "jiffies_to_msecs", "mod_timer", "msecs_to_jiffies", "next_expiry", "queue_work",
     "round_jiffies_up", "run_timers",
 ]  # fmt: skip
 
@@ -19,6 +19,7 @@ HZ: Final = 250
 INITIAL_JIFFIES: Final = (1 << 32) - 300 * HZ
 """Jiffies at boot: five minutes before 32 bits overflow."""
 USER_HZ: Final = 100
+MAX_JIFFY_OFFSET: Final = (1 << 62) - 2
 """Clock ticks in a second, as user space is told of them."""
 
 
@@ -156,6 +157,15 @@ def jiffies_to_msecs(jiffies: int) -> int:
     Kernel: kernel/time/time.c, jiffies_to_msecs().
     """
     return jiffies * (1000 // HZ)
+
+
+def msecs_to_jiffies(msecs: int) -> int:
+    """Milliseconds, of which 32 bits count, as jiffies, rounded up; what would be negative is a very long time.
+
+    Kernel: kernel/time/time.c, msecs_to_jiffies().
+    """
+    msecs &= 0xFFFFFFFF
+    return MAX_JIFFY_OFFSET if msecs >> 31 else -(-msecs * HZ // 1000)
 
 
 def cstamp_delta(jiffies: int) -> int:

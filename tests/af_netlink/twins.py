@@ -154,17 +154,21 @@ class Twins:
             self._ports[side, strict] = self._open(side, PORTIDS[strict], strict=strict)
         return self._ports[side, strict]
 
-    def ask(self, data: bytes, *, strict: bool = False) -> list[bytes]:
-        """Send a datagram to both, compare what comes back and what is told, and hand out the answers."""
+    def ask(self, data: bytes, *, strict: bool = False, ordered: bool = True) -> list[bytes]:
+        """Send a datagram to both, compare what comes back and what is told, and hand out the answers.
+
+        What a table tells that is hashed at random is not `ordered`.
+        """
         ports = {side: self.port(side, strict=strict) for side in self._sides}
         for port in ports.values():
             port.send(data)
-        return self._compared(ports, data)
+        return self._compared(ports, data, ordered=ordered)
 
-    def _compared(self, ports: Mapping[str, Port], data: bytes) -> list[bytes]:
+    def _compared(self, ports: Mapping[str, Port], data: bytes, *, ordered: bool = True) -> list[bytes]:
         answers = {side: [got for _, got in port.heard()] for side, port in ports.items()}
         if "kernel" in answers:
-            model, kernel = spelled(answers["model"]), spelled(answers["kernel"])
+            arranged = list if ordered else sorted
+            model, kernel = arranged(spelled(answers["model"])), arranged(spelled(answers["kernel"]))
             assert model == kernel, f"model (left) and kernel (right) answered {data.hex()}"
             told = self.told()
             assert told["model"] == told["kernel"], f"model (left) and kernel (right) told of {data.hex()}"

@@ -85,11 +85,18 @@ def _coarse_expiry(data: bytearray, payload: int, payload_end: int) -> None:
             _S32.pack_into(data, payload + 8, max(-1, -(-(expires // 100) // GRAIN) * GRAIN))
 
 
+def _whole_minutes(data: bytearray, payload: int, payload_end: int) -> None:
+    """The first three members of struct nda_cacheinfo, 1/100 s."""
+    for at in range(payload, min(payload + 12, payload_end - 3), 4):
+        _U32.pack_into(data, at, _U32.unpack_from(data, at)[0] // 6000)
+
+
 _LINKS = (16, 17)
 _ADDRESSES = (20, 21)
 _GROUPS = (56, 57, 58, 60, 61, 62)
 _ROUTES = (24, 25)
 _TABLES = (64,)
+_NEIGHBOURS = (28, 29)
 
 NORMALISATIONS: Final = (
     Normalisation(
@@ -127,6 +134,11 @@ NORMALISATIONS: Final = (
         "tstamp and reachable_time of a device's IPv6 half, in IFLA_PROTINFO",
         "as above",
         _LINKS, (12, 5), _zero(4, 12),
+    ),
+    Normalisation(
+        "age of a neighbour's confirmation, use and update, to the minute",
+        "hundredths of a second: the two kernels are not asked in the same instant",
+        _NEIGHBOURS, (3,), _whole_minutes,
     ),
     Normalisation(
         "NDTPA_REACHABLE_TIME",
@@ -405,9 +417,7 @@ def _served_elsewhere(data: bytes) -> bool:
 
 # Message types that the running kernel serves and the model does not.
 _NOT_MODELLED: Final[Mapping[int, str]] = {
-    **dict.fromkeys((28, 29), "neighbours of a user's own"),
     **dict.fromkeys(range(36, 52), "traffic control"),
-    **dict.fromkeys((67,), "parameters of neighbour tables"),
     **dict.fromkeys(range(76, 80), "data center bridging"),
     **dict.fromkeys(range(84, 87), "bridges"),
     **dict.fromkeys(range(100, 103), "chains of traffic control"),

@@ -23,8 +23,9 @@ def test_the_chain_stands_in_the_kernels_order() -> None:
     chain = boot(Random(0)).netdev_chain
 
     assert [(nb.name, nb.priority) for nb in chain] == [
-        ("rtnetlink_event", 0), ("fib_rules_event", 0), ("inetdev_event", 0), ("fib_netdev_event", 0),
-        ("addrconf_notify", 0), ("packet_notifier", 0), ("ndisc_netdev_event", -5), ("ip6_route_dev_notify", -10),
+        ("rtnetlink_event", 0), ("fib_rules_event", 0), ("arp_netdev_event", 0), ("inetdev_event", 0),
+        ("fib_netdev_event", 0), ("addrconf_notify", 0), ("packet_notifier", 0), ("ndisc_netdev_event", -5),
+        ("ip6_route_dev_notify", -10),
     ]  # fmt: skip
 
 
