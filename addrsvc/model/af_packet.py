@@ -55,6 +55,8 @@ __all__ = [
 
 TP_STATUS_USER: Final = 1
 TP_STATUS_CSUMNOTREADY: Final = 1 << 3
+TP_STATUS_VLAN_VALID: Final = 1 << 4
+TP_STATUS_VLAN_TPID_VALID: Final = 1 << 6
 TP_STATUS_CSUM_VALID: Final = 1 << 7
 TP_STATUS_GSO_TCP: Final = 1 << 8
 _VLAN_HLEN: Final = 4
@@ -81,6 +83,8 @@ class TpacketAuxdata:
     tp_snaplen: int
     tp_mac: int
     tp_net: int
+    tp_vlan_tci: int = 0
+    tp_vlan_tpid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +253,10 @@ def _auxdata(skb: SkBuff) -> TpacketAuxdata:
         status |= TP_STATUS_CSUM_VALID
     if skb_is_gso(skb) and skb.shinfo.gso_type & (SKB_GSO_TCPV4 | SKB_GSO_TCPV6):
         status |= TP_STATUS_GSO_TCP
-    return TpacketAuxdata(status, skb.len, skb.len, 0, skb.network_offset)
+    if skb.vlan_tci is not None:
+        status |= TP_STATUS_VLAN_VALID | TP_STATUS_VLAN_TPID_VALID
+    tpid = skb.vlan_proto if skb.vlan_tci is not None else 0
+    return TpacketAuxdata(status, skb.len, skb.len, 0, skb.network_offset, skb.vlan_tci or 0, tpid)
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Only what skb_flow_dissect_flow_keys_basic() is asked for here.  Differs: of tun
 from dataclasses import dataclass
 from typing import Final
 
-from addrsvc.model.skbuff import SkBuff
+from addrsvc.model.skbuff import VLAN_HLEN, SkBuff, eth_type_vlan
 from addrsvc.uapi import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6
 
 __all__ = ["FlowKeysBasic", "skb_flow_dissect_flow_keys_basic", "skb_probe_transport_header"]
@@ -55,6 +55,10 @@ def _read(skb: SkBuff, at: int, length: int) -> bytes:
 
 def _network(skb: SkBuff, keys: FlowKeysBasic) -> bool:
     for _ in range(_MAX_HEADERS):
+        if eth_type_vlan(keys.n_proto):
+            keys.n_proto = int.from_bytes(_read(skb, keys.thoff, VLAN_HLEN)[2:])
+            keys.thoff += VLAN_HLEN
+            continue
         if keys.n_proto == ETH_P_IP:
             done = _ipv4(skb, keys)
         elif keys.n_proto == ETH_P_IPV6:

@@ -30,7 +30,7 @@ from addrsvc.model.features import (
     can_checksum_protocol,
     skb_gso_ok,
 )
-from addrsvc.model.skbuff import SkbSharedInfo, SkBuff, skb_truesize
+from addrsvc.model.skbuff import SkbSharedInfo, SkBuff, skb_network_protocol, skb_truesize
 from addrsvc.model.sock import sock_wfree
 from addrsvc.uapi import CHECKSUM_NONE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, ETH_HLEN, ETH_P_IP, ETH_P_IPV6
 
@@ -69,19 +69,19 @@ def skb_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     """Cut a packet into segments that a device with these features takes; an empty list if it is fine as it is.
 
     Kernel: net/core/gso.c, __skb_gso_segment(), skb_mac_gso_segment().
-    Differs: VLAN tags inside of the packet are not looked through; a link header that is longer than the packet is
-        refused, where the kernel would stop (BUG).
+    Differs: a link header that is longer than the packet is refused, where the kernel would stop (BUG).
 
     Raises:
         KernelError: EINVAL, the headers are not what gso_type says; EPROTONOSUPPORT, nobody cuts this protocol.
     """
     skb.reset_mac_header()
     skb.reset_mac_len()
-    segmenter = _BY_ETHERTYPE.get(skb.protocol)
+    protocol, depth = skb_network_protocol(skb)
+    segmenter = _BY_ETHERTYPE.get(protocol)
     if segmenter is None or not skb.may_pull(ETH_HLEN):
-        raise KernelError(EINVAL if not skb.protocol else EPROTONOSUPPORT)
+        raise KernelError(EINVAL if not protocol else EPROTONOSUPPORT)
     start = skb.data
-    if not skb.pull(skb.mac_len):
+    if not skb.pull(depth if depth > ETH_HLEN else skb.mac_len):
         raise KernelError(EINVAL)
     try:
         return segmenter(skb, features)
@@ -106,7 +106,7 @@ def skb_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     if size == GSO_BY_FRAGS and not skb.shinfo.frag_list:
         raise KernelError(EINVAL)
     sg = bool(features & NETIF_F_SG)
-    checksummed = can_checksum_protocol(features, skb.protocol)
+    checksummed = can_checksum_protocol(features, skb_network_protocol(skb)[0])
     linear = bytes(skb.head[skb.data :])
     frags = [*skb.shinfo.frags, *(part.tobytes() for part in skb.shinfo.frag_list)]
     if not sg or size == GSO_BY_FRAGS:
@@ -232,10 +232,10 @@ def inet_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
         if ufo:
             more = _IP_MF if nth < len(segments) - 1 else 0
             _put16(segment, at + 6, offset >> 3 | more)
-            offset += segment.len - skb.mac_len - ihl
+            offset += segment.len - (at - segment.data) - ihl
         elif not fixed:
             _put16(segment, at + 4, ident + nth)
-        _put16(segment, at + 2, segment.len - skb.mac_len)
+        _put16(segment, at + 2, segment.len - (at - segment.data))
         _put16(segment, at + 10, 0)
         _put16(segment, at + 10, csum_fold(csum_partial(segment.head[at : at + ihl])))
     return segments
@@ -261,7 +261,7 @@ def ipv6_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     offset = 0
     for segment in segments:
         at = segment.network_header or 0
-        length = segment.len - skb.mac_len - _IPV6_LEN
+        length = segment.len - (at - segment.data) - _IPV6_LEN
         _put16(segment, at + 4, length)
         if proto == IPPROTO_UDP and skb.shinfo.gso_type & SKB_GSO_UDP:
             fragment = at + ip6_find_1stfragopt(segment)[0]
@@ -313,9 +313,13 @@ def _by_protocol(offloads: "Mapping[int, _Segmenter]", proto: int) -> _Segmenter
     return offloads[proto]
 
 
+def _is_ipv4(skb: SkBuff) -> bool:
+    return skb_network_protocol(skb)[0] == ETH_P_IP
+
+
 def _addresses(skb: SkBuff) -> tuple[bytes, bytes]:
     at = skb.network_header or 0
-    first, length = (12, 4) if skb.protocol == ETH_P_IP else (8, 16)
+    first, length = (12, 4) if _is_ipv4(skb) else (8, 16)
     return bytes(skb.head[at + first : at + first + length]), bytes(
         skb.head[at + first + length : at + first + 2 * length]
     )
@@ -343,7 +347,7 @@ def tcp_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     Raises:
         KernelError: EINVAL, the header is not whole, nothing is to be cut, or gso_type says something else.
     """
-    wanted = SKB_GSO_TCPV4 if skb.protocol == ETH_P_IP else SKB_GSO_TCPV6
+    wanted = SKB_GSO_TCPV4 if _is_ipv4(skb) else SKB_GSO_TCPV6
     if not skb.shinfo.gso_type & wanted or not skb.may_pull(_TCP_MIN):
         raise KernelError(EINVAL)
     start = skb.data
@@ -505,7 +509,7 @@ def _ufo(skb: SkBuff, features: int) -> list[SkBuff]:
     total = csum_fold(csum_pseudo(saddr, daddr, skb.len, IPPROTO_UDP) + csum_partial(skb.tobytes()))
     _put16(skb, skb.data + 6, total or _CSUM_MANGLED_0)
     skb.ip_summed = CHECKSUM_UNNECESSARY
-    if skb.protocol == ETH_P_IPV6:
+    if not _is_ipv4(skb):
         _insert_fragment_header(skb)
     return skb_segment(skb, features | NETIF_F_HW_CSUM)
 

@@ -6,7 +6,7 @@ reached, as in the kernel, or when somebody calls do_softirq(): time and CPUs ar
 
 from typing import Final
 
-from addrsvc.model.skbuff import SkBuff, kfree_skb, skb_clone
+from addrsvc.model.skbuff import VLAN_HLEN, SkBuff, kfree_skb, skb_clone
 from addrsvc.model.structs import Machine, NetDevice, PacketType, SoftnetData
 from addrsvc.model.trace_net import (
     trace_netif_receive_skb,
@@ -16,7 +16,18 @@ from addrsvc.model.trace_net import (
     trace_netif_rx_entry,
     trace_netif_rx_exit,
 )
-from addrsvc.uapi import ETH_P_ALL, NET_RX_DROP, NET_RX_SUCCESS
+from addrsvc.uapi import (
+    ETH_ALEN,
+    ETH_P_802_2,
+    ETH_P_802_3,
+    ETH_P_802_3_MIN,
+    ETH_P_8021AD,
+    ETH_P_8021Q,
+    ETH_P_ALL,
+    NET_RX_DROP,
+    NET_RX_SUCCESS,
+    PACKET_OTHERHOST,
+)
 
 __all__ = [
     "dev_add_pack", "dev_remove_pack", "do_softirq", "local_bh_disable", "local_bh_enable",
@@ -209,12 +220,20 @@ def _receive_skb_core(skb: SkBuff) -> int:
     skb.reset_mac_len()
     skb.skb_iif = dev.ifindex
     softnet_data(machine).processed += 1
+    if skb.protocol in _VLAN_TYPES and not skb_vlan_untag(skb):
+        return NET_RX_DROP
     pt_prev = None
     for pt in machine.softnet.ptype_all:
         if pt.dev in (None, dev) and pt.net in (None, dev.net):
             if pt_prev is not None:
                 pt_prev.func(skb_clone(skb), dev)
             pt_prev = pt
+    if skb.vlan_tci is not None:
+        if pt_prev is not None:
+            pt_prev.func(skb_clone(skb), dev)
+            pt_prev = None
+        if not _pass_tags(skb):
+            return NET_RX_DROP
     for pt in machine.softnet.ptype_base.get(skb.protocol, ()):
         if pt.dev in (None, dev) and pt.net in (None, dev.net):
             if pt_prev is not None:
@@ -224,6 +243,50 @@ def _receive_skb_core(skb: SkBuff) -> int:
         return _drop(skb, dev)
     pt_prev.func(skb, dev)
     return NET_RX_SUCCESS
+
+
+# --- VLAN tags --------------------------------------------------------------------------------------------------------
+
+_VLAN_TYPES: Final = (ETH_P_8021Q, ETH_P_8021AD)
+_VLAN_VID_MASK: Final = 0x0FFF
+_MACS: Final = 2 * ETH_ALEN
+
+
+def skb_vlan_untag(skb: SkBuff) -> bool:
+    """Take the outermost tag out of a packet and keep it beside; False if it is not whole.
+
+    Kernel: net/core/skbuff.c, skb_vlan_untag(), skb_reorder_vlan_header(); include/linux/if_vlan.h,
+        vlan_set_encap_proto().
+    """
+    if not skb.may_pull(VLAN_HLEN + 2):
+        return False
+    tag = skb.copy_bits(0, VLAN_HLEN + 2)
+    protocol = int.from_bytes(tag[2:4])
+    skb.vlan_proto, skb.vlan_tci = skb.protocol, int.from_bytes(tag[:2])
+    if protocol < ETH_P_802_3_MIN:
+        protocol = ETH_P_802_3 if tag[4:] == b"\xff\xff" else ETH_P_802_2
+    skb.protocol = protocol
+    mac = skb.mac_header or 0
+    skb.head[mac + VLAN_HLEN : mac + VLAN_HLEN + _MACS] = skb.head[mac : mac + _MACS]
+    skb.mac_header = mac + VLAN_HLEN
+    skb.data += VLAN_HLEN
+    skb.reset_network_header()
+    skb.reset_mac_len()
+    return True
+
+
+def _pass_tags(skb: SkBuff) -> bool:
+    """A packet of a VLAN that has no device is another host's; False if a further tag is not whole.
+
+    Kernel: net/core/dev.c, __netif_receive_skb_core(), from check_vlan_id on.
+    """
+    while not (skb.vlan_tci or 0) & _VLAN_VID_MASK and skb.protocol in _VLAN_TYPES:
+        if not skb_vlan_untag(skb):
+            return False
+    if (skb.vlan_tci or 0) & _VLAN_VID_MASK:
+        skb.pkt_type = PACKET_OTHERHOST
+    skb.vlan_tci = None
+    return True
 
 
 # --- who wants packets ----------------------------------------------------------------------------------------------

@@ -12,15 +12,24 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from addrsvc.uapi import CHECKSUM_NONE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, PACKET_HOST
+from addrsvc.uapi import (
+    CHECKSUM_NONE,
+    CHECKSUM_PARTIAL,
+    CHECKSUM_UNNECESSARY,
+    ETH_HLEN,
+    ETH_P_8021AD,
+    ETH_P_8021Q,
+    PACKET_HOST,
+)
 
 if TYPE_CHECKING:
     from addrsvc.model.sock import Sock
     from addrsvc.model.structs import NetDevice
 
 __all__ = [
-    "SkBuff", "SkbSharedInfo", "alloc_skb", "alloc_skb_with_frags", "kfree_skb", "skb_clone", "skb_dst_drop",
-    "skb_dst_force", "skb_has_frag_list", "skb_is_gso", "skb_orphan", "skb_partial_csum_set", "skb_truesize",
+    "SkBuff", "SkbSharedInfo", "alloc_skb", "alloc_skb_with_frags", "eth_type_vlan", "kfree_skb", "skb_clone",
+    "skb_dst_drop", "skb_dst_force", "skb_has_frag_list", "skb_is_gso", "skb_network_protocol", "skb_orphan",
+    "skb_partial_csum_set", "skb_truesize",
 ]  # fmt: skip
 
 PAGE_SIZE: Final = 4096
@@ -31,6 +40,7 @@ _SMALL_HEAD: Final = 576
 _SHARED_INFO: Final = 320
 _SK_BUFF: Final = 256
 _CACHE_LINE: Final = 64
+VLAN_HLEN: Final = 4
 _U16_MAX: Final = 0xFFFF
 
 
@@ -334,6 +344,28 @@ def skb_partial_csum_set(skb: SkBuff, start: int, off: int) -> bool:
     skb.csum_start, skb.csum_offset = csum_start, off
     skb.transport_header = csum_start
     return True
+
+
+def eth_type_vlan(protocol: int) -> bool:
+    """Whether a VLAN tag follows.
+
+    Kernel: include/linux/if_vlan.h, eth_type_vlan().
+    """
+    return protocol in (ETH_P_8021Q, ETH_P_8021AD)
+
+
+def skb_network_protocol(skb: SkBuff) -> tuple[int, int]:
+    """The protocol behind the VLAN tags that stand in a packet, and where it begins; 0 if that cannot be told.
+
+    Kernel: net/core/gso.c, skb_network_protocol(); include/linux/if_vlan.h, vlan_get_protocol_and_depth().
+    """
+    protocol, depth = skb.protocol, ETH_HLEN
+    while eth_type_vlan(protocol):
+        tag = skb.copy_bits((skb.mac_header or 0) - skb.data + depth, VLAN_HLEN)
+        if len(tag) < VLAN_HLEN:
+            return 0, 0
+        protocol, depth = int.from_bytes(tag[2:]), depth + VLAN_HLEN
+    return protocol, depth
 
 
 def skb_is_gso(skb: SkBuff) -> bool:

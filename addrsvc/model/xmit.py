@@ -18,6 +18,7 @@ from addrsvc.model.features import (
     NETIF_F_HW_CSUM,
     NETIF_F_HW_VLAN_CTAG_TX,
     NETIF_F_HW_VLAN_STAG_TX,
+    NETIF_F_IP_CSUM,
     NETIF_F_IPV6_CSUM,
     NETIF_F_SG,
     NETIF_F_TSO6,
@@ -32,7 +33,16 @@ from addrsvc.model.features import (
 from addrsvc.model.gso import skb_gso_segment
 from addrsvc.model.receive import local_bh_disable, local_bh_enable, softnet_data
 from addrsvc.model.rtnl import printk
-from addrsvc.model.skbuff import SkBuff, kfree_skb, skb_clone, skb_dst_drop, skb_dst_force, skb_is_gso
+from addrsvc.model.skbuff import (
+    SkBuff,
+    eth_type_vlan,
+    kfree_skb,
+    skb_clone,
+    skb_dst_drop,
+    skb_dst_force,
+    skb_is_gso,
+    skb_network_protocol,
+)
 from addrsvc.model.structs import NetDevice
 from addrsvc.model.trace_net import trace_net_dev_queue, trace_net_dev_start_xmit, trace_net_dev_xmit
 from addrsvc.uapi import (
@@ -52,6 +62,7 @@ __all__ = [
 ]  # fmt: skip
 
 XMIT_RECURSION_LIMIT: Final = 8
+_VLAN_TAGS: Final = NETIF_F_HW_VLAN_CTAG_TX | NETIF_F_HW_VLAN_STAG_TX
 _U16: Final = Struct("!H")
 
 
@@ -238,9 +249,18 @@ def netif_skb_features(skb: SkBuff, dev: NetDevice) -> int:
         features = _gso_features_check(skb, dev, features)
     if skb.encapsulation:
         features &= dev.hw_enc_features
-    if skb.vlan_tci is not None:
-        features &= dev.vlan_features | NETIF_F_HW_VLAN_CTAG_TX | NETIF_F_HW_VLAN_STAG_TX
+    if skb.vlan_tci is not None or eth_type_vlan(skb.protocol):
+        features = _intersect_features(features, dev.vlan_features | _VLAN_TAGS)
     return _harmonize_features(skb, features)
+
+
+def _intersect_features(f1: int, f2: int) -> int:
+    """Kernel: include/linux/netdevice.h, netdev_intersect_features()."""
+    if f1 & NETIF_F_HW_CSUM and not f2 & NETIF_F_HW_CSUM:
+        f1 |= NETIF_F_IP_CSUM | NETIF_F_IPV6_CSUM
+    elif f2 & NETIF_F_HW_CSUM and not f1 & NETIF_F_HW_CSUM:
+        f2 |= NETIF_F_IP_CSUM | NETIF_F_IPV6_CSUM
+    return f1 & f2
 
 
 def _gso_features_check(skb: SkBuff, dev: NetDevice, features: int) -> int:
@@ -283,6 +303,6 @@ def _has_extension_headers(skb: SkBuff) -> bool:
 
 def _harmonize_features(skb: SkBuff, features: int) -> int:
     """Kernel: net/core/dev.c, harmonize_features()."""
-    if skb.ip_summed != CHECKSUM_NONE and not can_checksum_protocol(features, skb.protocol):
+    if skb.ip_summed != CHECKSUM_NONE and not can_checksum_protocol(features, skb_network_protocol(skb)[0]):
         features &= ~(NETIF_F_CSUM_MASK | NETIF_F_GSO_MASK)
     return features

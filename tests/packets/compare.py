@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from addrsvc.uapi import ETH_P_IP, ETH_P_IPV6
+from addrsvc.uapi import ETH_P_8021AD, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6
 from tests.packets.generator import SENDER, Action
 from tests.packets.modelled import ModelLo
 from tests.packets.outcome import Seen
@@ -77,6 +77,7 @@ _ICMP_FROM_THE_KERNEL: Final = frozenset({0, 3, 8, 11, 12})
 _IP4, _IP6 = 14 + 20, 14 + 40
 """Where in a frame what follows an IP header begins, at least."""
 _FRAGMENT: Final = 44
+_VLAN_TYPES: Final = (ETH_P_8021Q, ETH_P_8021AD)
 _EXTENSIONS: Final = frozenset({0, 43, 60})
 
 
@@ -91,11 +92,16 @@ def normal(seen: Sequence[Seen]) -> list[Seen]:
 
 
 def _normal_frame(protocol: int, frame: bytes, drawn: set[bytes]) -> bytes:
+    tags = 0
+    while protocol in _VLAN_TYPES:
+        tags += 4
+        protocol = int.from_bytes(frame[12 + tags : 14 + tags])
+    before, frame = frame[:tags], frame[tags:]
     if protocol == ETH_P_IPV6 and len(frame) >= _IP6:
-        return _normal6(bytearray(frame))
-    if protocol == ETH_P_IP and len(frame) >= _IP4:
-        return _normal4(bytearray(frame), drawn)
-    return frame
+        frame = _normal6(bytearray(frame))
+    elif protocol == ETH_P_IP and len(frame) >= _IP4:
+        frame = _normal4(bytearray(frame), drawn)
+    return before + frame
 
 
 def _is_numbered_by_the_kernel(frame: bytes) -> bool:

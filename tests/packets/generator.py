@@ -194,6 +194,7 @@ class Generator:
     def send(self) -> Action:
         kinds: Sequence[Callable[[], Action]] = (
             self.unknown, self.short, self.internet, self.segmented, self.segmented, self.local, self.local, self.asked,
+            self.tagged,
         )  # fmt: skip
         return self.chance.choice(kinds)()
 
@@ -254,6 +255,20 @@ class Generator:
             packet = ipv6(60 if extension else proto, extension + segment, src, dst)
         start = 14 + len(packet) - len(segment)
         return link(ETH_P_IP if version == 4 else ETH_P_IPV6, packet, self._dest()), start
+
+    def tagged(self) -> Send:
+        """What another kind sends, behind a VLAN tag or two."""
+        chance = self.chance
+        action = chance.choice((self.unknown, self.internet, self.segmented, self.local))()
+        frame, vnet, tags = action.frame, action.vnet, b""
+        for _ in range(chance.choice((1, 1, 2))):
+            tags += chance.choice((0x8100, 0x8100, 0x88A8)).to_bytes(2)
+            tags += chance.choice((0, 0, 5, 0xE000, 0x2FFF)).to_bytes(2)
+        frame = frame[:12] + tags + frame[12:]
+        if vnet is not None and chance.random() < 0.8:
+            vnet.csum_start += len(tags)
+        said = chance.choice((int.from_bytes(tags[:2]), 0, action.protocol))
+        return Send(frame[: chance.choice((len(frame),) * 9 + (17, 20))], said, vnet)
 
     def asked(self) -> Call:
         """What a program asks of a socket: a datagram, or an echo."""

@@ -98,8 +98,10 @@ class ModelLo:
                 raise
             return Seen.refused(error.errno or EINVAL)
         name, aux = msg.name, msg.auxdata
+        vlan = aux.tp_vlan_tci, aux.tp_vlan_tpid
         return Seen(
-            name.sll_protocol, name.sll_pkttype, msg.data[10:], msg.data[:10], aux.tp_status, aux.tp_len, aux.tp_net
+            name.sll_protocol, name.sll_pkttype, msg.data[10:], msg.data[:10], aux.tp_status, aux.tp_len, aux.tp_net,
+            vlan,
         )  # fmt: skip
 
     def udp(self, data: bytes, addr: str, port: int) -> int:

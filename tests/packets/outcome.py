@@ -24,6 +24,7 @@ class Seen:
     status: int
     length: int
     net: int
+    vlan: tuple[int, int] = (0, 0)
 
     @classmethod
     def refused(cls, errno: int) -> "Seen":
@@ -34,7 +35,7 @@ class Seen:
         head, more = self.frame[:120].hex(" ", 2), "..." if len(self.frame) > 120 else ""
         return (
             f"{self.protocol:04x} type {self.pkttype} vnet {self.vnet.hex()} status {self.status:#x} "
-            f"net {self.net} len {self.length}: {head}{more}"
+            f"net {self.net} vlan {self.vlan} len {self.length}: {head}{more}"
         )
 
 

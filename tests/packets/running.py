@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from errno import EINVAL, ENETDOWN
 from fcntl import ioctl
+from pathlib import Path
 from typing import Final
 
 from addrsvc.mirror.netns import NetNs, run_in
@@ -73,7 +74,14 @@ def _bound(family: int, port: int) -> socket.socket:
     return sock
 
 
+def _let_fragments_wait() -> None:
+    """For as long as the test may take: the model's clock stands still meanwhile."""
+    for name in ("ipv4/ipfrag_time", "ipv6/ip6frag_time"):
+        Path("/proc/sys/net", name).write_text("86400")
+
+
 def _open() -> _Sockets:
+    _let_fragments_wait()
     return _Sockets(
         control=socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
         route=socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE),
@@ -168,8 +176,8 @@ class RunningLo:
                 raise
             return Seen.refused(error.errno)
         ((_, _, auxdata),) = ancillary
-        status, length, _, _, net, _, _ = _AUXDATA.unpack(auxdata)
-        return Seen(name[1], name[2], data[10:], data[:10], status, length, net)
+        status, length, _, _, net, *vlan = _AUXDATA.unpack(auxdata)
+        return Seen(name[1], name[2], data[10:], data[:10], status, length, net, (vlan[0], vlan[1]))
 
     def udp(self, data: bytes, addr: str, port: int) -> int:
         """Send a datagram from a socket of its own; 0, or the errno."""
