@@ -14,7 +14,7 @@ PROCESS_ROUNDS = 40
 PACKETS, PACKET_ROUNDS = 8_000, 11
 PEER_PACKETS = 500
 MANY_PACKETS, MEASURES = 1_000_000, 10
-FLAT, OF_PEER, GROWTH = 1.25, 0.33, 4.0
+FLAT, OF_PEER, GROWTH = 1.25, 0.5, 4.0
 """Limits: over one packet in flight, over the peer, and in MiB after the first measure."""
 
 
