@@ -118,7 +118,7 @@ def rtnl_notify_bytes(net: Net, data: bytes, group: int) -> None:
 
 
 def rtnl_notify_portid(net: Net, msg: WireMessage) -> None:
-    """Say a message that names who asks, but not the request.  Ours: what the kernel does for neighbours."""
+    """Say a message that names who asks, but not the request, as the kernel does for neighbours.  Ours."""
     asker = net.machine.asker
     _say(net.machine, RtnlNotify(net.name, msg, Asker(asker.portid, 0, echo=False) if asker is not None else None))
 
