@@ -715,11 +715,12 @@ def _capture_into(
         while written < most:
             answer = desk.ask("capture", {"since": number, **_at(arguments, "dev")})
             number = answer["next"]
-            for packet in listed(answer["packets"]):
+            packets = listed(answer["packets"])
+            for packet in packets:
                 written += writer.write_row(packet, received_only=arguments.received) if written < most else 0
-            if is_over:
+            if not packets and is_over:
                 break
-            time.sleep(_CAPTURE_EVERY)
+            time.sleep(0 if packets else _CAPTURE_EVERY)
     return written
 
 

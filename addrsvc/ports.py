@@ -19,11 +19,13 @@ from addrsvc.model.structs import InetSock, Net, NetDevice, PacketType, RtnlLink
 from addrsvc.model.timer import HZ, INITIAL_JIFFIES
 from addrsvc.uapi import AF_INET, AF_INET6, ETH_P_ALL, PACKET_OUTGOING
 
-__all__ = ["Echo", "Packet", "Port", "Tap", "ping"]
+__all__ = ["Echo", "Packet", "PacketQueue", "Port", "Tap", "ping"]
 
 _ECHO_HEADER: Final = 8
 TAP_SIZE: Final = 10_000
 """How many packets a tap keeps for its reader."""
+TAP_ROOM: Final = 1 << 24
+"""How many bytes of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +52,55 @@ class Packet:
         return self.pkttype == PACKET_OUTGOING
 
 
-class Tap:
-    """What passes a device from now on; iterating yields what has passed since the last look.
+class PacketQueue:
+    """Packets for somebody to read: so many, and so many bytes of them; the oldest are lost first.
 
     Attributes:
-        lost: packets that were not kept because nobody looked for so long.
+        lost: how many were.
     """
 
-    def __init__(self, dev: NetDevice, size: int = TAP_SIZE) -> None:
+    def __init__(self, size: int = TAP_SIZE, room: int = TAP_ROOM) -> None:
         self.lost = 0
-        self._dev, self._queue = dev, deque[Packet](maxlen=size)
+        self._size, self._room = size, room
+        self._packets, self._bytes = deque[Packet](), 0
+
+    def append(self, packet: Packet) -> None:
+        """Add the newest."""
+        self._packets.append(packet)
+        self._bytes += len(packet.data)
+        while len(self._packets) > self._size or self._bytes > self._room:
+            self.popleft()
+            self.lost += 1
+
+    def popleft(self) -> Packet:
+        """Take the oldest."""
+        packet = self._packets.popleft()
+        self._bytes -= len(packet.data)
+        return packet
+
+    def __len__(self) -> int:
+        return len(self._packets)
+
+    def __iter__(self) -> Iterator[Packet]:
+        return iter(self._packets)
+
+
+class Tap:
+    """What passes a device from now on; iterating yields what has passed since the last look."""
+
+    def __init__(self, dev: NetDevice, size: int = TAP_SIZE) -> None:
+        self._dev, self._queue = dev, PacketQueue(size)
         self._hook = PacketType(ETH_P_ALL, self._see, dev, dev.net)
         dev_add_pack(dev.machine, self._hook)
+
+    @property
+    def lost(self) -> int:
+        """Packets that were not kept because nobody looked for so long."""
+        return self._queue.lost
 
     def _see(self, skb: SkBuff, dev: NetDevice) -> None:
         if dev.header_ops is not None:
             skb.data = skb.mac_header or 0
-        self.lost += len(self._queue) == self._queue.maxlen
         seconds = (dev.machine.timers.jiffies - INITIAL_JIFFIES) / HZ
         self._queue.append(Packet(skb.tobytes(), skb.protocol, skb.pkt_type, seconds, dev.name))
 

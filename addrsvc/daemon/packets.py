@@ -1,18 +1,18 @@
 """Packets as commands of the service: sent, pinged, captured; and the calls that anything leads to."""
 
-from collections import deque
-from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from addrsvc.errors import ControlError, KernelError
 
 if TYPE_CHECKING:
     from addrsvc.daemon.service import Service
-    from addrsvc.ports import Tap
+    from addrsvc.ports import PacketQueue, Tap
 
 __all__ = ["Called", "Calls", "Captured", "Pings", "Recorder", "capture", "ping", "send", "trace"]
 
-_KEPT: Final = 10_000
+_ANSWER_ROOM: Final = 1 << 20
+"""Bytes of packets in one answer; there is always at least one packet."""
 _MOST_PINGS: Final = 10_000
 
 
@@ -67,29 +67,41 @@ class Calls(TypedDict):
     refused: str | None
 
 
-@dataclass(slots=True, eq=False)
 class Recorder:
-    """What has passed a device since somebody first asked, numbered; the oldest are forgotten."""
+    """What has passed a device since somebody first asked, numbered from 0; the oldest are forgotten.
 
-    tap: "Tap"
-    kept: deque[CapturedPacket] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    next: int = 0
+    Attributes:
+        next: the number that the next packet will have.
+    """
+
+    def __init__(self, tap: "Tap", kept: "PacketQueue") -> None:
+        self.next = 0
+        self._tap, self._kept, self._lost = tap, kept, 0
 
     def since(self, number: int) -> Captured:
-        """What passed from this number on."""
-        for packet in self.tap:
-            self.kept.append({
-                "number": self.next, "seconds": packet.seconds, "protocol": packet.protocol,
-                "pkttype": packet.pkttype, "data": packet.data.hex(),
+        """What passed from this number on, as much of it as one answer holds."""
+        self.catch_up()
+        first = self.next - len(self._kept)
+        begin = max(first, number)
+        found: list[CapturedPacket] = []
+        room = _ANSWER_ROOM
+        for at, packet in enumerate(islice(self._kept, begin - first, None), begin):
+            room -= len(packet.data)
+            if room < 0 and found:
+                break
+            found.append({
+                "number": at, "seconds": packet.seconds, "protocol": packet.protocol, "pkttype": packet.pkttype,
+                "data": packet.data.hex(),
             })  # fmt: skip
-            self.next += 1
-        found = [packet for packet in self.kept if packet["number"] >= number]
-        first = found[0]["number"] if found else self.next
-        return {"packets": found, "next": self.next, "lost": max(first - number, 0) + self._overrun()}
+        return {"packets": found, "next": begin + len(found), "lost": begin - number}
 
-    def _overrun(self) -> int:
-        lost, self.tap.lost = self.tap.lost, 0
-        return lost
+    def catch_up(self) -> None:
+        """Number what has passed since the last look; what the tap has lost had numbers too, and parted the rest."""
+        if newly_lost := self._tap.lost - self._lost:
+            self._kept, self._lost, self.next = type(self._kept)(), self._tap.lost, self.next + newly_lost
+        for packet in self._tap:
+            self._kept.append(packet)
+            self.next += 1
 
 
 def send(service: "Service", *, frame: str, dev: str = "lo", protocol: int = 0, net: str | None = None) -> None:
@@ -122,13 +134,14 @@ def ping(service: "Service", *, address: str, count: int = 4, size: int = 56, ne
 
 def capture(service: "Service", *, since: int | None = None, dev: str = "lo", net: str | None = None) -> Captured:
     """Tell which packets have passed a device, from a number on; they are kept from the first call on."""
-    namespace = service.net(net)
-    port = namespace.port(dev)
+    from addrsvc.ports import PacketQueue
+
+    port = service.net(net).port(dev)
     recorder = service.recorders.get(port.dev)
     if recorder is None:
-        recorder = service.recorders[port.dev] = Recorder(port.tap(_KEPT))
+        recorder = service.recorders[port.dev] = Recorder(port.tap(), PacketQueue())
     if since is None:
-        recorder.since(recorder.next)
+        recorder.catch_up()
         return {"packets": [], "next": recorder.next, "lost": 0}
     return recorder.since(since)
 

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "serve"]
 
-_MAX_REQUEST: Final = 1 << 16
+_MAX_REQUEST: Final = 1 << 18
+"""Bytes; the longest frame that lo takes has 65550, and is sent in hexadecimal."""
 _MAX_CONNECTIONS: Final = 256
 _PAUSE: Final = 1.0
 """How many seconds not to accept connections where there are no descriptors for them."""

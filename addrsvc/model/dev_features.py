@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from addrsvc.errors import KernelError
 from addrsvc.model.features import (
     NETIF_F_ALL_TSO,
     NETIF_F_GRO_HW,
@@ -125,12 +126,9 @@ def netdev_fix_features(dev: NetDevice, features: netdev_features_t) -> netdev_f
 
 
 def netdev_apply_features(dev: NetDevice) -> bool:
-    """Put in force what is wanted, without a word; whether anything changed.
+    """Put in force what is wanted, without a word; whether anything has changed, or may have: the driver refused.
 
     Kernel: net/core/dev.c, __netdev_update_features().
-
-    Raises:
-        KernelError: the driver refused; the features stay as they were.
     """
     ASSERT_RTNL(dev)
     features = dev.features & ~dev.hw_features | dev.wanted_features
@@ -139,8 +137,15 @@ def netdev_apply_features(dev: NetDevice) -> bool:
     features = netdev_fix_features(dev, features)
     if features == dev.features:
         return False
-    if dev.netdev_ops.ndo_set_features is not None:
-        dev.netdev_ops.ndo_set_features(dev, features)
+    try:
+        if dev.netdev_ops.ndo_set_features is not None:
+            dev.netdev_ops.ndo_set_features(dev, features)
+    except KernelError as refused:
+        printk(
+            dev.machine, "err", f"{dev.name}: set_features() failed (-{refused.errno}); "
+            f"wanted 0x{features:016x}, left 0x{dev.features:016x}",
+        )  # fmt: skip
+        return True
     dev.features = features
     return True
 

@@ -14,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addrsvc.cli import main
+from addrsvc.daemon.packets import Recorder
 from addrsvc.daemon.pcap import PcapWriter, frames_of, read_capture
 from addrsvc.daemon.printer import call_lines
 from addrsvc.daemon.run import booted, bring_up
 from addrsvc.daemon.service import NotPermitted, Service
 from addrsvc.errors import ControlError, KernelError
+from addrsvc.ports import PacketQueue
 from tests.test_cli import Background
 
 FRAME = bytes(12) + b"\x88\xb5hello"
@@ -66,14 +68,39 @@ def test_two_who_capture_see_the_same(service: Service) -> None:
 
 
 def test_who_captures_too_slowly_is_told_what_is_lost(service: Service) -> None:
-    service.ask("capture")
-    recorder = service.recorders[service.net().device("lo")]
-    recorder.kept = type(recorder.kept)(maxlen=4)
+    dev = service.net().device("lo")
+    recorder = service.recorders[dev] = Recorder(service.net().lo.tap(), PacketQueue(size=4))
     for _ in range(3):
         service.ask("send", {"frame": FRAME.hex()})
     answer = service.ask("capture", {"since": 0})
 
     assert ([row["number"] for row in rows(answer["packets"])], answer["lost"]) == ([2, 3, 4, 5], 2)
+    assert recorder.next == answer["next"] == 6
+
+
+def test_what_the_tap_has_lost_had_numbers_too(service: Service) -> None:
+    service.recorders[service.net().device("lo")] = Recorder(service.net().lo.tap(size=3), PacketQueue())
+    service.ask("send", {"frame": FRAME.hex()})
+    first = service.ask("capture", {"since": 0})
+    for _ in range(3):
+        service.ask("send", {"frame": FRAME.hex()})
+    second = service.ask("capture", {"since": 0})
+
+    assert ([row["number"] for row in rows(first["packets"])], first["lost"]) == ([0, 1], 0)
+    assert ([row["number"] for row in rows(second["packets"])], second["lost"]) == ([5, 6, 7], 5)
+
+
+def test_an_answer_holds_so_many_bytes_and_the_next_one_goes_on(service: Service) -> None:
+    service.ask("capture")
+    for _ in range(20):
+        service.ask("send", {"frame": (FRAME + bytes(65000)).hex()})
+    numbers, answer = list[object](), service.ask("capture", {"since": 0})
+    while answer["packets"]:
+        assert len(rows(answer["packets"])) in (16, 8)
+        numbers += [row["number"] for row in rows(answer["packets"])]
+        answer = service.ask("capture", {"since": answer["next"]})
+
+    assert numbers == list(range(40))
 
 
 def test_a_ping_tells_every_reply(service: Service) -> None:
@@ -293,6 +320,9 @@ def test_the_commands_ask_a_service(background: Background, tmp_path: Path) -> N
     path = tmp_path / "x.pcapng"
     captured = background("capture", "-w", str(path), "--received", "ping", "127.0.0.1")
     assert (captured.returncode, captured.stderr, len(list(frames_of(str(path))))) == (0, "2 packets\n", 2)
+    longest = tmp_path / "longest.txt"
+    longest.write_text((bytes(12) + b"\x88\xb5" + bytes(65536)).hex())
+    assert background("send", str(longest)).returncode == 0
     sent = background("send", str(path), "--json")
     assert (sent.returncode, sent.stdout) == (0, '{"sent":2}\n')
     traced = background("trace", "--files", "link", "set", "lo", "down")

@@ -6,14 +6,18 @@ import struct
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from errno import EBUSY
 from itertools import combinations, product
 
 import pytest
 
 from addrsvc import Linux
+from addrsvc.errors import KernelError
+from addrsvc.linux import Namespace
 from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.model import features as f
-from addrsvc.model.dev_features import netdev_fix_features
+from addrsvc.model.dev import alloc_netdev, register_netdevice
+from addrsvc.model.dev_features import netdev_fix_features, netdev_update_features
 from addrsvc.model.features import (
     GSO_CORRESPONDENCE,
     FeatureBit,
@@ -26,8 +30,9 @@ from addrsvc.model.features import (
     netif_needs_gso,
     skb_gso_ok,
 )
+from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.skbuff import SkbSharedInfo, SkBuff
-from addrsvc.model.structs import NetDevice, Printk
+from addrsvc.model.structs import NetDevice, NetDeviceOps, Printk
 from addrsvc.model.xmit import netif_skb_features
 from addrsvc.uapi import (
     CHECKSUM_COMPLETE,
@@ -37,7 +42,10 @@ from addrsvc.uapi import (
     ETH_P_FCOE,
     ETH_P_IP,
     ETH_P_IPV6,
+    IFF_LOOPBACK,
+    NET_NAME_USER,
 )
+from tests.model.ears import Ear
 
 LO_FEATURES = 0x52E401D4C69
 ALL = (1 << 64) - 1
@@ -352,3 +360,67 @@ def test_what_is_left_of_any_wish_needs_nothing_that_is_missing_and_nothing_was_
         if is_consistent(wish):
             assert left == wish
     lo.machine.effects.clear()
+
+
+# --- at registration and later ----------------------------------------------------------------------------------------
+
+
+def registered(net: Namespace, *, flags: int = 0, hw: int = 0, ops: NetDeviceOps | None = None) -> NetDevice:
+    def setup(dev: NetDevice) -> None:
+        dev.flags, dev.hw_features, dev.features = flags, hw, hw
+        dev.netdev_ops = ops or NetDeviceOps()
+
+    dev = alloc_netdev(net.net, "d%d", NET_NAME_USER, setup)
+    with rtnl_lock(net.linux.machine):
+        register_netdevice(dev)
+    return dev
+
+
+@pytest.mark.parametrize("flags", [0, IFF_LOOPBACK])
+@pytest.mark.parametrize("hw", [0, f.NETIF_F_TSO | f.NETIF_F_SG | f.NETIF_F_HW_CSUM])
+def test_registration_adds_software_s_and_what_follows_from_hardware_s(net: Namespace, flags: int, hw: int) -> None:
+    dev = registered(net, flags=flags, hw=hw)
+    added = f.NETIF_F_SOFT_FEATURES | f.NETIF_F_SOFT_FEATURES_OFF
+    added |= 0 if flags else f.NETIF_F_NOCACHE_COPY
+    added |= f.NETIF_F_TSO_MANGLEID if hw & f.NETIF_F_TSO else 0
+
+    assert dev.hw_features == hw | added
+    assert dev.wanted_features == hw | f.NETIF_F_SOFT_FEATURES
+    assert dev.features == hw | (f.NETIF_F_SOFT_FEATURES if hw else f.NETIF_F_GRO)
+
+
+def test_an_update_tells_the_chain_if_something_changed_and_only_then(net: Namespace) -> None:
+    dev, ear = net.device("lo"), Ear()
+    net.linux.register_netdevice_notifier(ear)
+    ear.heard()
+    with rtnl_lock(net.linux.machine):
+        netdev_update_features(dev)
+        nothing = ear.heard()
+        dev.wanted_features &= ~f.NETIF_F_TSO
+        netdev_update_features(dev)
+
+    assert (nothing, ear.heard()) == ("", "FEAT_CHANGE lo")
+    assert dev.features == LO_FEATURES & ~(f.NETIF_F_TSO | f.NETIF_F_TSO_MANGLEID)
+
+
+def test_a_driver_may_lower_a_wish_or_refuse_it_aloud(net: Namespace) -> None:
+    def refuse(dev: NetDevice, features: int) -> None:
+        if not features & f.NETIF_F_SG:
+            raise KernelError(EBUSY)
+
+    ops = NetDeviceOps(ndo_fix_features=lambda dev, wish: wish & ~f.NETIF_F_HW_CSUM, ndo_set_features=refuse)
+    hw = f.NETIF_F_SG | f.NETIF_F_HW_CSUM
+    dev, ear = registered(net, hw=hw, ops=ops), Ear()
+    net.linux.register_netdevice_notifier(ear)
+    ear.heard()
+    net.linux.effects()
+    before = dev.features
+    net.features_set(dev.name, f.NETIF_F_SG, 0)
+
+    assert before == dev.features == f.NETIF_F_SG | f.NETIF_F_SOFT_FEATURES
+    assert Printk("err", "d0: set_features() failed (-16); wanted 0x0000000000004000, left 0x0000000000004801") in (
+        net.linux.effects()
+    )
+    with rtnl_lock(net.linux.machine):
+        netdev_update_features(dev)
+    assert ear.heard() == "FEAT_CHANGE d0"
