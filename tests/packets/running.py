@@ -32,6 +32,7 @@ ARPHRD_LOOPBACK: Final = 772
 _AUXDATA: Final = struct.Struct("=IIIHHHH")
 _BIG: Final = 1 << 26
 _LONGEST: Final = 1 << 18
+_FOR_EVER: Final = 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,13 @@ def _bound(family: int, port: int) -> socket.socket:
     return sock
 
 
-def _let_fragments_wait() -> None:
-    """For as long as the test may take: the model's clock stands still meanwhile."""
+def _let_fragments_wait(seconds: int) -> None:
     for name in ("ipv4/ipfrag_time", "ipv6/ip6frag_time"):
-        Path("/proc/sys/net", name).write_text("86400")
+        Path("/proc/sys/net", name).write_text(str(seconds))
 
 
 def _open() -> _Sockets:
-    _let_fragments_wait()
+    _let_fragments_wait(_FOR_EVER)  # the model's clock stands still meanwhile
     return _Sockets(
         control=socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
         route=socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE),
@@ -134,6 +134,9 @@ class RunningLo:
         words = [word for shift in (0, 32) for word in (mask >> shift & 0xFFFFFFFF, wanted >> shift & 0xFFFFFFFF)]
         request = array("I", [ETHTOOL_SFEATURES, 2, *words])
         ioctl(self._in.control, SIOCETHTOOL, struct.pack("16sQ16x", b"lo", request.buffer_info()[0]))
+
+    def let_fragments_wait(self, *, seconds: int) -> None:
+        run_in(self.netns, lambda: _let_fragments_wait(seconds))
 
     # --- packets ---
 

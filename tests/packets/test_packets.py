@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from struct import pack
+from time import monotonic, sleep
 
 import pytest
 
@@ -15,8 +17,24 @@ from addrsvc.model.virtio_net import (
     VirtioNetHdr,
 )
 from addrsvc.uapi import ETH_P_IP, ETH_P_IPV6
-from tests.packets.compare import compare
-from tests.packets.generator import TCP, UDP, V4, V6, Action, Call, Send, Switch, actions, ipv4, ipv6, link, tcp, udp
+from tests.packets.compare import compare, normal
+from tests.packets.generator import (
+    LO6,
+    TCP,
+    UDP,
+    V4,
+    V6,
+    Action,
+    Call,
+    Send,
+    Switch,
+    actions,
+    ipv4,
+    ipv6,
+    link,
+    tcp,
+    udp,
+)
 from tests.packets.modelled import ModelLo
 from tests.packets.running import RunningLo
 from tests.packets.tracefs import NoTracefs, of_packets, tracing
@@ -147,6 +165,23 @@ def test_generated_packets_come_round_alike(seed: int, running: RunningLo, model
     differences = [str(found) for action in actions(seed, 200) for found in compare(action, running, model)]
 
     assert differences == []
+
+
+def test_a_packet_that_never_comes_whole_is_given_up_alike(running: RunningLo, model: ModelLo) -> None:
+    """The first fragment is quoted in the word that is sent of it."""
+    fragment = pack("!BBHI", UDP, 0, 1, 7) + udp(bytes(16))
+    first = Send(link(ETH_P_IPV6, ipv6(44, fragment, LO6, LO6)), ETH_P_IPV6)
+    running.let_fragments_wait(seconds=1)
+    assert [str(found) for action in (UP, first) for found in compare(action, running, model)] == []
+
+    end = monotonic() + 10
+    while "Ip6ReasmTimeout" not in running.snmp() and monotonic() < end:
+        sleep(0.01)
+    model.linux.advance(61)
+
+    assert normal(running.seen()) == normal(model.seen())
+    assert (running.snmp(), running.counters()) == (model.snmp(), model.counters())
+    assert model.snmp()["Icmp6OutType3"] == 1
 
 
 def test_what_is_different_is_found(running: RunningLo, model: ModelLo) -> None:
