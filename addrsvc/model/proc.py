@@ -175,6 +175,41 @@ def _icmp6(idev: Inet6Dev) -> Iterator[tuple[str, int]]:
                 yield f"Icmp6{way}Type{number}", count
 
 
+# What UDP counts over IPv6; UDP-Lite, which nobody speaks here, counts the same but for IgnoredMulti.
+_UDP6: Final = (
+    "InDatagrams", "NoPorts", "InErrors", "OutDatagrams", "RcvbufErrors", "SndbufErrors", "InCsumErrors",
+    "IgnoredMulti", "MemErrors",
+)  # fmt: skip
+
+
+def snmp6_seq_show(net: Net) -> Iterator[str]:
+    """/proc/net/snmp6: what IPv6, ICMPv6 and UDP over IPv6 have counted in a namespace.
+
+    Kernel: net/ipv6/proc.c, snmp6_seq_show().
+    Differs: what the model sends of its own accord (router solicitations) is counted for the device alone.
+    """
+    names = [f"Ip6{name}" for name in IPSTATS_MIB]
+    names += [f"Icmp6{name}" for name in (*ICMP6_MIB, "OutRateLimitHost")]
+    for name in names:
+        yield _line(name, net.mib.get(name, 0))
+    for way in _WAYS:
+        for name, number in _ICMP6_TYPES.items():
+            yield _line(f"Icmp6{way}{name}", net.mib.get(f"Icmp6{way}Type{number}", 0))
+    for way in _WAYS:
+        for number in range(256):
+            if count := net.mib.get(f"Icmp6{way}Type{number}"):
+                yield _line(f"Icmp6{way}Type{number}", count)
+    for name in _UDP6:
+        yield _line(f"Udp6{name}", net.mib.get(f"Udp6{name}", 0))
+    for name in _UDP6:
+        if name != "IgnoredMulti":
+            yield _line(f"UdpLite6{name}", 0)
+
+
+def _line(name: str, value: int) -> str:
+    return f"{name:<32}\t{value}\n"
+
+
 # --- the files -------------------------------------------------------------------------------------------------------
 
 PROC_NET: Final[Mapping[str, Callable[[Net], Iterator[str]]]] = {
@@ -182,6 +217,7 @@ PROC_NET: Final[Mapping[str, Callable[[Net], Iterator[str]]]] = {
     "if_inet6": if6_seq_show,
     "igmp6": igmp6_mc_seq_show,
     "ipv6_route": ipv6_route_seq_show,
+    "snmp6": snmp6_seq_show,
     "softnet_stat": softnet_seq_show,
 }
 PROC_NET_DEV_SNMP6: Final = snmp6_dev_seq_show

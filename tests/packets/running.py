@@ -220,4 +220,7 @@ class RunningLo:
 
     def snmp(self) -> Mapping[str, int]:
         """The counters of IPv6 and IPv4 of the namespace, by name."""
-        return snmp_counters(*(os.pread(fd, 1 << 16, 0).decode() for fd in (self._in.snmp6, self._in.snmp)))
+        return snmp_counters(self.proc_snmp6(), os.pread(self._in.snmp, 1 << 16, 0).decode())
+
+    def proc_snmp6(self) -> str:
+        return os.pread(self._in.snmp6, 1 << 16, 0).decode()

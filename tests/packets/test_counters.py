@@ -8,7 +8,9 @@ from time import monotonic, sleep
 import pytest
 
 from addrsvc.mirror.netns import run_in
+from addrsvc.model.proc import proc_read
 from addrsvc.uapi import ETH_P_IPV6, PACKET_OUTGOING
+from tests.packets.compare import compare
 from tests.packets.generator import Action, Call, Send, Switch, link
 from tests.packets.modelled import ModelLo
 from tests.packets.outcome import Counters
@@ -91,3 +93,11 @@ def test_a_conversation_over_tcp_is_counted_alike(mtu: int, running: RunningLo, 
 
     assert before["rx_packets"] == len(sent) < 100_000 // 1500
     assert (answers, model.counters()) == ([0] * len(sent), before)
+
+
+def test_proc_net_snmp6_is_the_same_to_the_letter(running: RunningLo, model: ModelLo) -> None:
+    for action in (UP, Call("udp", (b"x", "::1", 9)), Call("ping", (b"x", "::1")), Call("udp", (b"x", "::1", 7))):
+        for _ in compare(action, running, model):
+            pass
+
+    assert proc_read(model.net.net, "net/snmp6") == running.proc_snmp6()
