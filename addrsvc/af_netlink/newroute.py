@@ -26,6 +26,7 @@ from addrsvc.uapi import (
     RTA_ENCAP_TYPE,
     RTA_EXPIRES,
     RTA_FLOW,
+    RTA_FLOWLABEL,
     RTA_GATEWAY,
     RTA_MAX,
     RTA_METRICS,
@@ -209,6 +210,8 @@ def _rtm_to_fib6_config(request: Request) -> Fib6Config:
     rtm = Rtmsg.of(request)
     if rtm.tos:
         raise KernelError(EINVAL, "Invalid dsfield (tos): option not available for IPv6")
+    if RTA_FLOWLABEL in tb:
+        raise KernelError(EINVAL, "Flow label cannot be specified for this operation", attr=RTA_FLOWLABEL)
     if RTA_NH_ID in tb and tb.keys() & {RTA_GATEWAY, RTA_OIF, RTA_MULTIPATH, RTA_ENCAP}:
         raise KernelError(EINVAL, "Nexthop specification and nexthop id are mutually exclusive")
     if RTA_VIA in tb:

@@ -683,7 +683,7 @@ def getroute(rng: Random) -> Message:
         (3, 0.06, _u32s(1, 1, 0, 2, 77)), (4, 0.12, _u32s(1, 1, 1, 0, 2, 77)), (16, 0.06, _u32s(0, 1, 77)),
         (15, 0.04, _u32s(254, 255)), (25, 0.04, _u32s(0, 1000)), (27, 0.05, _u8s(6, 17, 1, 58, 0, 99)),
         (28, 0.05, lambda rng: u16(rng.choice((0, 1, 80)))), (29, 0.05, lambda rng: u16(rng.choice((0, 1, 80)))),
-        (200, 0.02, _some_bytes), (6, 0.02, _any32),
+        (31, 0.03, _any32), (200, 0.02, _some_bytes), (6, 0.02, _any32),
     ):  # fmt: skip
         if rng.random() < chance:
             attrs.append(nla(nla_type, payload(rng)))
@@ -737,6 +737,7 @@ def _route_attrs(rng: Random, family: int) -> list[bytes]:
         (11, 0.03, _any32),
         (9, 0.02, _some_bytes),
         (2, 0.03, lambda rng: _packed(rng, family)),
+        (31, 0.02, _any32),
         (26, 0.02, _u8s(0, 64)),
         (200, 0.02, _some_bytes),
     ]

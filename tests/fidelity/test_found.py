@@ -435,3 +435,11 @@ def test_what_one_family_has_set_is_told_where_the_next_refuses(netns: NetNs) ->
     token = nest(10, nla(7, bytes.fromhex(ADDRESS)))
     for families in ((conf, token), (token, conf), (conf, conf, token)):
         agree_on_steps(Send(LO_UP), Send(ask(16, bytes(4) + u32(1) + bytes(8), nest(26, *families))))
+
+
+@pytest.mark.parametrize("nlmsg_type", [24, 25])
+def test_a_route_has_no_flow_label(netns: NetNs, nlmsg_type: int) -> None:
+    net, label = nla(1, bytes.fromhex("20010db8000500000000000000000000")), nla(31, u32(5))
+    head = b"\x0a\x30\0\0\xfe\4\0\1" + bytes(4)
+    for attrs in ((label,), (nla(31, b"ab"),), (label, nla(30, u32(1))), (label, nla(5, b"ab"))):
+        agree_on_steps(Setsockopt(11, u32(1)), Send(ask(nlmsg_type, head, net, nla(4, u32(1)), *attrs, flags=0x405)))
