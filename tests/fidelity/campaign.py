@@ -175,7 +175,7 @@ def report(result: Result) -> Iterator[str]:
     yield from _categories(result.counts)
     for title, kinds in (
         ("differences by kind", result.kinds),
-        ("the running kernel's own two answers", result.chance),
+        ("not seen again: chance, if it is one of left_out.CHANCE", result.chance),
     ):
         if kinds:
             yield f"\n{title}:"

@@ -12,8 +12,9 @@ from difflib import unified_diff
 from types import TracebackType
 from typing import Final, Self
 
+from tests.fidelity.left_out import starts_traffic
 from tests.fidelity.machines import Modelled, Running
-from tests.fidelity.normal import Normaliser, normal_result, starts_traffic
+from tests.fidelity.normal import Normaliser, normal_result
 from tests.fidelity.steps import EARS, SOCKETS, Datagram, Heard, Machine, Op, Outcome, Send
 from tests.fidelity.wire import described, header, messages, type_name
 
@@ -120,11 +121,16 @@ def _told(heard: Heard) -> Iterator[str]:
 
 
 class Both:
-    """Two fresh machines that are told the same; the model is one of them unless a test says otherwise."""
+    """Two fresh machines that are told the same; the model is one of them unless a test says otherwise.
+
+    Attributes:
+        script: every step so far.
+        counts: steps, requests, refusals and what was said, by kind.
+    """
 
     def __init__(self, model: Callable[[], Machine] = Modelled, *, settle: float = 0.0) -> None:
-        self._running = Side(Running())
-        self._model = Side(model())
+        self.running = Side(Running())
+        self.model = Side(model())
         self._settle = settle
         self.script: list[Op] = []
         self.counts: Counter[str] = Counter()
@@ -132,8 +138,8 @@ class Both:
     def do(self, op: Op) -> Difference | None:
         """One step on both; None where they agree."""
         self.script.append(op)
-        result = self._running.do(op)
-        expected = self._outcome(self._model, op, self._model.do(op))
+        result = self.running.do(op)
+        expected = self._outcome(self.model, op, self.model.do(op))
         seen = self._wait(op, result, expected)
         self._count(op, seen)
         return None if seen == expected else Difference(tuple(self.script), expected, seen)
@@ -153,7 +159,7 @@ class Both:
         deadline, quiet = time.monotonic() + PATIENCE, self._settle
         while True:
             for by, sofar in heard.items():
-                sofar += self._running.hear(by)
+                sofar += self.running.hear(by)
             if any(tuple(sofar) != expected.heard[by][: len(sofar)] for by, sofar in heard.items()):
                 break
             complete = all(len(sofar) == len(expected.heard[by]) for by, sofar in heard.items())
@@ -161,8 +167,8 @@ class Both:
             if left <= 0:
                 break
             quiet = 0.0 if complete else quiet
-            self._running.machine.wait(left)
-        last = self._outcome(self._running, op, result)
+            self.running.machine.wait(left)
+        last = self._outcome(self.running, op, result)
         return Outcome(result, last.heard | {by: (*sofar, *last.heard[by]) for by, sofar in heard.items()})
 
     def _count(self, op: Op, seen: Outcome) -> None:
@@ -178,8 +184,8 @@ class Both:
                 self.counts[f"{'notified' if is_told else 'answered'}: {_word(each)}"] += 1
 
     def close(self) -> None:
-        self._running.machine.close()
-        self._model.machine.close()
+        self.running.machine.close()
+        self.model.machine.close()
 
     def __enter__(self) -> Self:
         return self

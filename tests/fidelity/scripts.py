@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Final, TypeAlias
 
+from tests.fidelity.left_out import starts_traffic, why_not
 from tests.fidelity.mutations import mutated
-from tests.fidelity.normal import NEIGHBOURS, asks_for_neighbours, starts_traffic, why_not
-from tests.fidelity.requests import Repertoire, up
+from tests.fidelity.requests import Repertoire
+from tests.fidelity.requests.links import up
 from tests.fidelity.steps import (
     ASKER,
     ELSEWHERE,
@@ -33,7 +34,7 @@ from tests.fidelity.steps import (
 )
 from tests.fidelity.wire import ACK, REQUEST, Message, datagram, nest, nla, text, u8, u32
 
-__all__ = ["CHECK_EVERY", "checkpoint", "script"]
+__all__ = ["CHECK_EVERY", "script"]
 
 CHECK_EVERY: Final = 40
 """Steps after which everything is dumped."""
@@ -335,45 +336,39 @@ PREAMBLE: Final[tuple[Op, ...]] = (
 )
 
 
-def checkpoint(asks: Repertoire) -> list[Op]:
-    """Everything that the namespace holds, and most of what the other one does."""
-    return [*(Send(bytes(message)) for message in asks.dumps), *(Send(bytes(it), ELSEWHERE) for it in asks.dumps[::3])]
-
-
 def script(seed: str, length: int, counts: Counter[str], only: str = "") -> Iterator[Op]:
     """About `length` steps, the first of them those that every script begins with.
 
     `counts` learns what the steps were, and what was left out.  With `only`, requests are of the kinds that match.
     """
-    traffic = False
-    for op in _steps(Random(seed), length, counts, only):
-        traffic = traffic or starts_traffic(op)
-        if traffic and asks_for_neighbours(op):
-            counts[f"left out: {NEIGHBOURS}"] += 1
-        else:
-            yield op
-
-
-def _steps(rng: Random, length: int, counts: Counter[str], only: str) -> Iterator[Op]:
-    asks = Repertoire(only)
-    start = [*PREAMBLE] if only else _start(rng)
-    yield from start
-    names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
-    done = len(start)
-    for number in itertools.count(1):
+    in_traffic, done = False, 0
+    for name, ops in _turns(Random(seed), Repertoire(only), is_whole=not only):
+        left_out = next((why for op in ops if (why := why_not(op, in_traffic=in_traffic)) is not None), None)
+        counts[f"left out: {left_out}" if left_out else name] += 1
+        if left_out is None:
+            yield from ops
+            done += len(ops)
+            in_traffic = in_traffic or any(map(starts_traffic, ops))
         if done >= length:
-            break
-        name, ops = STEPS[rng.choices(names, weights)[0]][1](rng, asks)
-        left_out = next((why for op in ops if (why := why_not(op)) is not None), None)
-        if left_out is not None:
-            counts[f"left out: {left_out}"] += 1
-            continue
-        counts[name] += 1
-        yield from ops
-        done += len(ops)
+            return
+
+
+def _turns(rng: Random, asks: Repertoire, *, is_whole: bool) -> Iterator[tuple[str, list[Op]]]:
+    """What is done in one go, without end; now and then that is a look at everything."""
+    yield "start", _start(rng) if is_whole else [*PREAMBLE]
+    names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
+    for number in itertools.count(1):
+        yield STEPS[rng.choices(names, weights)[0]][1](rng, asks)
         if number % CHECK_EVERY == 0:
-            yield from checkpoint(asks)
-    yield from checkpoint(asks)
+            yield from _everything(asks)
+
+
+def _everything(asks: Repertoire) -> Iterator[tuple[str, list[Op]]]:
+    """All that the namespace holds, and much of what the other one does."""
+    for message in asks.dumps:
+        yield "everything dumped", [Send(bytes(message))]
+    for message in asks.dumps[::3]:
+        yield "everything dumped", [Send(bytes(message), ELSEWHERE)]
 
 
 def _start(rng: Random) -> list[Op]:

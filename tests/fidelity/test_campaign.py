@@ -7,13 +7,14 @@ import pytest
 
 from addrsvc.mirror.netns import NetNs
 from tests.fidelity.campaign import Result, as_test, campaign, report
+from tests.fidelity.left_out import CHANCE, RACES, SCOPE, starts_traffic, why_not
 from tests.fidelity.mutations import MUTATIONS, mutated
-from tests.fidelity.normal import NORMALISATIONS, RACES, SCOPE, why_not
+from tests.fidelity.normal import NORMALISATIONS
 from tests.fidelity.play import Both
 from tests.fidelity.requests import REQUESTS
 from tests.fidelity.scripts import script
-from tests.fidelity.steps import ASKER, Send, Setsockopt
-from tests.fidelity.wire import ACK, REQUEST, Message, header, messages, nla, text, u32
+from tests.fidelity.steps import ASKER, Op, Send, Setsockopt, Sysctl
+from tests.fidelity.wire import ACK, DUMP, REQUEST, Message, header, messages, nest, nla, text, u32
 
 STEPS = 400
 
@@ -35,8 +36,8 @@ def test_a_difference_does_not_go_unseen(netns: NetNs) -> None:
     """One kernel is told something behind the other's back: the next step says so, with both sides, as a test."""
     with Both() as both:
         assert both.do(Setsockopt(11, u32(1))) is None
-        both._running.machine.do(alias("a secret"))
-        both._running.machine.hear(ASKER)
+        both.running.machine.do(alias("a secret"))
+        both.running.machine.hear(ASKER)
         difference = both.do(Send(bytes(Message(18, REQUEST, bytes(4) + u32(1) + bytes(8)))))
 
     assert difference is not None
@@ -70,12 +71,36 @@ def test_every_kind_of_request_and_of_error_is_sent() -> None:
     assert min(counts.values()) > 0
 
 
-def test_what_is_not_compared_has_a_reason() -> None:
+def test_what_is_not_compared_or_not_asked_has_a_reason() -> None:
     assert all(rule.what and rule.why for rule in NORMALISATIONS)
     assert all(rule.what and rule.why for rule in (*RACES, *SCOPE))
-    assert why_not(Send(bytes(Message(19, REQUEST, bytes(16), (nla(19, u32(1)),))))) == RACES[3].what
-    assert why_not(Send(bytes(Message(36, REQUEST, bytes(20))))) == SCOPE[0].what
-    assert why_not(Send(bytes(Message(20, REQUEST, bytes(8))))) is None
+    assert all(CHANCE)
+
+
+@pytest.mark.parametrize(
+    ("op", "why"),
+    [
+        (Send(bytes(Message(19, REQUEST, bytes(16), (nla(19, u32(1)),)))), "a request that names a process"),
+        (Send(bytes(Message(36, REQUEST, bytes(20)))), "message types of other subsystems"),
+        (Send(bytes(Message(20, REQUEST, bytes(8)))), None),
+        (Send(2 * bytes(Message(20, REQUEST, b"\x0a" + bytes(7)))), "a message behind one that adds an IPv6 address"),
+        (Send(bytes(Message(16, REQUEST, bytes(16), (nest(18, nla(1, b"ifb")),)))), "a device that is made without"),
+        (Sysctl("net/ipv6/conf/lo/dad_transmits", "1"), "net.ipv6.conf.*.dad_transmits"),
+        (Sysctl("net/ipv6/conf/lo/dad_transmits"), None),
+    ],
+)
+def test_what_has_no_single_answer_is_not_asked(op: Op, why: str | None) -> None:
+    assert (why_not(op) or "")[: len(why or "")] == (why or "")
+    assert (why_not(op) is None) == (why is None)
+
+
+def test_neighbours_are_asked_for_as_long_as_there_is_no_traffic() -> None:
+    dump = Send(bytes(Message(30, REQUEST | DUMP, bytes(12))))
+
+    assert why_not(dump) is None
+    assert why_not(dump, in_traffic=True) == RACES[0].what
+    assert starts_traffic(Send(bytes(Message(16, REQUEST, bytes(8) + u32(0x1000) + u32(0x1000)))))
+    assert not starts_traffic(dump)
 
 
 def test_headers_read_as_they_are_written() -> None:
