@@ -341,8 +341,12 @@ def script(seed: str, length: int, counts: Counter[str], only: str = "") -> Iter
 
     `counts` learns what the steps were, and what was left out.  With `only`, requests are of the kinds that match.
     """
-    in_traffic, done = False, 0
-    for name, ops in _turns(Random(seed), Repertoire(only), is_whole=not only):
+    rng, asks = Random(seed), Repertoire(only)
+    start = [*PREAMBLE] if only else _start(rng)
+    counts["start"] += 1
+    yield from start
+    in_traffic, done = any(map(starts_traffic, start)), len(start)
+    for name, ops in _turns(rng, asks):
         left_out = next((why for op in ops if (why := why_not(op, in_traffic=in_traffic)) is not None), None)
         counts[f"left out: {left_out}" if left_out else name] += 1
         if left_out is None:
@@ -353,9 +357,8 @@ def script(seed: str, length: int, counts: Counter[str], only: str = "") -> Iter
             return
 
 
-def _turns(rng: Random, asks: Repertoire, *, is_whole: bool) -> Iterator[tuple[str, list[Op]]]:
+def _turns(rng: Random, asks: Repertoire) -> Iterator[tuple[str, list[Op]]]:
     """What is done in one go, without end; now and then that is a look at everything."""
-    yield "start", _start(rng) if is_whole else [*PREAMBLE]
     names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
     for number in itertools.count(1):
         yield STEPS[rng.choices(names, weights)[0]][1](rng, asks)
