@@ -108,9 +108,10 @@ def test_run_once_shows_netdev_up_passing_the_chain_in_the_kernels_order() -> No
 
     _, _, passing = story.partition("init_net: NETDEV_UP  lo\n")
     order = re.findall(r"^  (\w+)(  \(priority (-?\d+)\))?$", passing, re.MULTILINE)
-    assert [(name, priority) for name, _, priority in order][:8] == [
+    assert [(name, priority) for name, _, priority in order][:9] == [
         ("rtnetlink_event", ""),
         ("fib_rules_event", ""),
+        ("arp_netdev_event", ""),
         ("inetdev_event", ""),
         ("fib_netdev_event", ""),
         ("addrconf_notify", ""),
