@@ -18,6 +18,7 @@ from addrsvc.model.ifb import ifb_init_module
 from addrsvc.model.ip6_input import ipv6_packet_init
 from addrsvc.model.ip6_route import ip6_route_init
 from addrsvc.model.ip_input import ip_packet_init
+from addrsvc.model.llc import llc_init
 from addrsvc.model.loopback import blackhole_netdev_init, loopback_net_ops
 from addrsvc.model.ndisc import ndisc_init, ndisc_late_init
 from addrsvc.model.net_namespace import addrconf_ops, copy_net_ns, register_pernet_device, register_pernet_subsys
@@ -114,6 +115,7 @@ INITCALLS: Final[Sequence[Callable[[Machine], None]]] = (
     arp_init,
     ip_packet_init,
     ipv6_packet_init,
+    llc_init,
 )
 
 

@@ -7,6 +7,7 @@ from time import monotonic, sleep
 
 import pytest
 
+from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.model.trace_net import NetDevStartXmit, NetDevTemplate, NetDevXmit, NetifRxExit, NetifRxVerbose
 from addrsvc.model.virtio_net import (
     VIRTIO_NET_HDR_F_NEEDS_CSUM,
@@ -16,7 +17,8 @@ from addrsvc.model.virtio_net import (
     VIRTIO_NET_HDR_GSO_UDP_L4,
     VirtioNetHdr,
 )
-from addrsvc.uapi import ETH_P_IP, ETH_P_IPV6
+from addrsvc.uapi import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6
+from tests.fidelity.asks import add
 from tests.packets.compare import compare, normal
 from tests.packets.generator import (
     LO6,
@@ -165,6 +167,31 @@ def test_generated_packets_come_round_alike(seed: int, running: RunningLo, model
     differences = [str(found) for action in actions(seed, 200) for found in compare(action, running, model)]
 
     assert differences == []
+
+
+def asks(tip: bytes, *, sip: bytes = V4[0], hrd: int = 772, op: int = 1) -> Send:
+    """An ARP packet: who has tip, says sip?"""
+    body = pack("!HHBBH6s4s6s4s", hrd, ETH_P_IP, 6, 4, op, FOREIGN, sip, bytes(6), tip)
+    return Send(link(ETH_P_ARP, body), ETH_P_ARP)
+
+
+def test_who_asks_for_an_address_of_lo_is_answered_alike(running: RunningLo, model: ModelLo) -> None:
+    ours, nobodys, lo = V4[1], V4[0][:3] + b"\x09", bytes((127, 0, 0, 1))
+    wrong = (asks(ours, hrd=1), asks(ours, op=2), asks(nobodys), asks(lo), asks(ours, sip=ours))
+    UP(running)
+    UP(model)
+    with RtnlKernel(running.netns) as kernel:
+        for port in (kernel, model.net):
+            port.request(add("192.0.2.2/32"))
+    differences = [
+        str(found)
+        for action in (asks(ours), asks(ours, sip=bytes(4)), *wrong)
+        for found in compare(action, running, model)
+    ]
+
+    assert differences == []
+    asks(ours)(model)
+    assert [one.frame[14 + 7] for one in model.seen()] == [1, 1, 2, 2]
 
 
 def test_a_packet_that_never_comes_whole_is_given_up_alike(running: RunningLo, model: ModelLo) -> None:
