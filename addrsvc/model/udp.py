@@ -56,25 +56,39 @@ def udp_bind(sk: InetSock, addr: bytes, port: int) -> None:
     Kernel: net/ipv4/af_inet.c, __inet_bind(); net/ipv6/af_inet6.c, __inet6_bind(); net/ipv4/udp.c, udp_lib_get_port().
 
     Raises:
-        KernelError: EINVAL, it has a port already; EADDRNOTAVAIL, not an address of this host; EADDRINUSE.
+        KernelError: EINVAL, it has a port already, or the address means nothing without a device; EADDRNOTAVAIL, not
+            an address of this host; EADDRINUSE.
     """
     if sk.num:
         raise KernelError(EINVAL)
-    if any(addr) and not _BINDABLE[sk.family](sk.net, addr):
-        raise KernelError(EADDRNOTAVAIL)
+    if any(addr):
+        _CHECKS[sk.family](sk, addr)
     sk.saddr = addr
     _get_port(sk, port)
 
 
-def _may_bind4(net: Net, addr: bytes) -> bool:
-    return inet_addr_type(net, addr) in (RTN_LOCAL, RTN_MULTICAST, RTN_BROADCAST)
+def _check4(sk: InetSock, addr: bytes) -> None:
+    """Kernel: include/net/inet_sock.h, inet_addr_valid_or_nonlocal()."""
+    if inet_addr_type(sk.net, addr) not in (RTN_LOCAL, RTN_MULTICAST, RTN_BROADCAST):
+        raise KernelError(EADDRNOTAVAIL)
 
 
-def _may_bind6(net: Net, addr: bytes) -> bool:
-    return ipv6_get_ifaddr(net, addr, None) is not None
+def _check6(sk: InetSock, addr: bytes) -> None:
+    """Kernel: net/ipv6/af_inet6.c, __inet6_bind()."""
+    if not sk.bound_dev_if and _needs_scope_id(addr):
+        raise KernelError(EINVAL)
+    if not ipv6_addr_is_multicast(addr) and ipv6_get_ifaddr(sk.net, addr, None) is None:
+        raise KernelError(EADDRNOTAVAIL)
 
 
-_BINDABLE: Final[dict[int, Callable[[Net, bytes], bool]]] = {AF_INET: _may_bind4, AF_INET6: _may_bind6}
+def _needs_scope_id(addr: bytes) -> bool:
+    """Kernel: include/net/ipv6.h, __ipv6_addr_needs_scope_id()."""
+    if ipv6_addr_is_multicast(addr):
+        return addr[1] & 0x0F in (1, 2)
+    return addr[0] == 0xFE and addr[1] & 0xC0 == 0x80
+
+
+_CHECKS: Final[dict[int, Callable[[InetSock, bytes], None]]] = {AF_INET: _check4, AF_INET6: _check6}
 
 
 def _get_port(sk: InetSock, port: int) -> None:
