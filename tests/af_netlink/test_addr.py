@@ -63,6 +63,7 @@ from addrsvc.uapi import (
     RTNLGRP_IPV4_IFADDR,
     RTNLGRP_IPV6_IFADDR,
 )
+from tests.af_netlink.test_link import make
 from tests.af_netlink.twins import Twins, messages, nla, nlmsg
 
 IFADDRMSG = Struct("=BBBBi")
@@ -484,16 +485,14 @@ def test_other_families_and_groups_are_dumped_only(sides: Twins, kind: int, fami
 
 
 def test_an_address_on_two_devices_is_the_one_that_came_last(sides: Twins) -> None:
-    if sides.netns is not None:
-        pytest.skip("the running kernel may have no device of this kind")
-    net = sides.net
-    for device in ("a0", "b0"):
-        net.link_add(device)
-    for device in ("b0", "a0"):
-        net.addr_add("2001:db8::7/64", dev=device, nodad=True)
+    for name in ("a0", "b0"):
+        make(sides, name)
+    first, second = (sides.net.device(name).ifindex for name in ("b0", "a0"))
+    for index in (first, second):
+        sides.ask(new6(local("2001:db8::7") + nla(IFA_FLAGS, IFA_F_NODAD), 64, index=index))
 
     (answer, _) = sides.ask(get(local("2001:db8::7")))
-    assert IFADDRMSG.unpack_from(messages(answer)[0][4])[4] == net.device("a0").ifindex
+    assert IFADDRMSG.unpack_from(messages(answer)[0][4])[4] == second
 
 
 # --- dumps ------------------------------------------------------------------------------------------------------------
@@ -842,7 +841,7 @@ def test_ipv4_addresses_are_deprecated_and_removed_in_time() -> None:
 
 
 LIMITS = [(preferred, valid) for valid in (1, 2, 3) for preferred in range(valid + 1)]
-WINDOW = 0.4
+WINDOW = 1.2
 """Seconds by which the two may part: how late a busy machine runs a timer."""
 
 

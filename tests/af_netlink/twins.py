@@ -30,7 +30,7 @@ PORTIDS = {False: 40_001, True: 40_002}
 """The same on both sides, by whether the socket checks strictly, since acknowledgements carry it."""
 MONITOR_PORTID, SLOW_PORTID = 40_003, 40_004
 _BUFFER = 1 << 20
-_PATIENCE = 0.05
+_PATIENCE = 10.0
 _seq = count(1)
 _NORMALISER = Normaliser()
 
