@@ -269,15 +269,41 @@ SCRIPTS: Final[Mapping[str, str]] = {
     "neighbours": """
         ip link set lo up
         ip neigh
-        ip -6 neigh show dev lo
+        ip -6 neigh
+        ip neigh show dev lo
         ip neigh show proxy
+        ip neigh add 10.1.1.9 lladdr 02:00:00:00:00:09 dev lo
+        ip -6 neigh add 2001:db8::9 lladdr 02:00:00:00:00:09 dev lo
+        ip neigh show
         ip neigh get 10.1.1.9 dev lo
         ip -6 neigh get 2001:db8::9 dev lo
-        ip neigh show dev eth7
-        ip neigh flush dev lo
-        ip ntable
+        ip neigh del 10.1.1.9 dev lo
+        ip neigh del 10.1.1.9 dev lo
+        ip -6 neigh del 2001:db8::9 dev lo
+        ip neigh flush dev lo nud all
+        ip neigh show nud all
         ip ntable show dev lo
+        ip ntable
         ip ntable show name arp_cache
+        ip ntable change name arp_cache dev lo queue 7
+        ip ntable change name arp_cache thresh1 7
+        ip ntable
+        ip link add ifb7 address 02:00:00:00:00:07 type ifb
+        ip link set ifb7 up
+        ip neigh add 10.1.1.9 lladdr 02:00:00:00:00:09 dev ifb7
+        ip -6 neigh add 2001:db8::9 lladdr 02:00:00:00:00:09 dev ifb7 nud permanent
+        ip neigh add proxy 10.1.1.11 dev ifb7
+        ip neigh
+        ip -6 neigh
+        ip neigh show proxy
+        ip neigh get 10.1.1.9 dev ifb7
+        ip neigh replace 10.1.1.9 lladdr 02:00:00:00:00:0b dev ifb7
+        ip neigh change 10.1.1.77 lladdr 02:00:00:00:00:0b dev ifb7
+        ip neigh del 10.1.1.9 dev ifb7
+        ip neigh flush dev ifb7
+        ip neigh flush dev ifb7 nud permanent
+        ip neigh add 10.1.1.10 lladdr 02:00:00:00:00:0a dev ifb7 nud reachable
+        ip neigh
     """,
     "address labels": """
         ip addrlabel
@@ -502,6 +528,8 @@ MONITORED: Final = (
     "ip -6 route del 2001:db8:20::/48",
     "ip rule add to 10.0.0.0/8 lookup 7",
     "ip rule del to 10.0.0.0/8 lookup 7",
+    "ip neigh add 10.1.1.9 lladdr 02:00:00:00:00:09 dev lo",
+    "ip neigh del 10.1.1.9 dev lo",
     "ip addr flush dev lo scope global",
     "ip link set lo down",
 )
