@@ -8,7 +8,7 @@ from errno import EINVAL, ENODEV, EOPNOTSUPP
 from itertools import islice
 from typing import Final
 
-from addrsvc.af_netlink.link import IFLA_POLICY
+from addrsvc.af_netlink.ifinfomsg import IFLA_POLICY
 from addrsvc.af_netlink.ndmsg import NDMSG_SIZE, Ndmsg, has_header, parse
 from addrsvc.af_netlink.request import NEXT_DATAGRAM, Dump, Handler, Request
 from addrsvc.errors import KernelError

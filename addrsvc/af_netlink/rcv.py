@@ -7,7 +7,9 @@ from typing import Final
 from addrsvc.af_netlink import (
     addr,
     addrlabel,
+    bridge,
     fdb,
+    getlink,
     ipmr,
     link,
     neigh,
@@ -61,6 +63,8 @@ HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
     **fdb.HANDLERS,
     **ipmr.HANDLERS,
     **link.HANDLERS,
+    **getlink.HANDLERS,
+    **bridge.HANDLERS,
     **neigh.HANDLERS,
     **neightbl.HANDLERS,
     **netconf.HANDLERS,
