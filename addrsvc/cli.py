@@ -85,7 +85,8 @@ _ADDR_HELP: Final = "Show and change the addresses of the model's devices, in th
 _SYSCTL_HELP: Final = """\
 Show settings of the model, or write them first, in the words of sysctl(8).
 
-They are those below net.ipv4.conf and net.ipv6.conf.  A dot in the name of a device is written as a slash."""
+They are those below net.ipv4.conf and net.ipv6.conf.  Where dots part the words of a
+name, a dot in the name of a device is written as a slash; the other way round will do as well."""
 
 _PROC_HELP: Final = """\
 Show a file below /proc as it would read on the model.
@@ -181,11 +182,21 @@ class _Refused(Exception):
     """A refusal in the words of the tool that users know for it, if that is not ip(8)."""
 
 
+# How sysctl(8) has it: whichever of the two comes first parts the words of a name, the other stands for itself.
+_SWAPPED: Final = str.maketrans("./", "/.")
+
+
+def _dotted(name: str) -> str:
+    """A setting's name with dots between its words, which slashes may part as well."""
+    slash, dot = name.find("/"), name.find(".")
+    return name.translate(_SWAPPED) if slash >= 0 and not 0 <= dot < slash else name
+
+
 def _sysctl_refused(error: KernelError, name: str, *, is_write: bool) -> _Refused:
     """A refusal as sysctl(8) words it."""
     match error.errno:
         case errno.ENOENT:
-            what = f"cannot stat /proc/sys/{name.replace('.', '/')}: {error.strerror}"
+            what = f"cannot stat /proc/sys/{name.translate(_SWAPPED)}: {error.strerror}"
         case errno.EACCES | errno.EPERM:
             what = f'permission denied on key "{name}"'
         case _:
@@ -360,7 +371,7 @@ def _add_sysctl(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
 
 def _add_proc(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add(subparsers, "proc", _proc, _PROC_HELP)
-    parser.add_argument("path", metavar="PATH", help="the file, without /proc/ in front")
+    parser.add_argument("path", metavar="PATH", help="the file; /proc/ in front may be left out")
     parser.add_argument("--net", help=f"the model's namespace (default: {_DEFAULT_NET})")
     _add_once(parser)
 
@@ -593,7 +604,8 @@ def _sysctl(arguments: argparse.Namespace) -> int:
     at = {} if arguments.net is None else {"net": arguments.net}
     with _desk(arguments) as desk:
         for setting in arguments.settings:
-            name, equals, value = setting.partition("=")
+            written, equals, value = setting.partition("=")
+            name = _dotted(written)
             try:
                 if equals:
                     desk.ask("sysctl_set", {"name": name, "value": value, **at})
@@ -606,11 +618,12 @@ def _sysctl(arguments: argparse.Namespace) -> int:
 
 def _proc(arguments: argparse.Namespace) -> int:
     at = {} if arguments.net is None else {"net": arguments.net}
+    path = arguments.path.removeprefix("/proc/")
     with _desk(arguments) as desk:
         try:
-            answer = desk.ask("proc", {"path": arguments.path, **at})
+            answer = desk.ask("proc", {"path": path, **at})
         except KernelError as error:
-            raise _Refused(f"proc: /proc/{arguments.path}: {error.strerror}") from None
+            raise _Refused(f"proc: /proc/{path}: {error.strerror}") from None
     say(json_text(answer) if arguments.json else str(answer["content"]).removesuffix("\n"))
     return 0
 
@@ -812,8 +825,8 @@ def _netlink(arguments: argparse.Namespace) -> int:
         raise ControlError("netlink: this needs Linux; addrsvc.pyroute, in process, needs no particular system")
     from addrsvc.daemon.netlink_server import serve_netlink
 
-    scheme, colon, path = arguments.listen.partition(":")
-    if scheme != "unix" or not colon:
+    scheme, _, path = arguments.listen.partition(":")
+    if scheme != "unix" or not path:
         raise ControlError(f"--listen: {arguments.listen!r} is no place to listen; unix:PATH is")
     serve_netlink(
         Path(path), as_json=arguments.json, seed=arguments.seed, is_real=arguments.clock == "real",

@@ -335,6 +335,9 @@ def test_a_refusal_is_worded_as_ip_words_it_and_ends_with_2(service: Background)
     ("words", "text"),
     [
         (["sysctl", "foo.bar"], "cannot stat /proc/sys/foo/bar: No such file or directory"),
+        (["sysctl", "net.ipv6.conf.a/b.mtu"], "cannot stat /proc/sys/net/ipv6/conf/a.b/mtu: No such file or directory"),
+        (["sysctl", "net/ipv6/conf/a.b/mtu"], "cannot stat /proc/sys/net/ipv6/conf/a.b/mtu: No such file or directory"),
+        (["sysctl", "net/ipv6/conf.lo/mtu"], "cannot stat /proc/sys/net/ipv6/conf.lo/mtu: No such file or directory"),
         (
             ["sysctl", "net.ipv6.conf.lo.disable_ipv6=x"],
             'setting key "net.ipv6.conf.lo.disable_ipv6": Invalid argument',
@@ -358,6 +361,12 @@ def test_settings_are_written_and_shown_as_sysctl_shows_them() -> None:
     assert (done.returncode, done.stdout.splitlines()) == (0, [
         "net.ipv6.conf.lo.mtu = 65536", "net.ipv6.conf.lo.mtu = 1400", "net.ipv4.conf.lo.tag = 16",
     ])  # fmt: skip
+
+
+def test_slashes_may_part_a_name_as_for_sysctl() -> None:
+    done = run("sysctl", "net/ipv6/conf/lo/mtu", "--once")
+
+    assert (done.returncode, done.stdout) == (0, "net.ipv6.conf.lo.mtu = 65536\n")
 
 
 def test_settings_of_a_service_stay_written(service: Background) -> None:

@@ -657,7 +657,7 @@ def test_what_a_dead_one_left_is_taken_over(tmp_path: Path, start: Start) -> Non
     [
         (["--listen", "tcp:80"], "Error: --listen: 'tcp:80' is no place to listen; unix:PATH is\n"),
         (["--listen", "model"], "Error: --listen: 'model' is no place to listen; unix:PATH is\n"),
-        (["--listen", "unix:"], "Error: . is a directory: name the socket that is to be made (--listen PATH)\n"),
+        (["--listen", "unix:"], "Error: --listen: 'unix:' is no place to listen; unix:PATH is\n"),
         (["--listen", "unix:/tmp"], "Error: /tmp is a directory: name the socket that is to be made (--listen PATH)\n"),
         (["--listen", f"unix:/tmp/{'x' * 120}"], f"Error: /tmp/{'x' * 120}: AF_UNIX path too long\n"),
     ],
