@@ -22,6 +22,8 @@ import pytest
 from addrsvc.mirror.netns import NetNs, create_anonymous, run_in
 from tests.door.serving import Server
 
+pytestmark = pytest.mark.needs_cap_sys_admin  # what is started inside a namespace is talked to from here
+
 SHIM: Final = Path(__file__).with_name("shim.c")
 
 # One row per thing that two kernels cannot agree on, with the reason.
