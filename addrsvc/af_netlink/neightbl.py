@@ -123,8 +123,8 @@ def _set(request: Request) -> None:
     name = request.payload(NDTA_NAME)
     if name is None:
         raise KernelError(EINVAL)
-    wanted = name.split(b"\0")[0].decode("utf-8", "surrogateescape")
-    tbl = next((tbl for tbl in neigh_tables(request.net, request.data[_HDRLEN]) if tbl.id == wanted), None)
+    wanted = name.rstrip(b"\0")
+    tbl = next((tbl for tbl in neigh_tables(request.net, request.data[_HDRLEN]) if tbl.id.encode() == wanted), None)
     if tbl is None:
         raise KernelError(ENOENT)
     if NDTA_PARMS in request.tb:

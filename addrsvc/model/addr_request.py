@@ -122,7 +122,7 @@ def inet6_newaddr(net: Net, ifindex: int, nlmsg_flags: int, cfg: Ifa6Config) -> 
     dev = net.dev_base_head.get(ifindex)
     if dev is None:
         raise KernelError(ENODEV, "ipv6: Unable to find the interface")
-    idev = dev.ip6_ptr or ipv6_find_idev(dev)
+    idev = ipv6_find_idev(dev)
     if cfg.ifa_flags & IFA_F_OPTIMISTIC:
         _mind_optimism(idev, cfg)
     present = idev.addr_hash.get(cfg.pfx)

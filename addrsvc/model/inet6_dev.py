@@ -129,7 +129,7 @@ def ipv6_find_idev(dev: NetDevice) -> Inet6Dev:
     """
     ASSERT_RTNL(dev)
     idev = dev.ip6_ptr or ipv6_add_dev(dev)
-    if dev.flags & IFF_UP:
+    if idev.mc_is_down and dev.flags & IFF_UP:
         ipv6_mc_up(idev)
     return idev
 
@@ -143,7 +143,7 @@ def addrconf_add_dev(dev: NetDevice) -> Inet6Dev:
         KernelError: EACCES, IPv6 is disabled there; or as ipv6_add_dev().
     """
     ASSERT_RTNL(dev)
-    idev = dev.ip6_ptr or ipv6_add_dev(dev)
+    idev = ipv6_find_idev(dev)
     if idev.cnf["disable_ipv6"]:
         raise KernelError(EACCES, "ipv6: IPv6 is disabled on this device")
     if not dev.flags & IFF_LOOPBACK:

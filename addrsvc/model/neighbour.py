@@ -193,12 +193,24 @@ def neigh_dump(net: Net, tbl: NeighTable) -> Iterator[Neighbour]:
 
 
 def pneigh_dump(net: Net, tbl: NeighTable) -> Iterator[PneighEntry]:
-    """The proxy entries that a namespace has.
+    """The proxy entries that a namespace has, bucket by bucket, the newest of each first.
 
     Kernel: net/core/neighbour.c, pneigh_dump_table().
-    Differs: the newest first, where the kernel goes by a hash.
     """
-    return (pn for pn in list(tbl.phash_buckets) if pn.net is net)
+    return (pn for pn in _buckets(tbl) if pn.net is net)
+
+
+def _buckets(tbl: NeighTable) -> list[PneighEntry]:
+    return sorted(tbl.phash_buckets, key=lambda pn: _pneigh_hash(pn.key))
+
+
+def _pneigh_hash(key: bytes) -> int:
+    """All half bytes of the last four bytes together.
+
+    Kernel: net/core/neighbour.c, pneigh_hash().
+    """
+    folded = key[-4] ^ key[-3] ^ key[-2] ^ key[-1]
+    return (folded ^ folded >> 4) & 0xF
 
 
 def _neigh_update_notify(neigh: Neighbour, *, asked: bool) -> None:
@@ -629,6 +641,6 @@ def _pneigh_remove(tbl: NeighTable, pn: PneighEntry) -> None:
 
 
 def _pneigh_ifdown(tbl: NeighTable, dev: NetDevice, *, skip_perm: bool = False) -> None:
-    """Kernel: net/core/neighbour.c, pneigh_ifdown_and_unlock()."""
-    for pn in [pn for pn in tbl.phash_buckets if pn.dev is dev and not (skip_perm and pn.permanent)]:
+    """Kernel: net/core/neighbour.c, pneigh_ifdown(): first all are taken out, then the last of them is let go first."""
+    for pn in reversed([pn for pn in _buckets(tbl) if pn.dev is dev and not (skip_perm and pn.permanent)]):
         _pneigh_remove(tbl, pn)

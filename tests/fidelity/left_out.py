@@ -17,14 +17,15 @@ __all__ = ["CHANCE", "RACES", "SCOPE", "Exclusion", "starts_traffic", "why_not"]
 
 _U32: Final = Struct("=I")
 _RESIDENT: Final = RESIDENT.to_bytes(4, "little")
-IFF_UP, IFF_NOARP, IFF_MULTICAST, IFA_F_MCAUTOJOIN = 0x1, 0x80, 0x1000, 0x400
+IFF_UP, IFF_NOARP, IFF_MULTICAST, IFA_F_MCAUTOJOIN, NTF_PROXY = 0x1, 0x80, 0x1000, 0x400, 0x08
 
 
 def starts_traffic(op: Op) -> bool:
     """Whether a step may make a device send packets of its own.
 
-    A device with IFF_MULTICAST reports the groups that it joins, and so does lo where an address joins its group.
-    Devices that are made have the flag from the start.  With arp_notify and ndisc_notify, addresses are announced.
+    A device with IFF_MULTICAST reports the groups that it joins, and so does lo where an address joins its group, or is
+    answered for.  Devices that are made have the flag from the start.  With arp_notify and ndisc_notify, addresses are
+    announced.
     """
     if isinstance(op, Sysctl):
         return op.path.endswith(("/arp_notify", "/ndisc_notify")) and op.value is not None
@@ -38,7 +39,8 @@ def _may_send(data: bytes, found: Header) -> bool:
     if found.nlmsg_type == 20:
         attrs = attributes(data, found.offset + 24, found.end)
         return any(kind == 8 and _number(data, start, end) & IFA_F_MCAUTOJOIN for kind, start, end in attrs)
-    return False
+    header = data[found.offset + 16 : found.offset + 28].ljust(12, b"\0")
+    return found.nlmsg_type == 28 and header[0] == 10 and bool(header[10] & NTF_PROXY)
 
 
 def _number(data: bytes, start: int, end: int) -> int:
@@ -166,18 +168,61 @@ def _writes(leaf: str, *values: str) -> Callable[[Op], bool]:
     return holds
 
 
-def _dumps_neighbours(data: bytes) -> bool:
+def _dumps_neighbours_slowly(op: Op) -> bool:
     """Entries of a forwarding database are none."""
-    dumps = (found for found in messages(data) if found.nlmsg_type == 30 and found.flags & 0x300)
-    return any(data[found.offset + 16 :][:1] != b"\x07" for found in dumps)
+    if not isinstance(op, Send) or not op.hold:
+        return False
+    dumps = (found for found in messages(op.data) if found.nlmsg_type == 30 and found.flags & 0x300)
+    return any(op.data[found.offset + 16 :][:1] != b"\x07" for found in dumps)
+
+
+def _probes_a_neighbour(data: bytes) -> bool:
+    """NUD_INCOMPLETE, NUD_DELAY or NUD_PROBE; NTF_USE; NTF_EXT_MANAGED."""
+    for found in _requests(data, 28):
+        header = data[found.offset + 16 : found.offset + 28].ljust(12, b"\0")
+        attrs = attributes(data, found.offset + 28, found.end)
+        managed = any(kind == 15 and _number(data, start, end) & 1 for kind, start, end in attrs)
+        if header[8] & 0x19 or header[10] & 0x01 or managed:
+            return True
+    return False
+
+
+def _answers_everywhere(data: bytes) -> bool:
+    """NTF_PROXY without a device."""
+    headers = (data[found.offset + 16 : found.offset + 28].ljust(12, b"\0") for found in _requests(data, 28))
+    return any(header[10] & NTF_PROXY and header[4:8] == bytes(4) for header in headers)
+
+
+def _is_soon_unreachable(data: bytes) -> bool:
+    """NDTPA_BASE_REACHABLE_TIME."""
+    return any(
+        not GRAIN * 1000 <= int.from_bytes(data[start : min(end, start + 8)], "little") <= 100_000 * GRAIN
+        for found in _requests(data, 67)
+        for start, end in places(data, found.offset + 20, found.end, (6, 4))
+    )
 
 
 RACES: Final = (
     Exclusion(
-        "dumps of neighbours, once there is traffic",
+        "dumps of neighbours that are not read at once, once there is traffic",
         "the group that MLD reports are sent to is a neighbour then, which comes and goes at random times",
-        _sent(_dumps_neighbours),
+        _dumps_neighbours_slowly,
         in_traffic=True,
+    ),
+    Exclusion(
+        "a neighbour that is to be probed",
+        "probes are sent, and answers given up, by clocks that the two kernels do not look at in the same instant",
+        _sent(_probes_a_neighbour),
+    ),
+    Exclusion(
+        "a proxy entry without a device",
+        "the kernel keeps it when the namespace is gone, and shows it to the next one that is made at the same address",
+        _sent(_answers_everywhere),
+    ),
+    Exclusion(
+        "NDTPA_BASE_REACHABLE_TIME below 10,000 s, or so large that it is none any more",
+        "a neighbour is reachable for a time drawn at random from it",
+        _sent(_is_soon_unreachable),
     ),
     Exclusion(
         "net.ipv6.conf.*.dad_transmits",

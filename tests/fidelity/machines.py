@@ -1,4 +1,4 @@
-"""The two sides: five sockets in a fresh namespace of the running kernel, and five sockets of a fresh model."""
+"""The two sides: sockets in fresh namespaces of the running kernel, and the same sockets of a fresh model."""
 
 import ctypes
 import errno

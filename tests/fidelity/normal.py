@@ -5,13 +5,14 @@ What it does not ask is in `left_out`.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from struct import Struct
 from typing import Final, TypeAlias
 
 from tests.fidelity.steps import RESIDENT, Datagram, Heard
 from tests.fidelity.wire import HEADER_LENGTHS, NLMSGHDR, Header, attributes, messages
 
-__all__ = ["NEIGHBOURS", "NORMALISATIONS", "Normaliser", "normal_result"]
+__all__ = ["NORMALISATIONS", "Normaliser", "normal_result"]
 
 GRAIN: Final = 10_000
 """Seconds.  Lifetimes are rounded up to a multiple: scripts use multiples, and no script runs that long."""
@@ -185,13 +186,6 @@ def _by_type() -> dict[int, list[Normalisation]]:
 
 _RULES: Final = _by_type()
 
-NEIGHBOURS: Final = (
-    "notifications of neighbours, once there is traffic: the group that MLD reports are sent to is one then, which "
-    "comes and goes at random times"
-)
-_NEIGH_MASK: Final = 1 << 2
-"""RTNLGRP_NEIGH in an address."""
-
 
 def places(data: bytes, start: int, end: int, path: tuple[int, ...]) -> Iterator[Place]:
     for nla_type, payload, payload_end in attributes(data, start, end, truncated=True):
@@ -201,6 +195,28 @@ def places(data: bytes, start: int, end: int, path: tuple[int, ...]) -> Iterator
             yield payload, payload_end
         else:
             yield from places(data, payload, payload_end, path[1:])
+
+
+# What is not told in the bytes of one message.
+ORDER: Final = "the order of neighbours within a datagram of a dump: the kernel goes by a hash that begins at random"
+GROUPS: Final = (
+    "neighbours that are groups, once there is traffic: the group that reports are sent to is one then, which comes "
+    "and goes at random times"
+)
+MULTI, NTF_PROXY = 0x2, 0x08
+
+
+def _is_hashed(message: bytes) -> bool:
+    """One of a dump's neighbours; proxies and forwarding databases have an order that is no chance."""
+    flags, family, ntf = int.from_bytes(message[6:8], "little"), message[16:17], message[26:27]
+    return bool(flags & MULTI and family in (b"\x02", b"\x0a") and ntf and not ntf[0] & NTF_PROXY)
+
+
+def _is_group(message: bytes) -> bool:
+    """A neighbour whose address is a group's."""
+    found = next(places(message, 28, len(message), (1,)), (0, 0))
+    address = message[slice(*found)]
+    return address[:2] == b"\xff\x02" if len(address) == 16 else len(address) == 4 and 224 <= address[0] < 240
 
 
 class Normaliser:
@@ -226,9 +242,8 @@ class Normaliser:
         """What can be compared of it; None where nothing can."""
         if isinstance(heard, str):
             return heard
-        if self.in_traffic and heard.groups == _NEIGH_MASK:
-            return None
-        return replace(heard, data=self.data(heard.data), portid=self.port(heard.portid))
+        data = self.data(heard.data)
+        return replace(heard, data=data, portid=self.port(heard.portid)) if data or not heard.data else None
 
     def data(self, data: bytes) -> bytes:
         """A datagram of the kernel's without what cannot be compared."""
@@ -238,7 +253,20 @@ class Normaliser:
                 masked, found.offset, found.nlmsg_len, found.nlmsg_type, found.flags, found.seq, self.port(found.pid)
             )
             self._mask(masked, data, found)
-        return bytes(masked)
+        return self._neighbours(bytes(masked))
+
+    def _neighbours(self, data: bytes) -> bytes:
+        told = list(messages(data, truncated=True))
+        if all(found.nlmsg_type not in _NEIGHBOURS for found in told):
+            return data
+        ends = [*(found.offset for found in told[1:]), len(data)]
+        parts = [data[found.offset : end] for found, end in zip(told, ends, strict=True)]
+        if self.in_traffic:
+            parts = [part for part in parts if not _is_group(part)]
+        runs = (
+            (hashed, list(run)) for (hashed, _), run in groupby(parts, lambda part: (_is_hashed(part), part[16:17]))
+        )
+        return b"".join(part for hashed, run in runs for part in (sorted(run) if hashed else run))
 
     def _mask(self, masked: bytearray, data: bytes, found: Header) -> None:
         start = found.offset + NLMSGHDR.size + HEADER_LENGTHS.get(found.nlmsg_type, 4)

@@ -9,11 +9,11 @@ from addrsvc.mirror.netns import NetNs
 from tests.fidelity.campaign import Result, as_test, campaign, report
 from tests.fidelity.left_out import CHANCE, RACES, SCOPE, starts_traffic, why_not
 from tests.fidelity.mutations import MUTATIONS, mutated
-from tests.fidelity.normal import NORMALISATIONS
+from tests.fidelity.normal import NORMALISATIONS, Normaliser
 from tests.fidelity.play import Both
 from tests.fidelity.requests import REQUESTS
 from tests.fidelity.scripts import script
-from tests.fidelity.steps import ASKER, Op, Send, Setsockopt, Sysctl
+from tests.fidelity.steps import ASKER, Datagram, Op, Send, Setsockopt, Sysctl
 from tests.fidelity.wire import ACK, DUMP, REQUEST, Message, header, messages, nest, nla, text, u32
 
 STEPS = 400
@@ -94,11 +94,12 @@ def test_what_has_no_single_answer_is_not_asked(op: Op, why: str | None) -> None
     assert (why_not(op) is None) == (why is None)
 
 
-def test_neighbours_are_asked_for_as_long_as_there_is_no_traffic() -> None:
-    dump = Send(bytes(Message(30, REQUEST | DUMP, bytes(12))))
+def test_neighbours_are_read_bit_by_bit_as_long_as_there_is_no_traffic() -> None:
+    dump = Send(bytes(Message(30, REQUEST | DUMP, bytes(12))), hold=True)
 
     assert why_not(dump) is None
     assert why_not(dump, in_traffic=True) == RACES[0].what
+    assert why_not(Send(dump.data), in_traffic=True) is None
     assert starts_traffic(Send(bytes(Message(16, REQUEST, bytes(8) + u32(0x1000) + u32(0x1000)))))
     assert not starts_traffic(dump)
 
@@ -109,3 +110,27 @@ def test_headers_read_as_they_are_written() -> None:
     found = header(data)
 
     assert (found.nlmsg_len, found.nlmsg_type, found.flags, found.seq, found.pid) == (24, 20, 5, 7, 9)
+
+
+def neighbour(address: str, flags: int = 2) -> bytes:
+    head = bytes((2 if len(address) == 8 else 10,)) + bytes(11)
+    return bytes(Message(28, flags, head, (nla(1, bytes.fromhex(address)),)))
+
+
+def test_neighbours_of_a_dump_are_compared_in_any_order() -> None:
+    one, two, other = neighbour("0a000001"), neighbour("0a000002"), neighbour("fd" + 15 * "00")
+    normal = Normaliser()
+
+    assert normal.data(two + one + other) == normal.data(one + two + other) == one + two + other
+    assert normal.data(other + one) == other + one
+    assert normal.data(neighbour("0a000002", 0) + one) == neighbour("0a000002", 0) + one
+
+
+@pytest.mark.parametrize("group", ["e0000016", "ff02" + 13 * "00" + "16"])
+def test_groups_are_no_neighbours_once_there_is_traffic(group: str) -> None:
+    told, normal = Datagram(neighbour(group), groups=4, group=3), Normaliser()
+
+    assert normal.heard(told) == told
+    normal.in_traffic = True
+    assert normal.heard(told) is None
+    assert normal.data(neighbour(group) + neighbour("0a000001")) == neighbour("0a000001")

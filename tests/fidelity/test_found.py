@@ -443,3 +443,33 @@ def test_a_route_has_no_flow_label(netns: NetNs, nlmsg_type: int) -> None:
     head = b"\x0a\x30\0\0\xfe\4\0\1" + bytes(4)
     for attrs in ((label,), (nla(31, b"ab"),), (label, nla(30, u32(1))), (label, nla(5, b"ab"))):
         agree_on_steps(Setsockopt(11, u32(1)), Send(ask(nlmsg_type, head, net, nla(4, u32(1)), *attrs, flags=0x405)))
+
+
+def neighbour(last: int, flags: int = 0, *attrs: bytes, how: int = 0x605) -> Send:
+    head = b"\x0a\0\0\0" + u32(1) + bytes((0x80, 0, flags, 0))
+    return Send(ask(28, head, nla(1, bytes.fromhex(ADDRESS)[:-1] + bytes((last,))), *attrs, flags=how))
+
+
+def test_proxies_are_told_by_hash_and_go_the_other_way_around(netns: NetNs) -> None:
+    dump = Send(ask(30, bytes(10) + b"\x08\0", flags=REQUEST | DUMP))
+    proxies = [neighbour(last, 8) for last in (0x31, 0x02, 0x40, 0x13, 0x20, 0x0F, 0x01, 0x77)]
+    agree_on_steps(Send(LO_UP), *proxies, dump, Sysctl("net/ipv6/conf/lo/disable_ipv6", "1"), dump)
+
+
+@pytest.mark.parametrize("end", [b"", b"\0", b"\0\0", b"\0\xff", b"x"])
+def test_a_neighbour_table_has_a_name_with_any_number_of_nuls(netns: NetNs, end: bytes) -> None:
+    agree_on_steps(Send(ask(67, bytes(4), nla(1, b"ndisc_cache" + end), nest(6, nla(1, u32(1)), nla(10, u32(5))))))
+
+
+def test_whoever_adds_an_address_has_the_device_receive_its_groups_again(netns: NetNs) -> None:
+    """Even if IPv6 is disabled there, so that the address is refused."""
+    received = Send(ask(30, b"\x07" + bytes(11), flags=REQUEST | DUMP))
+    wanted = ask(20, b"\x0a\x40\0\0" + u32(2), nla(2, bytes.fromhex(ADDRESS)), flags=0x605)
+    switch = "net/ipv6/conf/ifb0/disable_ipv6"
+    agree_on_steps(
+        Sysctl("net/ipv6/conf/default/dad_transmits", "0"),
+        Sysctl("net/ipv6/conf/default/router_solicitation_delay", "0"),
+        new_ifb(flags=1), Sysctl(switch, "2"), received, Send(wanted), received,
+        Sysctl(switch, "0"), Sysctl(switch, "1"), received,
+        Sysctl(switch, "0"), Getsockname(LISTENER, hold=False), received,
+    )  # fmt: skip

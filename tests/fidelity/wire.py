@@ -181,7 +181,7 @@ HEADER_LENGTHS = {
     **dict.fromkeys((*range(24, 28), *range(28, 36)), 12),
     **dict.fromkeys(range(36, 52), 20),
     **dict.fromkeys((*range(64, 68), *range(80, 84), *range(88, 92)), 4),
-    **dict.fromkeys(range(92, 96), 12),
+    **dict.fromkeys((*range(72, 76), *range(92, 96)), 12),
 }
 
 

@@ -33,8 +33,17 @@ from tests.fidelity.requests.links import (
     setlink,
     up,
 )
-from tests.fidelity.requests.others import any_type, control, getneigh, getneightbl, getnetconf, getrule, getstats, nsid
-from tests.fidelity.requests.parts import AF_INET, AF_INET6, Maker
+from tests.fidelity.requests.neighbours import (
+    NTF_PROXY,
+    addrlabel,
+    change_fdb,
+    change_neigh,
+    getneigh,
+    getneightbl,
+    setneightbl,
+)
+from tests.fidelity.requests.others import any_type, control, getnetconf, getrule, getstats, nsid
+from tests.fidelity.requests.parts import AF_BRIDGE, AF_INET, AF_INET6, Maker
 from tests.fidelity.requests.routes import change_rule, delroute, getroute, getroute_dump, newroute
 from tests.fidelity.wire import DUMP, REQUEST, Message, u8, u32
 
@@ -71,7 +80,11 @@ REQUESTS: Final[Mapping[str, tuple[float, Maker]]] = {
     "DELROUTE": (2, delroute),
     "NEWRULE, DELRULE": (2, change_rule),
     "GETNEIGH": (3, getneigh),
+    "NEWNEIGH, DELNEIGH": (4, change_neigh),
+    "NEWNEIGH, DELNEIGH of a device's addresses": (1.5, change_fdb),
     "GETNEIGHTBL": (1.5, getneightbl),
+    "SETNEIGHTBL": (1.5, setneightbl),
+    "address labels": (2.5, addrlabel),
     "GETRULE": (2.5, getrule),
     "GETNETCONF": (3, getnetconf),
     "GETSTATS": (3, getstats),
@@ -91,7 +104,10 @@ _EVERYTHING: Final = (
     ("GETMULTICAST dump", 58, u8(AF_INET6) + bytes(7)),
     ("GETANYCAST dump", 62, u8(AF_INET6) + bytes(7)),
     ("GETNEIGH", 30, bytes(12)),
+    ("GETNEIGH, proxies", 30, bytes(10) + u8(NTF_PROXY) + bytes(1)),
+    ("GETNEIGH, forwarding databases", 30, u8(AF_BRIDGE) + bytes(11)),
     ("GETNEIGHTBL", 66, bytes(4)),
+    ("address labels", 74, u8(AF_INET6) + bytes(11)),
     ("GETRULE", 34, bytes(12)),
     ("GETNETCONF", 82, u8(AF_INET) + bytes(3)),
     ("GETNETCONF", 82, u8(AF_INET6) + bytes(3)),

@@ -1,43 +1,20 @@
-"""Requests about everything else: neighbours, settings, counters, namespaces, and what nobody serves."""
+"""Requests about everything else: settings, counters, namespaces, and what nobody serves."""
 
 from random import Random
 from struct import pack
 
-from tests.fidelity.requests.parts import FAMILIES, dump_flags, message, often, packed, request_flags, some_bytes, u32s
+from tests.fidelity.requests.parts import (
+    FAMILIES,
+    dump_flags,
+    header_or_less,
+    message,
+    often,
+    request_flags,
+    some_bytes,
+    u32s,
+)
 from tests.fidelity.steps import RESIDENT
 from tests.fidelity.wire import ACK, DUMP, REQUEST, Message, nest, nla, u8, u32
-
-
-def _header_or_less(rng: Random, head: bytes) -> bytes:
-    return head[: rng.choice((1, 4))] if rng.random() < 0.08 else head
-
-
-def getneigh(rng: Random) -> Message:
-    family = rng.choice((0, 2, 10, 10, 7, *FAMILIES))
-    attrs = []
-    if rng.random() < 0.6:
-        attrs.append(nla(1, packed(rng, family)))
-    if rng.random() < 0.15:
-        attrs.append(nla(rng.choice((8, 9, 5, 2, 10, 11, 15, 200)), u32(rng.choice((0, 1, 2, 77)))))
-    head = pack(
-        "=BxHiHBB",
-        family,
-        0,
-        rng.choice((0, 0, 1, 1, 2, 77)),
-        often(rng, 0, 2, chance=0.05),
-        often(rng, 0, 0, 8, 2, chance=0.15),
-        often(rng, 0, 1, chance=0.05),
-    )
-    flags = dump_flags(rng) if rng.random() < 0.6 else request_flags(rng)
-    return message(rng, 30, flags, _header_or_less(rng, head), attrs)
-
-
-def getneightbl(rng: Random) -> Message:
-    family = rng.choice((0, 2, 10, *FAMILIES))
-    attrs = [nla(rng.choice((1, 6, 77)), some_bytes(rng))] if rng.random() < 0.1 else []
-    head = pack("=BBH", family, often(rng, 0, 1, chance=0.05), often(rng, 0, 1, chance=0.05))
-    flags = dump_flags(rng) if rng.random() < 0.8 else request_flags(rng)
-    return message(rng, 66, flags, _header_or_less(rng, head), attrs)
 
 
 def getrule(rng: Random) -> Message:
@@ -56,7 +33,7 @@ def getrule(rng: Random) -> Message:
         often(rng, 0, 1, chance=0.04),
     )
     flags = dump_flags(rng) if rng.random() < 0.8 else request_flags(rng)
-    return message(rng, 34, flags, _header_or_less(rng, head), attrs)
+    return message(rng, 34, flags, header_or_less(rng, head), attrs)
 
 
 def getnetconf(rng: Random) -> Message:
@@ -93,7 +70,7 @@ def getstats(rng: Random) -> Message:
     if rng.random() < 0.05:
         attrs.append(nla(rng.choice((0, 2, 77)), some_bytes(rng)))
     flags = dump_flags(rng) if rng.random() < 0.4 else request_flags(rng)
-    return message(rng, rng.choice((94, 94, 94, 94, 95)), flags, _header_or_less(rng, head), attrs)
+    return message(rng, rng.choice((94, 94, 94, 94, 95)), flags, header_or_less(rng, head), attrs)
 
 
 def nsid(rng: Random) -> Message:
@@ -107,7 +84,7 @@ def nsid(rng: Random) -> Message:
             attrs.append(nla(nla_type, payload(rng)))
     nlmsg_type = rng.choice((90, 90, 90, 88, 88, 89))
     flags = dump_flags(rng) if nlmsg_type == 90 and rng.random() < 0.4 else request_flags(rng)
-    return message(rng, nlmsg_type, flags, _header_or_less(rng, pack("=B", often(rng, 0, 2, 10, 255))), attrs)
+    return message(rng, nlmsg_type, flags, header_or_less(rng, pack("=B", often(rng, 0, 2, 10, 255))), attrs)
 
 
 def any_type(rng: Random) -> Message:

@@ -150,6 +150,10 @@ def some_bytes(rng: Random) -> bytes:
     return rng.randbytes(rng.choice((0, 1, 2, 3, 4, 5, 6, 8, 16, 28, 32, 96, 200)))
 
 
+def header_or_less(rng: Random, head: bytes) -> bytes:
+    return head[: rng.choice((1, 4))] if rng.random() < 0.08 else head
+
+
 def request_flags(rng: Random, *extra: int) -> int:
     """NLM_F_REQUEST and what else a change carries, now and then in odd combinations."""
     flags = REQUEST
