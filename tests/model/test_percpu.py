@@ -267,3 +267,77 @@ def test_without_the_retry_a_reader_does_see_torn_pairs(syncp: type[U64StatsSync
     with written_by_threads(stats, {0: length, 1: length}):
         while not is_torn(lstats_read(stats, cpus), length):
             assert monotonic() < deadline, "no reading was ever torn"
+
+
+# --- a writer that always comes in between --------------------------------------------------------------------------
+
+
+class Meeting:
+    """Lets a writer's thread count one packet while a reader stands between the two counters, once when `armed`."""
+
+    def __init__(self) -> None:
+        self.armed = False
+        self._turn, self._done = threading.Event(), threading.Event()
+
+    def let_write(self) -> None:
+        if self.armed:
+            self.armed = False
+            self._done.clear()
+            self._turn.set()
+            assert self._done.wait(PATIENCE), "the writer did not come"
+
+    @contextmanager
+    def writer(self, mine: PcpuLstats, length: int) -> Iterator[None]:
+        ended = False
+
+        def write() -> None:
+            while self._turn.wait() and not ended:
+                self._turn.clear()
+                mine.add(length)
+                self._done.set()
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended = True
+            self._turn.set()
+            thread.join()
+
+
+class Overtaken(U64Stats32):
+    """A counter before whose reading somebody else writes."""
+
+    def __init__(self, meeting: Meeting) -> None:
+        super().__init__()
+        self._meeting = meeting
+
+    def read(self) -> int:
+        self._meeting.let_write()
+        return super().read()
+
+
+def readings(syncp: Callable[[], U64StatsSync32], length: int, times: int) -> list[tuple[int, int]]:
+    """What a reader gets that a writer's thread overtakes every time."""
+    meeting = Meeting()
+    mine = PcpuLstats(U64Stats32, syncp)
+    mine.bytes = Overtaken(meeting)
+    seen = []
+    with meeting.writer(mine, length):
+        for _ in range(times):
+            meeting.armed = True
+            seen.append(mine.read())
+    return seen
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, (1 << 32) - 1), st.integers(1, 20))
+def test_a_reader_that_is_overtaken_reads_again(length: int, times: int) -> None:
+    assert readings(U64StatsSync32, length, times) == [(n, n * length) for n in range(1, times + 1)]
+
+
+@pytest.mark.parametrize("syncp", [NoRetry, NoWait])
+def test_a_reader_that_is_overtaken_and_does_not_read_again_is_torn_every_time(syncp: type[U64StatsSync32]) -> None:
+    """So removing the retry makes the test above fail, and not only now and then."""
+    assert readings(syncp, 1000, 5) == [(n, (n + 1) * 1000) for n in range(5)]
