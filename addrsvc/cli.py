@@ -91,8 +91,8 @@ name, a dot in the name of a device is written as a slash; the other way round w
 _PROC_HELP: Final = """\
 Show a file below /proc as it would read on the model.
 
-There are net/dev, net/if_inet6, net/igmp6, net/ipv6_route, net/softnet_stat, net/dev_snmp6/DEV and what lies
-below sys/net."""
+There are net/dev, net/if_inet6, net/igmp6, net/ipv6_route, net/snmp6, net/softnet_stat, net/dev_snmp6/DEV and what
+lies below sys/net."""
 
 _ETHTOOL_HELP: Final = """\
 Show what a device of the model can do for packets, or switch it, in the words of ethtool(8).

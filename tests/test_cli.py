@@ -22,6 +22,7 @@ from addrsvc.mirror.kernel import Kernel
 from addrsvc.mirror.netns import NetNs
 from addrsvc.mirror.plan import IFAPROT_ADDRSVC
 from addrsvc.mirror.rtnl import RtnlKernel, RtnlWatch
+from addrsvc.model.proc import PROC_NET
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, RouteMsg
 from addrsvc.uapi import (
     IFAPROT_KERNEL_LO,
@@ -381,6 +382,16 @@ def test_a_file_below_proc_is_shown_as_it_reads() -> None:
 
     assert (done.returncode, done.stdout) == (0, f"{1:032x} 01 80 10 80       lo\n")
     assert run("proc", "sys/net/ipv6/conf/lo/mtu", "--once", "--json").stdout == '{"content":"65536\\n"}\n'
+
+
+def test_every_file_below_proc_net_is_named_in_the_help() -> None:
+    said = run("proc", "--help").stdout
+
+    assert [name for name in PROC_NET if f"net/{name}" not in said] == []
+
+
+def test_proc_may_stand_in_front() -> None:
+    assert run("proc", "/proc/net/dev", "--once").stdout == run("proc", "net/dev", "--once").stdout != ""
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
