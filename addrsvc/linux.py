@@ -269,8 +269,10 @@ class Linux:
     @_one_at_a_time
     def settle(self) -> None:
         """Run the work that is due now; every request does so before it returns.  Within a callback, nothing is."""
-        if not self.machine.rtnl_held:
-            self.run_timers(self.jiffies)
+        machine = self.machine
+        if not machine.rtnl_held:
+            run_timers(machine.timers, machine.timers.jiffies)
+            self._pump()
 
     @_one_at_a_time
     def effects(self) -> list[Effect]:
@@ -283,6 +285,8 @@ class Linux:
 
     def _pump(self) -> None:
         effects = drain(self.machine)
+        if not effects:
+            return
         if self._keeps_effects:
             self._effects += effects
         self.netlink.hear(effects)

@@ -3,17 +3,25 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from errno import EADDRNOTAVAIL, EINVAL, ENODEV
+from itertools import takewhile
 from struct import Struct
 from sys import byteorder
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
-from addrsvc.af_netlink.request import Dump, Dumpit, Handler, Lane, Request
+from addrsvc.af_netlink.request import NLMSGHDR, Dump, Dumpit, Grant, Handler, Lane, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.addr_request import REQUESTABLE, inet6_newaddr, inet6_rtm_deladdr, inet6_rtm_newaddr
 from addrsvc.model.anycast import inet6_dump_ifacaddr
 from addrsvc.model.dev import dev_get_by_index
 from addrsvc.model.devinet import inet_base_seq, inet_fill_ifaddr, inet_ifa_list, inet_rtm_deladdr, inet_rtm_newaddr
-from addrsvc.model.ifaddr import Ifa6Config, inet6_addr_list, inet6_base_seq, inet6_fill_ifaddr, ipv6_get_ifaddr
+from addrsvc.model.ifaddr import (
+    Ifa6Config,
+    inet6_addr_list,
+    inet6_base_seq,
+    inet6_fill_ifaddr,
+    inet6_ifaddr_wire,
+    ipv6_get_ifaddr,
+)
 from addrsvc.model.igmp import inet_dump_ifmcaddr
 from addrsvc.model.mcast import inet6_dump_ifmcaddr
 from addrsvc.model.netns_ids import get_net_ns_by_id
@@ -146,15 +154,15 @@ def _inet6_rtm_newaddr(request: Request) -> None:
     inet6_rtm_newaddr(request.net, _value(request, _IFA_IPV6_POLICY))
 
 
-_NEWADDR: Final = Struct("=6sH8x BB2xi I16s II")
+_NEWADDR: Final = Struct("=6sHI4x BB2xi I16s II")
 _NEWADDR_HEAD: Final = Struct("=IH").pack(_NEWADDR.size, RTM_NEWADDR)
 _LOCAL: Final = int.from_bytes(Struct("=HH").pack(20, IFA_LOCAL), byteorder)
 _FLAGS: Final = int.from_bytes(Struct("=HH").pack(8, IFA_FLAGS), byteorder)
-_SPEAKING: Final = NLM_F_REQUEST | NLM_F_ACK | NLM_F_ECHO
+_ASKED: Final = NLM_F_REQUEST | NLM_F_ECHO
 
 
-def _newaddr_lane(net: Net, data: bytes, offset: int) -> tuple[int, KernelError | None]:
-    """Add IPv6 addresses by requests that bear IFA_LOCAL and IFA_FLAGS and want no answer: by the thousand.
+def _newaddr_lane(net: Net, data: bytes, offset: int, grant: Grant) -> tuple[int, KernelError | None]:
+    """Add IPv6 addresses by requests that bear IFA_LOCAL and IFA_FLAGS and want no echo: by the thousand.
 
     It is what _inet6_rtm_newaddr() does with each, only that nothing is looked for which is not there.
     """
@@ -165,13 +173,17 @@ def _newaddr_lane(net: Net, data: bytes, offset: int) -> tuple[int, KernelError 
     requests = data[offset : len(data) - (len(data) - offset) % _NEWADDR.size]
     machine.rtnl_held = True
     try:
-        for head, nlm, family, cfg.plen, ifindex, local, cfg.pfx, third, flags in _NEWADDR.iter_unpack(requests):
-            if head != _NEWADDR_HEAD or nlm & _SPEAKING != NLM_F_REQUEST or local != _LOCAL or third != _FLAGS:
+        for head, nlm, seq, family, cfg.plen, ifindex, local, cfg.pfx, third, flags in _NEWADDR.iter_unpack(requests):
+            if head != _NEWADDR_HEAD or nlm & _ASKED != NLM_F_REQUEST or local != _LOCAL or third != _FLAGS:
                 break
             if family != AF_INET6:
                 break
             cfg.ifa_flags = flags & REQUESTABLE
             inet6_newaddr(net, ifindex, nlm, cfg)
+            if nlm & NLM_F_ACK:
+                machine.rtnl_held = False
+                grant(requests[served : served + NLMSG_HDRLEN], seq)
+                machine.rtnl_held = True
             served += _NEWADDR.size
     except KernelError as refusal:
         return served, refusal
@@ -274,43 +286,52 @@ def _valid_dump_req(dump: Dump, family: _Family) -> tuple[int, int | None]:
     return ifindex, netnsid
 
 
+_Tell: TypeAlias = Callable[[Dump, Sequence[T], int, int | None], tuple[int, bytes]]
+"""Tells things of a list from a place on, which are perhaps in a namespace of an id: how many, and the messages.
+
+Several at once are told only where there is room for all of them.
+"""
+
+
+def _one_by_one(fill: Callable[[T], AddrMsg]) -> _Tell[T]:
+    def tell(dump: Dump, items: Sequence[T], position: int, netnsid: int | None) -> tuple[int, bytes]:
+        msg = replace(fill(items[position]), nlmsg_flags=dump.nlmsg_flags(), target_netnsid=netnsid)
+        return 1, encode(msg, dump.seq, dump.portid)
+
+    return tell
+
+
 def _dumpit(
-    family: _Family, listed: Callable[[NetDevice], Sequence[T]], fill: Callable[[T], AddrMsg], *, checked: bool = True
+    family: _Family, listed: Callable[[NetDevice], Sequence[T]], tell: _Tell[T], *, checked: bool = True
 ) -> Dumpit:
     """A dump of what devices have; `checked` for what says that it was interrupted (nl_dump_check_consistent()).
+
+    By device index and then by place in the device's list.  After each datagram it goes on from the index and the place
+    where it was, whatever stands there by then.
 
     Kernel: net/ipv6/addrconf.c, inet6_dump_addr(); net/ipv4/devinet.c, inet_dump_addr().
     """
 
     def dumpit(dump: Dump) -> Iterator[bytes]:
-        ifindex, netnsid = _valid_dump_req(dump, family) if dump.strict else (0, None)
+        wanted, netnsid = _valid_dump_req(dump, family) if dump.strict else (0, None)
         net = dump.net if netnsid is None else get_net_ns_by_id(dump.net, netnsid) or dump.net
-        dump.base_seq = (lambda: family.base_seq(net)) if checked and not ifindex else None
-        for item in _walk(dump, net, ifindex, listed):
-            msg = replace(fill(item), nlmsg_flags=dump.nlmsg_flags(), target_netnsid=netnsid)
-            yield encode(msg, dump.seq, dump.portid)
+        dump.base_seq = (lambda: family.base_seq(net)) if checked and not wanted else None
+        ifindex, position = wanted, 0
+        while (dev := _device(net, ifindex, only=wanted)) is not None:
+            ifindex, items = dev.ifindex, listed(dev)
+            while position < len(items):
+                number, messages = tell(dump, items, position, netnsid)
+                yield messages
+                if dump.full:
+                    dump.full = False
+                    break
+                position += number
+            else:
+                if wanted:
+                    return
+                ifindex, position = ifindex + 1, 0
 
     return dumpit
-
-
-def _walk(dump: Dump, net: Net, ifindex: int, listed: Callable[[NetDevice], Sequence[T]]) -> Iterator[T]:
-    """What one device has, or all of them have, by device index and then by place in the device's list.
-
-    After each datagram it goes on from the index and the place where it was, whatever stands there by then.
-    """
-    wanted, position = ifindex, 0
-    while (dev := _device(net, ifindex, only=wanted)) is not None:
-        ifindex, items = dev.ifindex, listed(dev)
-        while position < len(items):
-            yield items[position]
-            if dump.full:
-                dump.full = False
-                break
-            position += 1
-        else:
-            if wanted:
-                return
-            ifindex, position = ifindex + 1, 0
 
 
 def _device(net: Net, ifindex: int, *, only: int) -> NetDevice | None:
@@ -336,17 +357,37 @@ def _as_it_is(msg: AddrMsg) -> AddrMsg:
     return msg
 
 
+_one_inet6_ifaddr: Final = _one_by_one(inet6_fill_ifaddr)
+
+
+def _inet6_ifaddrs(dump: Dump, items: Sequence[Inet6Ifaddr], position: int, netnsid: int | None) -> tuple[int, bytes]:
+    """As many addresses as fit whose messages have one size, as most have."""
+    size = len(inet6_ifaddr_wire(items[position]))
+    several = items[position : position + dump.room // size]
+    if len(several) < 2 or netnsid is not None:
+        return _one_inet6_ifaddr(dump, items, position, netnsid)
+    wires = [ifp.wire if ifp.wire_flags == ifp.flags else inet6_ifaddr_wire(ifp) for ifp in several]
+    if {*map(len, wires)} != {size}:
+        wires = list(takewhile(lambda wire: len(wire) == size, wires))
+    first, next_ = (NLMSGHDR.pack(size, RTM_NEWADDR, dump.nlmsg_flags(), dump.seq, dump.portid) for _ in range(2))
+    return len(wires), first + next_.join([wire[NLMSG_HDRLEN:] for wire in wires])
+
+
 LANES: Final[Mapping[int, Lane]] = {RTM_NEWADDR: _newaddr_lane}
 HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
     (RTM_NEWADDR, AF_INET): Handler(doit=_inet_rtm_newaddr),
     (RTM_DELADDR, AF_INET): Handler(doit=_inet_rtm_deladdr),
-    (RTM_GETADDR, AF_INET): Handler(dumpit=_dumpit(_IPV4, inet_ifa_list, inet_fill_ifaddr), split_done=True),
-    (RTM_GETMULTICAST, AF_INET): Handler(dumpit=_dumpit(_IPV4, inet_dump_ifmcaddr, _as_it_is)),
+    (RTM_GETADDR, AF_INET): Handler(
+        dumpit=_dumpit(_IPV4, inet_ifa_list, _one_by_one(inet_fill_ifaddr)), split_done=True
+    ),
+    (RTM_GETMULTICAST, AF_INET): Handler(dumpit=_dumpit(_IPV4, inet_dump_ifmcaddr, _one_by_one(_as_it_is))),
     (RTM_NEWADDR, AF_INET6): Handler(doit=_inet6_rtm_newaddr),
     (RTM_DELADDR, AF_INET6): Handler(doit=_inet6_rtm_deladdr),
-    (RTM_GETADDR, AF_INET6): Handler(
-        doit=_inet6_rtm_getaddr, dumpit=_dumpit(_IPV6, _inet6_addr_list, inet6_fill_ifaddr)
+    (RTM_GETADDR, AF_INET6): Handler(doit=_inet6_rtm_getaddr, dumpit=_dumpit(_IPV6, _inet6_addr_list, _inet6_ifaddrs)),
+    (RTM_GETMULTICAST, AF_INET6): Handler(
+        dumpit=_dumpit(_IPV6, inet6_dump_ifmcaddr, _one_by_one(_as_it_is), checked=False)
     ),
-    (RTM_GETMULTICAST, AF_INET6): Handler(dumpit=_dumpit(_IPV6, inet6_dump_ifmcaddr, _as_it_is, checked=False)),
-    (RTM_GETANYCAST, AF_INET6): Handler(dumpit=_dumpit(_IPV6, inet6_dump_ifacaddr, _as_it_is, checked=False)),
+    (RTM_GETANYCAST, AF_INET6): Handler(
+        dumpit=_dumpit(_IPV6, inet6_dump_ifacaddr, _one_by_one(_as_it_is), checked=False)
+    ),
 }

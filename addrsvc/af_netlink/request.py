@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from addrsvc.af_netlink.sock import NetlinkSock
 
 __all__ = [
-    "NEXT_DATAGRAM", "NLMSGHDR", "NLMSG_GOODSIZE", "Doit", "Dump", "Dumpit", "Handler", "Lane", "Request",
+    "NEXT_DATAGRAM", "NLMSGHDR", "NLMSG_GOODSIZE", "Doit", "Dump", "Dumpit", "Grant", "Handler", "Lane", "Request",
     "for_each_netdev_dump", "resumable",
 ]  # fmt: skip
 
@@ -98,6 +98,7 @@ class Dump(Request):
     Attributes:
         answer_flags: flags of every message of the dump, NLM_F_DUMP_FILTERED among them.
         min_dump_alloc: bytes that one datagram has to hold, where that is more than the usual.
+        room: bytes that the datagram has left.
         full: the datagram had no room for the last message: it is asked for again.
         split_done: its end comes in a datagram of its own.
         lossy: what the first datagram has no room for is never told, since the kernel forgets to come back for it.
@@ -108,6 +109,7 @@ class Dump(Request):
 
     answer_flags: int = 0
     min_dump_alloc: int = 0
+    room: int = 0
     full: bool = False
     base_seq: Callable[[], int] | None = None
     prev_seq: int = 0
@@ -137,8 +139,10 @@ class Dump(Request):
 
 Doit: TypeAlias = Callable[[Request], None]
 Dumpit: TypeAlias = Callable[[Dump], Iterator[bytes]]
-Lane: TypeAlias = Callable[[Net, bytes, int], tuple[int, KernelError | None]]
-"""Serves the messages of a datagram from an offset on, as long as they are in one usual form and want no answer.
+Grant: TypeAlias = Callable[[bytes, int], None]
+"""Acknowledges a request, given its header and its sequence number."""
+Lane: TypeAlias = Callable[[Net, bytes, int, Grant], tuple[int, KernelError | None]]
+"""Serves the messages of a datagram from an offset on, as long as they are in one usual form.
 
 Gives how many bytes it has served, and the refusal of the message behind those, if that has been refused already.
 """
@@ -150,9 +154,9 @@ class Handler:
 
     Attributes:
         doit: serves one request; replies through it, refuses by KernelError.
-        dumpit: yields the messages of a dump, each of them complete but for padding.  A refusal ends the dump.  An
-            empty message ends the datagram, unless that is empty: some of the kernel's dumps come back once more only
-            to find that they have nothing left.
+        dumpit: yields the messages of a dump, each of them complete but for padding, or several of them joined where
+            there is room for all.  A refusal ends the dump.  An empty message ends the datagram, unless that is empty:
+            some of the kernel's dumps come back once more only to find that they have nothing left.
         bulk_delete: NLM_F_BULK is understood (RTNL_FLAG_BULK_DEL_SUPPORTED).
         calcit: how many bytes a datagram of the dump has to hold, 0 for the usual.
         split_done: the end of a dump comes in a datagram of its own (RTNL_FLAG_DUMP_SPLIT_NLM_DONE).

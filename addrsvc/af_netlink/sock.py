@@ -6,7 +6,7 @@ groups and options, its queue and what overruns it stand here; what a request me
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from errno import (
     EADDRINUSE,
     EAGAIN,
@@ -19,9 +19,10 @@ from errno import (
     ENOPROTOOPT,
     EPERM,
 )
+from functools import lru_cache
 from itertools import chain
 from struct import Struct
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from addrsvc.af_netlink.faults import Faults, Telling
 from addrsvc.af_netlink.groups import group_of
@@ -82,6 +83,8 @@ NGROUPS: Final = max(Rtnlgrp)
 """Multicast groups of NETLINK_ROUTE."""
 
 _HDRLEN: Final = NLMSGHDR.size
+_GRANTED: Final = Struct("=IHHIIi16s")
+_TYPE_AND_FAMILY: Final = Struct("=4xH10xB")
 _S32: Final = Struct("=i")
 _MEMINFO: Final = Struct("=9I")
 _U32: Final = Struct("=I")
@@ -153,7 +156,12 @@ def _truesize_of(message: bytes, allocated: int | None = None) -> int:
 
     Kernel: net/netlink/af_netlink.c, netlink_trim().
     """
-    (_, nlmsg_type, *_), family, length = NLMSGHDR.unpack_from(message), message[_HDRLEN], len(message)
+    nlmsg_type, family = _TYPE_AND_FAMILY.unpack_from(message)
+    return _trimmed(len(message), nlmsg_type, family, allocated)
+
+
+@lru_cache(maxsize=4096)
+def _trimmed(length: int, nlmsg_type: int, family: int, allocated: int | None) -> int:
     size = _ALLOCATED.get((nlmsg_type, family))
     if size is not None and (allocated is None or size is _if_nlmsg_size):
         allocated = size(length)
@@ -172,8 +180,7 @@ def _truesize_of_users(data: bytes, *, broadcast: bool) -> int:
     return _SKB_OVERHEAD + (len(data) + 63 & ~63) + _SHARED_INFO
 
 
-@dataclass(frozen=True, slots=True)
-class Datagram:
+class Datagram(NamedTuple):
     """One datagram in a receive queue, and what recvmsg(2) tells of it beside the bytes.
 
     Attributes:
@@ -210,6 +217,7 @@ class NetlinkTable:
     listeners: list["NetlinkSock"] = field(default_factory=list)
     rover: int = _FIRST_NEGATIVE_PORTID
     faults: Faults | None = None
+    _hearers: dict[int, list["NetlinkSock"]] = field(default_factory=dict)
 
     def hear(self, effects: list[Effect]) -> None:
         """Send what the model said to the sockets that listen, in order."""
@@ -229,22 +237,34 @@ class NetlinkTable:
             data = encode(said.msg, asker.seq if asker else 0, asker.portid if asker else 0)
         # Who hears the echo is left out; without one it is port 0 that is, and so a socket that has no port id yet.
         left_out = asker.portid if asker is not None and asker.echo else 0
-        datagram = Datagram(data, group=group)
-        hearers = {
-            sock: sock.hears_as(datagram, said.net)
-            for sock in self.listeners
-            if group in sock.groups and sock.portid != left_out and sock.hears_of(said.net)
-        }
         if self.faults is None:
             truesize = _truesize_of(data)
-            for sock, heard in hearers.items():
-                sock.broadcast(heard, truesize)
-        elif hearers:
-            self.faults.tell(Telling(self, datagram, hearers), said.net)
+            for sock in self.hearers(group):
+                if sock.portid != left_out and sock.hears_of(said.net):
+                    sock.take(truesize, data, 0, group, sock.nsid_of(said.net))
+        elif told := {
+            sock: Datagram(data, 0, group, sock.nsid_of(said.net))
+            for sock in self.hearers(group)
+            if sock.portid != left_out and sock.hears_of(said.net)
+        }:
+            self.faults.tell(Telling(self, Datagram(data, 0, group), told), said.net)
         if asker is not None and asker.echo:
             for sock in self.socks.values():
                 if sock.portid == asker.portid and sock.net.name == said.net:
-                    sock.broadcast(Datagram(data, group=group))
+                    sock.take(_truesize_of(data), data, 0, group)
+
+    def hearers(self, group: int) -> list["NetlinkSock"]:
+        """The sockets that listen to a group, the latest first.  Not to be changed."""
+        found = self._hearers.get(group)
+        if found is None:
+            found = self._hearers[group] = [sock for sock in self.listeners if group in sock.groups]
+        return found
+
+    def hear_anew(self) -> None:
+        """Heed that a socket listens to other groups than before."""
+        self._hearers.clear()
+        groups = {group for sock in self.listeners for group in sock.groups}
+        self.machine.ears.listen(sum(1 << group for group in groups))
 
     def broadcast(self, sender: "NetlinkSock", data: bytes, portid: int, groups: int) -> None:
         """Send a datagram of a socket's to the others that listen to the lowest of these groups.
@@ -252,11 +272,10 @@ class NetlinkTable:
         Kernel: net/netlink/af_netlink.c, netlink_broadcast().
         """
         group = _lowest(groups)
-        datagram = Datagram(data, sender.portid, group)
-        truesize = _truesize_of_users(data, broadcast=True)
-        for sock in self.listeners:
-            if group in sock.groups and sock is not sender and sock.portid != portid and sock.hears_of(sender.net.name):
-                sock.broadcast(sock.hears_as(datagram, sender.net.name), truesize)
+        truesize, net = _truesize_of_users(data, broadcast=True), sender.net.name
+        for sock in self.hearers(group):
+            if sock is not sender and sock.portid != portid and sock.hears_of(net):
+                sock.take(truesize, data, sender.portid, group, sock.nsid_of(net))
 
     def unicast(self, sender: "NetlinkSock", data: bytes, portid: int, groups: int) -> None:
         """Send a datagram of a socket's to another one; if it went to groups before, that still shows.
@@ -269,7 +288,7 @@ class NetlinkTable:
         to = self.socks.get((sender.net, portid))
         if to is None or (to.connected and to.dst_portid != sender.portid):
             raise KernelError(ECONNREFUSED)
-        to.offer(Datagram(data, sender.portid, _lowest(groups)), _truesize_of_users(data, broadcast=bool(groups)))
+        to.offer(_truesize_of_users(data, broadcast=bool(groups)), data, sender.portid, _lowest(groups))
 
     def autobind(self, net: Net, wish: int) -> int:
         """A free port id: the one that is wished for (a process id, in a kernel), else one from the negative ones.
@@ -335,8 +354,8 @@ class NetlinkSock:
     congested: bool = False
     sk_err: int = 0
     drops: int = 0
-    queue: deque[tuple[Datagram, int]] = field(default_factory=deque)
-    """What is to be read, each with what it counts against the receive buffer."""
+    queue: deque[tuple[int, bytes, int, int, int | None]] = field(default_factory=deque)
+    """What is to be read: the members of a Datagram, behind what it counts against the receive buffer."""
     dump: Dump | None = None
     """The dump under way (cb, cb_running)."""
 
@@ -410,14 +429,15 @@ class NetlinkSock:
             raise KernelError(EPERM)
 
     def _listen(self, groups: set[int]) -> None:
+        if groups == self.groups:
+            return
         self.groups = groups
         listeners = self.table.listeners
         if groups and self not in listeners:
             listeners.insert(0, self)
         elif not groups and self in listeners:
             listeners.remove(self)
-        heard = {group for sock in listeners for group in sock.groups}
-        self.table.machine.ears.listen(sum(1 << group for group in heard))
+        self.table.hear_anew()
 
     def getsockname(self) -> tuple[int, int]:
         """The port id, 0 while there is none, and the first 32 groups as a mask."""
@@ -573,7 +593,7 @@ class NetlinkSock:
         Kernel: net/netlink/af_netlink.c, netlink_rcv_skb().
         """
         offset, end = 0, len(data)
-        lanes = LANES if self.table.faults is None and self.may_admin() else {}
+        lanes = LANES if self.admin and self.table.faults is None else {}
         while end - offset >= _HDRLEN:
             length, nlmsg_type, flags, seq, _ = NLMSGHDR.unpack_from(data, offset)
             if not _HDRLEN <= length <= end - offset:
@@ -585,8 +605,8 @@ class NetlinkSock:
         self.table.settle()
 
     def _serve_in_lane(self, lane: Lane, data: bytes, offset: int) -> int:
-        """How many bytes of messages are served; not one of them wanted an answer, unless it was refused."""
-        served, refusal = lane(self.net, data, offset)
+        """How many bytes of messages are served; the last of them may have been refused."""
+        served, refusal = lane(self.net, data, offset, self._grant)
         if self.table.machine.effects:
             self.table.pump()
         if refusal is not None:
@@ -595,6 +615,12 @@ class NetlinkSock:
             self._refuse(Request(self, self.net, refused, nlmsg_type, flags, seq), refusal)
             served += _align(length)
         return served
+
+    def _grant(self, header: bytes, seq: int) -> None:
+        """Acknowledge a request of which there is nothing to say but that it was granted."""
+        if self.table.machine.effects:
+            self.table.pump()
+        self.deliver(_GRANTED.pack(_GRANTED.size, NLMSG_ERROR, NLM_F_CAPPED, seq, self.portid, 0, header))
 
     def _serve(self, request: Request) -> None:
         flags = request.flags
@@ -671,7 +697,7 @@ class NetlinkSock:
         if not self._has_room(truesize):
             raise KernelError(ENOBUFS)
         parts: list[bytes] = []
-        used, done, more = 0, dump.done_errno, False
+        used, done, more, dump.room = 0, dump.done_errno, False, room
         try:
             with rtnl_lock(self.net.machine):
                 for message in dump.steps:
@@ -686,6 +712,7 @@ class NetlinkSock:
                         break
                     parts.append(message.ljust(length, b"\0"))
                     used += length
+                    dump.room = room - used
         except KernelError as refusal:
             _explain(dump, refusal)
             done = -(refusal.errno or EINVAL)
@@ -697,7 +724,7 @@ class NetlinkSock:
                 self.dump = None
             else:
                 dump.steps, dump.done_errno = iter(()), done
-        self._enqueue(Datagram(b"".join(parts)), truesize)
+        self._enqueue(truesize, b"".join(parts))
 
     def _done(self, dump: Dump, errno: int, room: int) -> bytes:
         """Kernel: net/netlink/af_netlink.c, netlink_dump_done()."""
@@ -716,16 +743,15 @@ class NetlinkSock:
 
         Kernel: net/netlink/af_netlink.c, do_one_broadcast().
         """
-        return self.net.name == net or (self.listen_all_nsid and self._nsid(net) is not None)
+        return self.net.name == net or self.nsid_of(net) is not None
 
-    def hears_as(self, datagram: Datagram, net: str) -> Datagram:
-        """What is said in a namespace as it comes here, perhaps with the id of that namespace.
+    def nsid_of(self, net: str) -> int | None:
+        """The id that a reader is told of the namespace that something comes from, if it listens to others too.
 
         Kernel: net/netlink/af_netlink.c, netlink_cmsg_listen_all_nsid().
         """
-        return replace(datagram, nsid=self._nsid(net)) if self.listen_all_nsid else datagram
-
-    def _nsid(self, net: str) -> int | None:
+        if not self.listen_all_nsid:
+            return None
         return next((nsid for nsid, known in self.net.netns_ids.items() if known.name == net), None)
 
     def deliver(self, data: bytes, allocated: int = 0) -> bool:
@@ -737,26 +763,34 @@ class NetlinkSock:
 
         Kernel: net/netlink/af_netlink.c, netlink_attachskb().
         """
-        return self.broadcast(Datagram(data), _truesize_of(data, allocated))
+        return self.take(_truesize_of(data, allocated), data)
 
-    def broadcast(self, datagram: Datagram, truesize: int | None = None) -> bool:
-        """Queue a datagram of a group, or lose it; whether it was queued.
-
-        Args:
-            datagram: of the kernel's, or of another socket's.
-            truesize: what it counts against the receive buffer, if that is known.
+    def broadcast(self, datagram: Datagram) -> bool:
+        """Queue a notification, or lose it; whether it was queued.
 
         Kernel: net/netlink/af_netlink.c, netlink_broadcast_deliver(), do_one_broadcast().
         """
-        if truesize is None:
-            truesize = _truesize_of(datagram.data)
-        if room := not self.congested and self._has_room(truesize):
-            self._enqueue(datagram, truesize)
-        else:
-            self.overrun()
-        return room
+        return self.take(_truesize_of(datagram.data), *datagram)
 
-    def offer(self, datagram: Datagram, truesize: int) -> None:
+    def take(self, truesize: int, data: bytes, portid: int = 0, group: int = 0, nsid: int | None = None) -> bool:
+        """Queue a datagram, or lose it; whether it was queued.
+
+        Args:
+            truesize: what it counts against the receive buffer.
+            data: the datagram, whose other members follow.
+            portid: of the sender.
+            group: that it was sent to.
+            nsid: of the namespace it comes from.
+
+        Kernel: net/netlink/af_netlink.c, netlink_broadcast_deliver().
+        """
+        if self.congested or not self._has_room(truesize):
+            self.overrun()
+            return False
+        self._enqueue(truesize, data, portid, group, nsid)
+        return True
+
+    def offer(self, truesize: int, data: bytes, portid: int, group: int) -> None:
         """Queue a datagram of another socket's.
 
         Kernel: net/netlink/af_netlink.c, netlink_attachskb().
@@ -766,15 +800,15 @@ class NetlinkSock:
         """
         if self.congested or not self._has_room(truesize):
             raise KernelError(EAGAIN)
-        self._enqueue(datagram, truesize)
+        self._enqueue(truesize, data, portid, group)
 
     def _has_room(self, truesize: int) -> bool:
         """A datagram that is too large is taken where there is nothing else."""
         return not self.rmem_alloc or self.rmem_alloc + truesize <= self.rcvbuf
 
-    def _enqueue(self, datagram: Datagram, truesize: int) -> None:
+    def _enqueue(self, truesize: int, data: bytes, portid: int = 0, group: int = 0, nsid: int | None = None) -> None:
         self.rmem_alloc += truesize
-        self.queue.append((datagram, truesize))
+        self.queue.append((truesize, data, portid, group, nsid))
         if self.on_ready is not None:
             self.on_ready()
 
@@ -821,13 +855,13 @@ class NetlinkSock:
         if not self.queue:
             raise KernelError(EAGAIN)
         self.max_recvmsg_len = min(max(self.max_recvmsg_len, size), _MAX_RECVMSG_LEN)
-        datagram, truesize = self.queue[0]
+        truesize, data, portid, group, nsid = self.queue[0]
         if not peek:
             self.queue.popleft()
             self.rmem_alloc -= truesize
         if self.dump is not None and self.rmem_alloc <= self.rcvbuf // 2:
             self._go_on(self.dump)
-        return datagram
+        return Datagram(data, portid, group, nsid)
 
     def _go_on(self, dump: Dump) -> None:
         try:

@@ -216,7 +216,7 @@ def _addr_modify(ifp: Inet6Ifaddr, cfg: Ifa6Config) -> None:
 
 def _overwrite(ifp: Inet6Ifaddr, cfg: Ifa6Config, *, new_peer: bool) -> None:
     ifp.flags = ifp.flags & ~_REPLACED | cfg.ifa_flags
-    ifp.body_flags = -1
+    ifp.wire_flags = -1
     ifp.tstamp = ifp.idev.dev.machine.timers.jiffies
     ifp.valid_lft, ifp.prefered_lft = cfg.valid_lft, cfg.preferred_lft
     ifp.ifa_proto = cfg.ifa_proto

@@ -1,5 +1,7 @@
 """net/ipv6/addrconf_core.c: what kind of address it is, and the chains that hear of IPv6 addresses."""
 
+from functools import lru_cache
+
 from addrsvc.model.notifier import (
     NotifierBlock,
     atomic_notifier_call_chain,
@@ -89,6 +91,7 @@ def ipv6_addr_scope(addr: bytes) -> int:
     return 0 if 0 < addr[0] < 0xFE else _classify(addr)[1]
 
 
+@lru_cache
 def rt_scope(ifa_scope: int) -> int:
     """IFA_* as rtnetlink tells it, RT_SCOPE_*.
 

@@ -39,18 +39,12 @@ def _mod_dad_work(ifp: Inet6Ifaddr, delay: int) -> None:
     if not delay:
         if ifp.dad_work is not None:
             del_timer(ifp.dad_work)
-        ifp.dad_queued = queue_work(timers, _dad_queued, ifp)
+        ifp.dad_queued = queue_work(timers, _dad_work, ifp)
         return
     ifp.dad_queued = 0
     if ifp.dad_work is None:
-        ifp.dad_work = Timer(lambda: _dad_work(ifp))
+        ifp.dad_work = Timer(lambda: _dad_work(ifp, 0))
     mod_timer(timers, ifp.dad_work, timers.jiffies + delay)
-
-
-def _dad_queued(ifp: Inet6Ifaddr, serial: int) -> None:
-    if ifp.dad_queued == serial:
-        ifp.dad_queued = 0
-        _dad_work(ifp)
 
 
 def addrconf_dad_start(ifp: Inet6Ifaddr) -> None:
@@ -60,7 +54,7 @@ def addrconf_dad_start(ifp: Inet6Ifaddr) -> None:
     """
     if ifp.state is not INET6_IFADDR_STATE_DEAD:
         ifp.state = INET6_IFADDR_STATE_PREDAD
-        ifp.dad_queued = queue_work(ifp.idev.dev.machine.timers, _dad_queued, ifp)
+        ifp.dad_queued = queue_work(ifp.idev.dev.machine.timers, _dad_work, ifp)
 
 
 def addrconf_dad_kick(ifp: Inet6Ifaddr) -> None:
@@ -86,8 +80,14 @@ def addrconf_dad_run(idev: Inet6Dev, *, restart: bool) -> None:
         addrconf_dad_kick(ifp)
 
 
-def _dad_work(ifp: Inet6Ifaddr) -> None:
-    """Kernel: net/ipv6/addrconf.c, addrconf_dad_work()."""
+def _dad_work(ifp: Inet6Ifaddr, serial: int) -> None:
+    """Do the next step, unless it is one that was queued, as number `serial`, and is no longer wanted.
+
+    Kernel: net/ipv6/addrconf.c, addrconf_dad_work().
+    """
+    if ifp.dad_queued != serial:
+        return
+    ifp.dad_queued = 0
     machine = ifp.idev.dev.machine
     rtnl_take(machine)
     try:

@@ -72,8 +72,8 @@ from addrsvc.uapi import (
 
 __all__ = [
     "Ifa6Config", "addrconf_join_anycast", "addrconf_leave_anycast", "cancel_dad_work", "cleanup_prefix_route",
-    "inet6_addr_list", "inet6_base_seq", "inet6_fill_ifaddr", "inet6_ifaddr_body", "inet6_ifaddr_bytes",
-    "ipv6_add_addr", "ipv6_chk_addr", "ipv6_del_addr", "ipv6_get_ifaddr", "ipv6_ifa_notify", "ipv6_unlink_addr",
+    "inet6_addr_list", "inet6_base_seq", "inet6_fill_ifaddr", "inet6_ifaddr_wire", "ipv6_add_addr", "ipv6_chk_addr",
+    "ipv6_del_addr", "ipv6_get_ifaddr", "ipv6_ifa_notify", "ipv6_unlink_addr",
 ]  # fmt: skip
 
 
@@ -122,29 +122,27 @@ def inet6_fill_ifaddr(ifp: Inet6Ifaddr, nlmsg_type: int = RTM_NEWADDR, nlmsg_fla
     )
 
 
-def inet6_ifaddr_body(ifp: Inet6Ifaddr) -> bytes:
-    """An IPv6 address in bytes, from struct ifaddrmsg on.  It is kept while it cannot change.
+def inet6_ifaddr_wire(ifp: Inet6Ifaddr) -> bytes:
+    """The announcement of an IPv6 address in bytes.  It is kept while it cannot change.
 
     Kernel: net/ipv6/addrconf.c, inet6_fill_ifaddr().
     """
     flags = ifp.flags
-    if ifp.body_flags == flags:
-        return ifp.body
-    lasts = flags & IFA_F_PERMANENT and ifp.prefered_lft == INFINITY_LIFE_TIME
-    if not lasts or ifp.peer_addr is not None or ifp.rt_priority:
-        return encode(inet6_fill_ifaddr(ifp))[NLMSG_HDRLEN:]
+    if ifp.wire_flags == flags:
+        return ifp.wire
+    if not flags & IFA_F_PERMANENT or ifp.prefered_lft != INFINITY_LIFE_TIME or ifp.peer_addr or ifp.rt_priority:
+        return encode(inet6_fill_ifaddr(ifp))
     created = cstamp_delta(ifp.cstamp)
-    ifp.body_flags, ifp.body = flags, inet6_ifaddr_pack(
+    ifp.wire_flags, ifp.wire = flags, inet6_ifaddr_pack(
         ifp.prefix_len, flags, rt_scope(ifp.scope), ifp.idev.dev.ifindex, ifp.addr,
         created, created if ifp.tstamp == ifp.cstamp else cstamp_delta(ifp.tstamp), ifp.ifa_proto,
     )  # fmt: skip
-    return ifp.body
+    return ifp.wire
 
 
-def inet6_ifaddr_bytes(ifp: Inet6Ifaddr, nlmsg_type: int) -> bytes:
-    """An IPv6 address as a notification in bytes.  Ours."""
-    body = inet6_ifaddr_body(ifp)
-    return nlmsg_put(len(body), nlmsg_type) + body
+def _farewell(ifp: Inet6Ifaddr) -> bytes:
+    body = inet6_ifaddr_wire(ifp)[NLMSG_HDRLEN:]
+    return nlmsg_put(len(body), RTM_DELADDR) + body
 
 
 def _cacheinfo(ifp: Inet6Ifaddr) -> IfaCacheinfo:
@@ -169,7 +167,8 @@ def inet6_addr_list(idev: Inet6Dev) -> list[Inet6Ifaddr]:
     Kernel: include/net/if_inet6.h, inet6_dev.addr_list; net/ipv6/addrconf.c, ipv6_link_dev_addr().
     """
     if idev.addr_list is None:
-        idev.addr_list = sorted(idev.addr_hash.values(), key=_place)
+        newest_first = reversed(idev.addr_hash.values())
+        idev.addr_list = sorted(newest_first, key=_class)
     return idev.addr_list
 
 
@@ -207,8 +206,12 @@ def _serial(ifp: Inet6Ifaddr) -> int:
     return ifp.serial
 
 
+def _class(ifp: Inet6Ifaddr) -> int:
+    return -ipv6_addr_src_scope(ifp.addr)
+
+
 def _place(ifp: Inet6Ifaddr) -> tuple[int, int]:
-    return -ipv6_addr_src_scope(ifp.addr), -ifp.serial
+    return _class(ifp), -ifp.serial
 
 
 def inet6_base_seq(net: Net) -> int:
@@ -398,7 +401,8 @@ def ipv6_ifa_notify(event: int, ifp: Inet6Ifaddr) -> None:
     dev = ifp.idev.dev
     net = dev.net
     if net.machine.ears.mask & _IFADDR_BIT:
-        rtnl_notify_bytes(net, inet6_ifaddr_bytes(ifp, event or RTM_NEWADDR), RTNLGRP_IPV6_IFADDR)
+        data = _farewell(ifp) if event == RTM_DELADDR else inet6_ifaddr_wire(ifp)
+        rtnl_notify_bytes(net, data, RTNLGRP_IPV6_IFADDR)
     if event:
         ASSERT_RTNL(dev)
         _ROUTES_ON[event](ifp)

@@ -133,7 +133,7 @@ def printk(machine: Machine, level: str, text: str) -> None:
 
 def _say(machine: Machine, effect: Effect) -> None:
     machine.effects.append(effect)
-    if machine.trace.on:
+    if machine.trace.recording:
         machine.trace.record(effect)
 
 

@@ -619,9 +619,9 @@ class Inet6Ifaddr:
     dad_probes: int = field(default=0, init=False)
     lifetime_serial: int = field(default=0, init=False)
     """Ours: which entry of the queue of lifetimes is this address's."""
-    body: bytes = field(default=b"", init=False)
-    """Ours: its message in bytes, but for struct nlmsghdr, as ifaddr.inet6_ifaddr_body() keeps it."""
-    body_flags: int = field(default=-1, init=False)
+    wire: bytes = field(default=b"", init=False)
+    """Ours: its announcement in bytes, as ifaddr.inet6_ifaddr_wire() keeps it."""
+    wire_flags: int = field(default=-1, init=False)
     """Ours: the flags that are told there; -1 where nothing is kept."""
 
 

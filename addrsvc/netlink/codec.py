@@ -289,23 +289,28 @@ class _Inet6AddrLayout(Layout):
         )  # fmt: skip
 
 
-_BODY: Final = Struct("=BBBBi HH16s HHIIII HHI")
-_BODY_WITH_PROTO: Final = Struct("=BBBBi HH16s HHIIII HHI HHB3x")
-_FOREVER: Final = 0xFFFFFFFF
+_LASTING: Final = Struct("=17sBBBi 4s16s 12sII 4sI")
+_LASTING_HEAD, _LASTING_HEAD_WITH_PROTO = (
+    _NLMSGHDR.pack(size, Rtm.RTM_NEWADDR, 0, 0, 0) + bytes([AF_INET6]) for size in (_LASTING.size, _LASTING.size + 8)
+)
+_ADDRESS_OF_16: Final = _NLATTR.pack(20, IFA_ADDRESS)
+_FOR_EVER: Final = _NLATTR.pack(20, IFA_CACHEINFO) + b"\xff" * 8
+_FLAGS_OF_4: Final = _NLATTR.pack(8, IFA_FLAGS)
+_PROTO_OF_1: Final = _NLATTR.pack(5, IFA_PROTO)
 
 
 def inet6_ifaddr_pack(
     plen: int, flags: int, scope: int, ifindex: int, addr: bytes, cstamp: int, tstamp: int, proto: int
 ) -> bytes:
-    """An IPv6 address that lives for ever, without peer and metric, from struct ifaddrmsg on.
+    """The notification of an IPv6 address that lives for ever, without peer and metric.
 
     It is what encode() makes of the AddrMsg, for who says so many that they cannot be values first.
     """
-    members = (
-        AF_INET6, plen, flags & 0xFF, scope, ifindex, 20, IFA_ADDRESS, addr,
-        20, IFA_CACHEINFO, _FOREVER, _FOREVER, cstamp, tstamp, 8, IFA_FLAGS, flags,
-    )  # fmt: skip
-    return _BODY_WITH_PROTO.pack(*members, 5, IFA_PROTO, proto) if proto else _BODY.pack(*members)
+    head = _LASTING_HEAD_WITH_PROTO if proto else _LASTING_HEAD
+    plain = _LASTING.pack(
+        head, plen, flags & 0xFF, scope, ifindex, _ADDRESS_OF_16, addr, _FOR_EVER, cstamp, tstamp, _FLAGS_OF_4, flags
+    )
+    return plain + _U8_PADDED.pack(_PROTO_OF_1, proto) if proto else plain
 
 
 # net/ipv6/addrconf.c, inet6_fill_ifaddr(), inet6_fill_ifmcaddr(), inet6_fill_ifacaddr().

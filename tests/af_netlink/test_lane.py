@@ -1,7 +1,8 @@
 """Requests that are served in a lane of their own have the bytes and the effects of those that are not."""
 
 import re
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from struct import Struct
 
 import pytest
@@ -9,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addrsvc import Linux
+from addrsvc.af_netlink import addr, rcv
 from addrsvc.af_netlink import sock as af_netlink
+from addrsvc.errors import KernelError
 from addrsvc.model.structs import Effect
+from addrsvc.netlink.messages import Message
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
@@ -27,6 +31,7 @@ from addrsvc.uapi import (
     IFA_LOCAL,
     NLM_F_ACK,
     NLM_F_CREATE,
+    NLM_F_DUMP,
     NLM_F_ECHO,
     NLM_F_EXCL,
     NLM_F_REPLACE,
@@ -37,12 +42,24 @@ from addrsvc.uapi import (
     RTNLGRP_IPV6_IFADDR,
     RTNLGRP_IPV6_ROUTE,
 )
+from tests.fidelity.asks import add
 
 _REQUEST = Struct("=IHHII BBBBi HH16s HHI")
 _PLACE = re.compile(r" at 0x\w+")
 """Where an object happens to lie."""
 _ASKED = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL
 _LISTENED = 1 << RTNLGRP_IPV6_IFADDR - 1 | 1 << RTNLGRP_IPV6_ROUTE - 1
+_USUAL = (
+    _REQUEST.size, RTM_NEWADDR, _ASKED, 7, 0, AF_INET6, 128, 0, 0, 1, 20, IFA_LOCAL, bytes(16), 8, IFA_FLAGS, 0,
+)  # fmt: skip
+_ADDRESS, _FLAGS = 12, 15
+_ODD = (
+    (0, 16), (0, 51), (0, 56), (1, RTM_DELADDR), (1, RTM_GETADDR), (2, NLM_F_REQUEST | NLM_F_REPLACE),
+    (2, NLM_F_REQUEST), (2, _ASKED | NLM_F_ACK), (2, _ASKED | NLM_F_ACK), (2, _ASKED | NLM_F_ECHO), (2, 0), (3, 8),
+    (4, 9), (5, AF_INET), (5, 99), (6, 64), (6, 0), (6, 129), (7, IFA_F_NODAD), (8, 253), (9, 2), (9, 0), (9, -1),
+    (10, 19), (10, 8), (11, IFA_ADDRESS), (11, 77), (13, 4), (13, 5), (14, IFA_LOCAL), (14, 77),
+)  # fmt: skip
+"""In which member a message may differ from the usual ones, and how."""
 
 flags = st.sampled_from([
     IFA_F_NODAD | IFA_F_NOPREFIXROUTE, 0, IFA_F_NODAD, IFA_F_NOPREFIXROUTE, IFA_F_OPTIMISTIC,
@@ -55,33 +72,22 @@ addresses = st.sampled_from([
 ])  # fmt: skip
 
 
-def mostly(usual: int, *others: int) -> st.SearchStrategy[int]:
-    """The usual number, and once in a while another one."""
-    return st.integers(0, 15).flatmap(lambda chance: st.sampled_from(others) if chance == 15 else st.just(usual))
+def message(address: bytes, flags: int, *odd: tuple[int, int]) -> bytes:
+    """A request that is one for the lane, but for what is odd."""
+    members: list[int | bytes] = list(_USUAL)
+    members[_ADDRESS], members[_FLAGS] = address, flags
+    for place, value in odd:
+        members[place] = value
+    return _REQUEST.pack(*members)
 
 
-requests = st.builds(
-    _REQUEST.pack,
-    mostly(_REQUEST.size, 16, 51, 56),
-    mostly(RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR),
-    mostly(_ASKED, NLM_F_REQUEST | NLM_F_REPLACE, NLM_F_REQUEST, _ASKED | NLM_F_ACK, _ASKED | NLM_F_ECHO, 0),
-    st.integers(0, 3),
-    st.just(0),
-    mostly(AF_INET6, AF_INET, 99),
-    mostly(128, 64, 0, 129),
-    mostly(0, IFA_F_NODAD),
-    mostly(0, 253),
-    mostly(1, 2, 0, -1),
-    mostly(20, 19, 8),
-    mostly(IFA_LOCAL, IFA_ADDRESS, 77),
-    addresses,
-    mostly(8, 4, 5),
-    mostly(IFA_FLAGS, IFA_LOCAL, 77),
-    flags,
-)
-"""Single messages: most are for the lane, some differ from those in one place or another."""
+usual = st.builds(message, addresses, flags)
+acknowledged = st.builds(message, addresses, flags, st.just((2, _ASKED | NLM_F_ACK)))
+odd = st.builds(message, addresses, flags, st.sampled_from(_ODD))
 datagrams = st.builds(
-    lambda messages, size: b"".join(messages)[:size], st.lists(requests, min_size=1, max_size=12), mostly(9999, 100, 51)
+    lambda messages, size: b"".join(messages)[:size],
+    st.lists(usual | acknowledged | odd, min_size=1, max_size=12),
+    st.sampled_from([9999, 9999, 9999, 100, 51]),
 )
 
 
@@ -101,11 +107,12 @@ class Setting:
 
     up: bool = True
     listens: bool = False
+    hears_itself: bool = False
     keeps: bool = False
     traced: bool = False
 
 
-settings = st.builds(Setting, up=st.booleans(), listens=st.booleans(), keeps=st.booleans(), traced=st.booleans())
+settings = st.builds(Setting, *[st.booleans()] * 5)
 
 
 def outcome(setting: Setting, sent: list[bytes]) -> Outcome:
@@ -114,7 +121,7 @@ def outcome(setting: Setting, sent: list[bytes]) -> Outcome:
     net, seen = linux.init_net, Outcome()
     net.link_set("lo", up=setting.up)
     sock, listener = net.socket(), net.socket()
-    sock.bind()
+    sock.bind(0, _LISTENED * setting.hears_itself)
     listener.bind(0, _LISTENED * setting.listens)
     for datagram in filter(None, sent):
         sock.send(datagram)
@@ -133,3 +140,50 @@ def test_who_is_served_in_a_lane_sees_no_difference(setting: Setting, sent: list
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(af_netlink, "LANES", {})
         assert outcome(setting, sent) == in_lanes
+
+
+# --- dumps ------------------------------------------------------------------------------------------------------------
+
+wishes = st.builds(
+    add,
+    st.integers(1, 99).map("2001:db8::{}/128".format),
+    flags=st.just(IFA_F_NODAD),
+    proto=st.sampled_from([None, None, None, 9]),
+    metric=st.sampled_from([None, None, None, 7]),
+    valid=st.sampled_from([None, None, None, 600]),
+)
+
+
+def dumped(number: int, addresses: list[Message], more: list[Message], room: int) -> list[bytes]:
+    """The datagrams of a dump to a reader with so much room, with more addresses added after the first of them."""
+    linux = Linux()
+    net = linux.init_net
+    net.link_set("lo", up=True)
+    sock = net.socket()
+    sock.bind()
+    for wish in (*(add(f"2001:db8:1::{place}/128", flags=IFA_F_NODAD) for place in range(number)), *addresses):
+        with suppress(KernelError):
+            net.request(wish)
+    sock.send(_REQUEST.pack(*_USUAL[:1], RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, *_USUAL[3:]))
+    told = [sock.recv(room).data]
+    for wish in more:
+        with suppress(KernelError):
+            net.request(wish)
+    while sock.queue:
+        told.append(sock.recv(room).data)
+    return told
+
+
+@given(
+    st.sampled_from([0, 0, 60, 120]), st.lists(wishes, max_size=20), st.lists(wishes, max_size=3),
+    st.sampled_from([4096, 8192, 32768]),
+)  # fmt: skip
+def test_addresses_are_dumped_by_the_score_as_they_are_one_by_one(
+    number: int, addresses: list[Message], more: list[Message], room: int
+) -> None:
+    by_the_score = dumped(number, addresses, more, room)
+    getaddr = rcv.HANDLERS[RTM_GETADDR, AF_INET6]
+    one_by_one = addr._dumpit(addr._IPV6, addr._inet6_addr_list, addr._one_inet6_ifaddr)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(rcv.HANDLERS, (RTM_GETADDR, AF_INET6), replace(getaddr, dumpit=one_by_one))
+        assert dumped(number, addresses, more, room) == by_the_score
