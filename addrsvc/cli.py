@@ -85,8 +85,8 @@ _ADDR_HELP: Final = "Show and change the addresses of the model's devices, in th
 _SYSCTL_HELP: Final = """\
 Show settings of the model, or write them first, in the words of sysctl(8).
 
-They are those below net.ipv4.conf and net.ipv6.conf.  Where dots part the words of a
-name, a dot in the name of a device is written as a slash; the other way round will do as well."""
+They are those below net.ipv4.conf and net.ipv6.conf, and what bounds receiving in net.core.  Where dots part
+the words of a name, a dot in the name of a device is written as a slash; the other way round will do as well."""
 
 _PROC_HELP: Final = """\
 Show a file below /proc as it would read on the model.

@@ -7,7 +7,7 @@ reached, as in the kernel, or when somebody calls do_softirq(): time and CPUs ar
 from typing import Final
 
 from addrsvc.model.skbuff import VLAN_HLEN, SkBuff, kfree_skb, skb_clone
-from addrsvc.model.structs import Machine, NetDevice, PacketType, SoftnetData
+from addrsvc.model.structs import Machine, NetDevice, PacketType, Softnet, SoftnetData
 from addrsvc.model.trace_net import (
     trace_netif_receive_skb,
     trace_netif_receive_skb_entry,
@@ -93,24 +93,32 @@ def do_softirq(machine: Machine) -> None:
 
 
 def _net_rx_action(machine: Machine) -> None:
-    """Poll the backlog of every CPU within one budget.
+    """Poll the backlog of every CPU once, each within a budget of its own; what has more takes another round.
 
     Kernel: net/core/dev.c, net_rx_action().
     """
-    softnet, budget, home = machine.softnet, machine.softnet.netdev_budget, machine.cpu
+    softnet, home = machine.softnet, machine.cpu
     for cpu in sorted(softnet.data):
-        machine.cpu = cpu
-        sd = softnet.data[cpu]
-        while sd.backlog_scheduled:
-            if budget <= 0:
-                sd.time_squeeze += 1
-                softnet.pending = True
-                break
-            budget -= process_backlog(machine, sd, softnet.dev_weight)
+        machine.cpu, sd = cpu, softnet.data[cpu]
+        if sd.backlog_scheduled:
+            _napi_poll(softnet, sd)
     machine.cpu = home
 
 
-def process_backlog(machine: Machine, sd: SoftnetData, quota: int) -> int:
+def _napi_poll(softnet: Softnet, sd: SoftnetData) -> None:
+    """Poll one backlog; if it used its weight, there is another round.
+
+    Kernel: net/core/dev.c, napi_poll(), and how net_rx_action() goes on behind it.
+    """
+    weight, sd.weight = sd.weight or softnet.dev_rx_weight, softnet.dev_rx_weight
+    work = process_backlog(sd, weight)
+    if work >= weight:
+        softnet.pending = True
+    if work >= softnet.netdev_budget:
+        sd.time_squeeze += 1
+
+
+def process_backlog(sd: SoftnetData, quota: int) -> int:
     """Receive up to `quota` packets of one CPU's backlog; how many it was.
 
     Kernel: net/core/dev.c, process_backlog().

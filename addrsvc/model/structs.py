@@ -1095,6 +1095,7 @@ class SoftnetData:
         backlog_scheduled: the backlog's NAPI is on the poll list (NAPI_STATE_SCHED).
         recursion: transmissions nested within one another (xmit.recursion).
         processed, dropped, time_squeeze: columns of /proc/net/softnet_stat.
+        weight: how many packets its next poll takes, which is what was set when it was last polled; 0, never.
     """
 
     input_pkt_queue: deque[SkBuff] = field(default_factory=deque)
@@ -1105,6 +1106,7 @@ class SoftnetData:
     dropped: int = 0
     time_squeeze: int = 0
     received_rps: int = 0
+    weight: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -1126,7 +1128,14 @@ class Softnet:
     running: bool = False
     netdev_max_backlog: int = 1000
     dev_weight: int = 64
+    dev_weight_rx_bias: int = 1
+    dev_weight_tx_bias: int = 1
     netdev_budget: int = 300
+
+    @property
+    def dev_rx_weight(self) -> int:
+        """How many packets one poll of a backlog takes (net_hotdata.dev_rx_weight)."""
+        return self.dev_weight * self.dev_weight_rx_bias
 
 
 AutoAddrs: TypeAlias = Callable[[NetDevice], None]

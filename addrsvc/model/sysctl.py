@@ -13,10 +13,15 @@ from addrsvc.model.devinet_sysctl import devinet_sysctl
 from addrsvc.model.proc_sysctl import CtlTables
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.structs import Net
+from addrsvc.model.sysctl_net_core import net_core_table
 
 __all__ = ["TABLES", "sysctl_names", "sysctl_read", "sysctl_write"]
 
-TABLES: Final[Mapping[str, CtlTables]] = {"net.ipv4.": devinet_sysctl, "net.ipv6.": addrconf_sysctl}
+TABLES: Final[Mapping[str, CtlTables]] = {
+    "net.core.": net_core_table,
+    "net.ipv4.": devinet_sysctl,
+    "net.ipv6.": addrconf_sysctl,
+}
 
 
 def _tables(name: str) -> CtlTables:

@@ -9,8 +9,9 @@ from addrsvc import Linux
 from addrsvc.model.loopback import dev_lstats_read
 from addrsvc.model.receive import dev_add_pack, do_softirq, netif_receive_skb, netif_rx, softnet_data
 from addrsvc.model.skbuff import SkBuff, alloc_skb
-from addrsvc.model.structs import NetDevice, NetDeviceOps, PacketType, Printk
+from addrsvc.model.structs import NetDevice, NetDeviceOps, PacketType, Printk, SoftnetData
 from addrsvc.model.xmit import dev_queue_xmit
+from addrsvc.netlink.messages import Sysctl
 from addrsvc.uapi import NET_RX_DROP, NET_RX_SUCCESS, NET_XMIT_CN, NETDEV_TX_BUSY, NETDEV_TX_OK
 
 PROTOCOL = 0x88B5
@@ -65,15 +66,38 @@ def test_what_did_not_fit_is_not_counted_as_sent(lo: NetDevice) -> None:
     assert dev_lstats_read(lo) == (5, 5 * 46)
 
 
-def test_a_budget_that_is_used_up_squeezes_and_goes_on_in_the_next_round(lo: NetDevice) -> None:
-    softnet, packets = lo.machine.softnet, taken(lo)
-    softnet.held = True
-    for _ in range(700):
+def received(lo: NetDevice, packets: int) -> SoftnetData:
+    """What a CPU says that had so many packets waiting at once."""
+    lo.machine.softnet.held = True
+    for _ in range(packets):
         dev_queue_xmit(packet(lo))
     do_softirq(lo.machine)
+    return softnet_data(lo.machine)
 
-    assert len(packets) == 700
-    assert softnet_data(lo.machine).time_squeeze == 700 // (5 * softnet.dev_weight)
+
+def test_a_backlog_that_used_its_weight_begins_another_round_with_a_fresh_budget(lo: NetDevice) -> None:
+    """As measured: 700 segments at once leave time_squeeze at 0 where weights and budget are as at boot."""
+    sd = received(lo, 700)
+
+    assert (sd.processed, sd.time_squeeze) == (700, 0)
+
+
+@pytest.mark.parametrize(("budget", "squeezes"), [(65, 0), (64, 10), (1, 11), (0, 11), (-1, 11)])
+def test_a_budget_that_is_used_up_by_one_poll_squeezes(linux: Linux, lo: NetDevice, budget: int, squeezes: int) -> None:
+    linux.init_net.request(Sysctl("net.core.netdev_budget", str(budget)))
+    sd = received(lo, 700)
+
+    assert (sd.processed, sd.time_squeeze) == (700, squeezes)
+
+
+def test_a_new_weight_counts_from_the_second_poll_on(linux: Linux, lo: NetDevice) -> None:
+    received(lo, 1)
+    for leaf, value in (("dev_weight", 10), ("dev_weight_rx_bias", 2), ("netdev_budget", 20)):
+        linux.init_net.request(Sysctl(f"net.core.{leaf}", str(value)))
+    sd = received(lo, 64 + 20 + 20)
+
+    assert sd.time_squeeze == 3
+    assert sd.processed == 105
 
 
 def test_a_device_that_does_not_run_receives_nothing(linux: Linux, lo: NetDevice) -> None:

@@ -1,6 +1,7 @@
 """net.ipv4.conf.* and net.ipv6.conf.*: what each setting takes, and what writing it sets off."""
 
 from errno import EACCES, EINVAL, EIO, ENOENT
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +30,7 @@ SECRET = "2001:db8::1:2:3:4"
 
 @pytest.mark.needs_cap_sys_admin  # net.ipv6.route is hidden from the namespaces of user namespaces
 def test_every_setting_reads_as_on_the_running_kernel(net: Namespace, rtnl: RtnlKernel) -> None:
-    names = sysctl_names(net.net)
+    names = [name for name in sysctl_names(net.net) if not name.startswith("net.core.")]
 
     assert len(names) == 3 * len(DEVCONF) + 1 + 3 * len(DEVCONF4) + 1
     assert {n: net.sysctl(n) for n in names} == {n: rtnl.read_sysctl(n) for n in names}
@@ -45,6 +46,43 @@ def test_a_setting_is_there_for_all_default_and_every_device_with_ipv6(net: Name
     assert where == {"all", "default", "lo", "x/0"}
     assert where4 == where | {"small"}
     assert net.sysctl("net.ipv6.conf.x/0.accept_dad") == "1"
+
+
+@pytest.mark.needs_cap_sys_admin
+def test_what_bounds_receiving_is_the_machines_and_only_its_first_namespace_shows_it(
+    linux: Linux, rtnl: RtnlKernel
+) -> None:
+    net, other = linux.init_net, linux.add_net("other")
+    names = [name for name in sysctl_names(net.net) if name.startswith("net.core.")]
+
+    assert {name: net.read_sysctl(name) for name in names} == {
+        "net.core.dev_weight": "64", "net.core.dev_weight_rx_bias": "1", "net.core.dev_weight_tx_bias": "1",
+        "net.core.netdev_budget": "300", "net.core.netdev_max_backlog": "1000",
+    }  # fmt: skip
+    for name in names:
+        assert Path("/proc/sys", *name.split(".")).is_file()
+        for elsewhere in (other, rtnl):
+            with pytest.raises(KernelError) as refused:
+                elsewhere.read_sysctl(name)
+            assert refused.value.errno == ENOENT
+
+
+@pytest.mark.parametrize(
+    ("leaf", "text", "takes"),
+    [(leaf, text, taken) for leaf in ("dev_weight", "dev_weight_rx_bias", "dev_weight_tx_bias")
+     for text, taken in (("0", ""), ("-1", ""), ("7", "7"), ("5 6", "5"), ("abc", ""), ("2147483648", ""))]
+    + [(leaf, text, taken) for leaf in ("netdev_budget", "netdev_max_backlog")
+       for text, taken in (("0", "0"), ("-1", "-1"), ("7", "7"), ("5 6", "5"), ("abc", ""), ("2147483648", ""))],
+)  # fmt: skip
+def test_what_bounds_receiving_takes_what_was_measured(linux: Linux, leaf: str, text: str, takes: str) -> None:
+    net, name = linux.init_net, f"net.core.{leaf}"
+    if takes:
+        net.request(Sysctl(name, text))
+        assert net.read_sysctl(name) == takes
+        return
+    with pytest.raises(KernelError) as refused:
+        net.request(Sysctl(name, text))
+    assert refused.value.errno == EINVAL
 
 
 NUMBERS = (
