@@ -353,7 +353,7 @@ def tcp_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     start = skb.data
     thlen = (skb.head[start + 12] >> 4) * 4
     if skb.shinfo.gso_type & SKB_GSO_FRAGLIST:
-        if _is_list(skb, thlen) and not skb.shinfo.gso_type & SKB_GSO_DODGY:
+        if _is_list(skb, thlen):
             return _segment_list(skb)
         skb.ip_summed = CHECKSUM_NONE
     if skb.ip_summed != CHECKSUM_PARTIAL:
@@ -414,26 +414,29 @@ def _make_checksum(segment: SkBuff) -> int:
 
 
 def _is_list(skb: SkBuff, header: int) -> bool:
-    """Whether the packet is one segment, and the others hang behind it."""
+    """Whether the packet is one segment, the others hang behind it, and nobody outside says so (SKB_GSO_DODGY)."""
     shinfo = skb.shinfo
     pagelen = skb.headlen + sum(map(len, shinfo.frags))
-    return pagelen - header == shinfo.gso_size
+    return pagelen - header == shinfo.gso_size and not shinfo.gso_type & SKB_GSO_DODGY
 
 
 def _segment_list(skb: SkBuff) -> list[SkBuff]:
-    """Take a list of packets apart: each has headers of its own already, but for lengths and what the first has.
+    """Take a list of packets apart: each has its own network and transport header, and the first one's link header.
 
     Kernel: net/core/skbuff.c, skb_segment_list().
+    Differs: nothing translates addresses and ports of the first, so the others never have to follow it.
     """
-    shinfo, mac = skb.shinfo, skb.mac_header or 0
-    headers = bytes(skb.head[mac : skb.data])
-    first = bytes(skb.head[skb.data :]) + b"".join(shinfo.frags)
-    packets = [first, *(part.tobytes() for part in shinfo.frag_list)]
-    mac_header, skb.data = skb.data, mac + len(headers)
-    try:
-        return [_segment(skb, payload, []) for payload in packets]
-    finally:
-        skb.data = mac_header
+    first = _segment(skb, bytes(skb.head[skb.data :]), list(skb.shinfo.frags))
+    return [first, *(_unchain(skb, part) for part in skb.shinfo.frag_list)]
+
+
+def _unchain(skb: SkBuff, part: SkBuff) -> SkBuff:
+    """A packet that hung behind another, with what the other one knows of its way."""
+    segment, start, own = _segment(skb, b"", list(part.shinfo.frags)), skb.network_header or 0, part.network_header or 0
+    segment.head = skb.head[:start] + part.head[own:]
+    segment.transport_header = start + (part.transport_header or 0) - own
+    segment.truesize = part.truesize
+    return segment
 
 
 # --- UDP and SCTP ---------------------------------------------------------------------------------------------------
@@ -467,7 +470,9 @@ def _udp_l4(skb: SkBuff, features: int) -> list[SkBuff]:
         skb.shinfo.gso_segs = -(-(skb.len - _UDP_LEN) // size)
         return []
     if is_list and _is_list(skb, _UDP_LEN):
-        return _segment_list(skb)
+        segments = _segment_list(skb)
+        _put16(segments[0], start + 4, _UDP_LEN + size)
+        return segments
     if is_list:
         _leave_checksum(skb, start, 6, IPPROTO_UDP)
     skb.data += _UDP_LEN
