@@ -3,7 +3,8 @@
 import sys
 from argparse import ArgumentParser
 
-from tests.benchmarks import addresses, chains, packets, startup
+from addrsvc.uapi import NLM_F_ACK
+from tests.benchmarks import addresses, chains, packets, requests, startup
 from tests.benchmarks.race import Lap, Result, race
 from tests.fuzz.__main__ import resident
 
@@ -13,6 +14,10 @@ OPERATIONS, OPERATION_ROUNDS = 100, 15
 PROCESS_ROUNDS = 40
 PACKETS, PACKET_ROUNDS = 8_000, 11
 PEER_PACKETS = 500
+ASKED = {100: 15, 1_000: 9, 10_000: 2}
+"""Addresses, and rounds: the running kernel takes long for many."""
+OF_KERNEL = {1_000: 1.0, 10_000: 0.05}
+MOCKED, MOCK_ROUNDS, OF_MOCK, DUMP_OF_MOCK = 1_000, 3, 0.08, 0.005
 MANY_PACKETS, MEASURES = 1_000_000, 10
 FLAT, OF_PEER, GROWTH = 1.25, 0.5, 4.0
 """Limits: over one packet in flight, over the peer, and in MiB after the first measure."""
@@ -101,7 +106,47 @@ def memory() -> None:
     say()
 
 
-RACES = {"events": events, "operations": operations, "processes": processes, "packets": through_lo}
+def asked() -> None:
+    """Requests for addresses, in bytes."""
+    if why := requests.why_no_replay():
+        say(f"Nothing to compare with: {why}\n")
+        return
+    say(
+        "RTM_NEWADDR in datagrams of many, us each: model; running kernel, until acknowledged and until settled; ratios"
+    )
+    with requests.replay() as kernel:
+        for size, rounds in ASKED.items():
+            for wish in requests.WISHES:
+                datagrams = requests.batches(size, wish.flags)
+                times = [
+                    (requests.served(requests.model(wish.listens), datagrams), *kernel(datagrams, wish.listens))
+                    for _ in range(rounds)
+                ]
+                columns = zip(*times, strict=True)
+                ours, acknowledged, settled = (Result(tuple(t / size for t in column)) for column in columns)
+                figures = " ".join(f"{result.ns / 1000:8.2f}" for result in (ours, acknowledged, settled))
+                ratios = f"{ours.over(acknowledged):6.3f} x {ours.over(settled):6.3f} x"
+                limit = f" (limit {OF_KERNEL[size]})" if size in OF_KERNEL else ""
+                say(f"  {size:6,} {wish.name:32} {figures}  {ratios}{limit}")
+    say()
+    against_the_mock()
+
+
+def against_the_mock() -> None:
+    single = [requests.newaddr(n, requests.WISHES[0].flags, NLM_F_ACK) for n in range(1, MOCKED + 1)]
+    adding = [(requests.served(requests.model(), single), requests.mocked(MOCKED)) for _ in range(MOCK_ROUNDS)]
+    sock = requests.model()
+    requests.served(sock, requests.batches(MOCKED, requests.WISHES[0].flags))
+    dumping = [(requests.dumped(sock), requests.mock_dumped(MOCKED)) for _ in range(MOCK_ROUNDS)]
+    say(f"The same by pyroute2's IPEngine, {MOCKED:,} addresses one by one, and a dump of them, us per address")
+    for what, times, limit in (("RTM_NEWADDR", adding, OF_MOCK), ("dump", dumping, DUMP_OF_MOCK)):
+        ours, theirs = (Result(tuple(t / MOCKED for t in column)) for column in zip(*times, strict=True))
+        ratio = f"{ours.over(theirs):.4f} x (limit {limit})"
+        say(f"  {what:12} {ours.ns / 1000:8.3f}; IPEngine {theirs.ns / 1000:8.2f}; {ratio}")
+    say()
+
+
+RACES = {"events": events, "requests": asked, "operations": operations, "processes": processes, "packets": through_lo}
 
 
 def main(argv: list[str]) -> None:
