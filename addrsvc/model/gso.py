@@ -354,7 +354,7 @@ def tcp_gso_segment(skb: SkBuff, features: int) -> list[SkBuff]:
     thlen = (skb.head[start + 12] >> 4) * 4
     if skb.shinfo.gso_type & SKB_GSO_FRAGLIST:
         if _is_list(skb, thlen):
-            return _segment_list(skb)
+            return _segment_list(skb, thlen)
         skb.ip_summed = CHECKSUM_NONE
     if skb.ip_summed != CHECKSUM_PARTIAL:
         _leave_checksum(skb, start, 16, IPPROTO_TCP)
@@ -420,12 +420,22 @@ def _is_list(skb: SkBuff, header: int) -> bool:
     return pagelen - header == shinfo.gso_size and not shinfo.gso_type & SKB_GSO_DODGY
 
 
-def _segment_list(skb: SkBuff) -> list[SkBuff]:
+def _segment_list(skb: SkBuff, header: int) -> list[SkBuff]:
     """Take a list of packets apart: each has its own network and transport header, and the first one's link header.
 
     Kernel: net/core/skbuff.c, skb_segment_list().
-    Differs: nothing translates addresses and ports of the first, so the others never have to follow it.
+    Differs: nothing translates addresses and ports of the first, so the others never have to follow it.  One that has
+        no room for such headers, which in a kernel cannot come, is refused.
+
+    Args:
+        header: the length of the transport header.
+
+    Raises:
+        KernelError: EINVAL, a packet of the list is shorter than its headers.
     """
+    needed = skb.data - (skb.network_header or 0) + header
+    if any(len(part.head) - (part.network_header or 0) < needed for part in skb.shinfo.frag_list):
+        raise KernelError(EINVAL)
     first = _segment(skb, bytes(skb.head[skb.data :]), list(skb.shinfo.frags))
     return [first, *(_unchain(skb, part) for part in skb.shinfo.frag_list)]
 
@@ -470,7 +480,7 @@ def _udp_l4(skb: SkBuff, features: int) -> list[SkBuff]:
         skb.shinfo.gso_segs = -(-(skb.len - _UDP_LEN) // size)
         return []
     if is_list and _is_list(skb, _UDP_LEN):
-        segments = _segment_list(skb)
+        segments = _segment_list(skb, _UDP_LEN)
         _put16(segments[0], start + 4, _UDP_LEN + size)
         return segments
     if is_list:

@@ -143,6 +143,14 @@ def test_a_list_of_tcp_segments_comes_apart_as_it_was_joined(lo: NetDevice) -> N
     ]
 
 
+def test_a_packet_of_a_list_that_is_shorter_than_its_headers_is_refused(lo: NetDevice) -> None:
+    skb = datagrams(lo)
+    del skb.shinfo.frag_list[-1].head[20:]
+
+    with pytest.raises(KernelError, match="EINVAL"):
+        skb_gso_segment(skb, 0)
+
+
 def association(lo: NetDevice, chunks: list[bytes]) -> SkBuff:
     """SCTP packets of one association behind their common header, the checksum left to the device."""
     header = pack("!HHII", 1000, 2000, 0xCAFE, 0)
