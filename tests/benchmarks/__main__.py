@@ -137,6 +137,7 @@ def against_the_mock() -> None:
     adding = [(requests.served(requests.model(), single), requests.mocked(MOCKED)) for _ in range(MOCK_ROUNDS)]
     sock = requests.model()
     requests.served(sock, requests.batches(MOCKED, requests.WISHES[0].flags))
+    requests.dumped(sock)  # the first one encodes what the others send again
     dumping = [(requests.dumped(sock), requests.mock_dumped(MOCKED)) for _ in range(MOCK_ROUNDS)]
     say(f"The same by pyroute2's IPEngine, {MOCKED:,} addresses one by one, and a dump of them, us per address")
     for what, times, limit in (("RTM_NEWADDR", adding, OF_MOCK), ("dump", dumping, DUMP_OF_MOCK)):
