@@ -13,6 +13,8 @@ from addrsvc.netlink.messages import (
     RouteMsg,
     RuleMsg,
     StatsMsg,
+    TcaMsg,
+    TcMsg,
 )
 from addrsvc.uapi import (
     AF_INET,
@@ -38,6 +40,7 @@ from addrsvc.uapi import (
     RTNLGRP_NEIGH,
     RTNLGRP_NSID,
     RTNLGRP_STATS,
+    RTNLGRP_TC,
 )
 
 __all__ = ["group_of"]
@@ -72,6 +75,8 @@ def group_of(msg: Message) -> int:
             return RTNLGRP_NSID
         case StatsMsg():
             return RTNLGRP_STATS
+        case TcMsg() | TcaMsg():
+            return RTNLGRP_TC
         case NetconfMsg(ncm_family=family):
             return RTNLGRP_IPV6_NETCONF if family == AF_INET6 else RTNLGRP_IPV4_NETCONF
         case _:

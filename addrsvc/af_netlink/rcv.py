@@ -5,6 +5,7 @@ from errno import EOPNOTSUPP, EPERM
 from typing import Final
 
 from addrsvc.af_netlink import (
+    action,
     addr,
     addrlabel,
     bridge,
@@ -16,9 +17,12 @@ from addrsvc.af_netlink import (
     neightbl,
     netconf,
     newroute,
+    nexthop,
     nsid,
+    others,
     route,
     rule,
+    sched,
     stats,
 )
 from addrsvc.af_netlink.request import NEXT_DATAGRAM, Dump, Handler, Lane, Request
@@ -58,6 +62,7 @@ def rtnl_dump_all(dump: Dump) -> Iterator[bytes]:
 
 # One row per message type and family, from the tables of the modules that serve them.
 HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
+    **action.HANDLERS,
     **addr.HANDLERS,
     **addrlabel.HANDLERS,
     **fdb.HANDLERS,
@@ -69,9 +74,12 @@ HANDLERS: Final[Mapping[tuple[int, int], Handler]] = {
     **neightbl.HANDLERS,
     **netconf.HANDLERS,
     **newroute.HANDLERS,
+    **nexthop.HANDLERS,
     **nsid.HANDLERS,
+    **others.HANDLERS,
     **route.HANDLERS,
     **rule.HANDLERS,
+    **sched.HANDLERS,
     **stats.HANDLERS,
     (RTM_GETADDR, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),
     (RTM_GETROUTE, AF_UNSPEC): Handler(dumpit=rtnl_dump_all),

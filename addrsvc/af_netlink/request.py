@@ -8,6 +8,7 @@ from sys import byteorder
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from addrsvc.errors import KernelError
+from addrsvc.model.rtnl import rtnl_notify
 from addrsvc.model.structs import Net, NetDevice
 from addrsvc.netlink.codec import encode
 from addrsvc.netlink.messages import WireMessage
@@ -42,6 +43,7 @@ class Request:
         extack: what the acknowledgement will say besides the errno.
         tb: where the payload of each attribute lies (offset, length), once a handler has parsed them; by it a
             refusal that names an attribute finds its place.
+        must_arrive: whether it is an error that a notification is lost (see send).
     """
 
     sock: "NetlinkSock"
@@ -52,6 +54,7 @@ class Request:
     seq: int
     extack: ExtAck = field(default_factory=ExtAck)
     tb: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    must_arrive: bool = False
 
     @property
     def portid(self) -> int:
@@ -85,6 +88,14 @@ class Request:
         """
         if not self.sock.deliver(datagram, NLMSG_GOODSIZE):
             raise KernelError(EAGAIN)
+
+    def send(self, msg: WireMessage) -> None:
+        """Say a value to who listens; that one of them misses it who wants that to be an error, is one (ENOBUFS).
+
+        Kernel: net/core/rtnetlink.c, rtnetlink_send().
+        """
+        rtnl_notify(self.net, msg, asked=True)
+        self.must_arrive = True
 
     def answer(self, msg: WireMessage) -> None:
         """Send a value back to who asks."""

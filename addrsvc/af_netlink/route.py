@@ -186,6 +186,8 @@ def _check_attributes(request: Request, rtm: Rtmsg, allowed: frozenset[int], pre
     if (RTA_SRC in request.tb and not rtm.src_len) or (RTA_DST in request.tb and not rtm.dst_len):
         family = "IPv4" if bits == 32 else "IPv6"
         raise KernelError(EINVAL, f"{prefix}: rtm_src_len and rtm_dst_len must be {bits} for {family}")
+    if RTA_FLOWLABEL in allowed and _flowlabel(request) & ~_FLOWLABEL_MASK:
+        raise KernelError(EINVAL, "Invalid flow label", attr=RTA_FLOWLABEL)
     if request.tb.keys() - allowed:
         raise KernelError(EINVAL, f"{prefix}: Unsupported attribute in {of} request")
 
@@ -259,8 +261,6 @@ def _inet6_rtm_getroute(request: Request) -> None:
     _parse(request, IPV6_POLICY)
     if request.strict:
         _check_attributes(request, rtm, _FLOW6_ATTRS, "ipv6", 128, "get route")
-        if _flowlabel(request) & ~_FLOWLABEL_MASK:
-            raise KernelError(EINVAL, "Invalid flow label", attr=RTA_FLOWLABEL)
     iif, uid = request.number(RTA_IIF) or 0, request.number(RTA_UID)
     flow = Flowi6(
         daddr=_address(request, RTA_DST),

@@ -208,6 +208,7 @@ class NetlinkTable:
         pump: hands on what the model has said; called after a request, before its acknowledgement.
         settle: runs the work that is due now; called after the acknowledgement.
         faults: what goes wrong on demand, if anything.
+        delivery_failure: somebody who wants that to be an error (NETLINK_BROADCAST_ERROR) has lost a message.
     """
 
     machine: Machine
@@ -218,6 +219,7 @@ class NetlinkTable:
     rover: int = _FIRST_NEGATIVE_PORTID
     faults: Faults | None = None
     _hearers: dict[int, list["NetlinkSock"]] = field(default_factory=dict)
+    delivery_failure: bool = False
 
     def hear(self, effects: list[Effect]) -> None:
         """Send what the model said to the sockets that listen, in order."""
@@ -241,7 +243,9 @@ class NetlinkTable:
             truesize = _truesize_of(data)
             for sock in self.hearers(group):
                 if sock.portid != left_out and sock.hears_of(said.net):
-                    sock.take(truesize, data, 0, group, sock.nsid_of(said.net))
+                    taken = sock.take(truesize, data, 0, group, sock.nsid_of(said.net))
+                    if not taken and sock.broadcast_error:
+                        self.delivery_failure = True
         elif told := {
             sock: Datagram(data, 0, group, sock.nsid_of(said.net))
             for sock in self.hearers(group)
@@ -636,8 +640,12 @@ class NetlinkSock:
                 return
             finally:
                 self.table.machine.asker = None
+            self.table.delivery_failure = False
             self.table.pump()
             if not acknowledge:
+                return
+            if request.must_arrive and self.table.delivery_failure:
+                self._refuse(request, KernelError(ENOBUFS))
                 return
         if flags & NLM_F_ACK:
             self._acknowledge(request, self._ack(request, 0))

@@ -320,6 +320,8 @@ class NetDevice:
     """The queue's active discipline: "noop" while the device is down."""
     qdisc_sleeping: str = "noop"
     """The discipline that is shown, and that comes back when the device does."""
+    ingress_queue: bool = False
+    """Somebody has asked for a discipline on what comes in."""
     features: int = 0
     """NETIF_F_*: what is in force.  `hw_features` may be changed, `wanted_features` were asked for."""
     hw_features: int = 0

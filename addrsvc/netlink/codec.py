@@ -54,6 +54,8 @@ from addrsvc.netlink.messages import (
     RuleMsg,
     StatsMsg,
     Sysctl,
+    TcaMsg,
+    TcMsg,
     WireMessage,
     Xdp,
 )
@@ -442,6 +444,15 @@ _NSID: Final = Layout(
     (1, "nsid", S32), (5, "current_nsid", S32), (2, "pid", U32), (3, "fd", U32), (4, "target_nsid", S32),
 )  # fmt: skip
 
+# net/sched/sch_api.c, tc_fill_qdisc().
+_TC: Final = Layout(
+    TcMsg,
+    "B3x:tcm_family i:tcm_ifindex I:tcm_handle I:tcm_parent I:tcm_info",
+    (1, "kind", NAME), (2, "options", BYTES), (12, "hw_offload", U8), (7, "stats2", BYTES), (3, "stats", BYTES),
+)  # fmt: skip
+# net/sched/act_api.c, tca_get_fill().
+_TCA: Final = Layout(TcaMsg, "B3x:tca_family", (5, "ext_warn_msg", NAME), (1, "tab", BYTES))
+
 # One row per message type, without its last two bits (NEW, DEL, GET, SET): the layout of each family that has one of
 # its own, and that of all others.
 LAYOUTS: Final[Mapping[int, tuple[Mapping[int, Layout], Layout]]] = {
@@ -455,6 +466,8 @@ LAYOUTS: Final[Mapping[int, tuple[Mapping[int, Layout], Layout]]] = {
     Rtm.RTM_NEWNEIGHTBL: ({}, _NEIGHTBL),
     Rtm.RTM_NEWNETCONF: ({}, _NETCONF),
     Rtm.RTM_NEWNSID: ({}, _NSID),
+    Rtm.RTM_NEWACTION: ({}, _TCA),
+    **dict.fromkeys((Rtm.RTM_NEWQDISC, Rtm.RTM_NEWTCLASS, Rtm.RTM_NEWTFILTER, Rtm.RTM_NEWCHAIN), ({}, _TC)),
     Rtm.RTM_NEWSTATS: ({}, _STATS),
     Rtm.RTM_NEWLINKPROP: ({}, _LINK),
 }

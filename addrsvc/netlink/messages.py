@@ -16,12 +16,14 @@ from addrsvc.uapi import (
     DEVCONF_DISABLE_IPV6,
     DEVCONF_MTU6,
     DEVCONF_NAMES,
+    RTM_NEWACTION,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
     RTM_NEWNEIGHTBL,
     RTM_NEWNETCONF,
     RTM_NEWNSID,
+    RTM_NEWQDISC,
     RTM_NEWROUTE,
     RTM_NEWRULE,
     RTM_NEWSTATS,
@@ -30,7 +32,7 @@ from addrsvc.uapi import (
 __all__ = [
     "AddrMsg", "AfSpec", "IfaCacheinfo", "IflaCacheinfo", "Inet6LinkInfo", "InetLinkInfo", "LinkInfo", "LinkMsg",
     "Message", "NdaCacheinfo", "NdtConfig", "NeighMsg", "NeighParms", "NeightblMsg", "NetconfMsg", "NsidMsg",
-    "RouteMsg", "RtaCacheinfo", "RuleMsg", "StatsMsg", "Sysctl", "Unknown", "WireMessage", "Xdp",
+    "RouteMsg", "RtaCacheinfo", "RuleMsg", "StatsMsg", "Sysctl", "TcaMsg", "TcMsg", "Unknown", "WireMessage", "Xdp",
 ]  # fmt: skip
 
 
@@ -515,6 +517,39 @@ class StatsMsg:
 
 
 @dataclass(frozen=True, slots=True)
+class TcMsg:
+    """RTM_*QDISC, *TCLASS, *TFILTER, *CHAIN: traffic control on a device, or a request for or about it."""
+
+    nlmsg_type: int = RTM_NEWQDISC
+    nlmsg_flags: int = 0
+    tcm_family: int = AF_UNSPEC
+    tcm_ifindex: int = 0
+    tcm_handle: int = 0
+    tcm_parent: int = 0
+    tcm_info: int = 0
+    kind: str | None = None
+    options: bytes | None = None
+    hw_offload: int | None = None
+    stats2: bytes | None = None
+    stats: bytes | None = None
+    unknown: Unknown = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TcaMsg:
+    """RTM_*ACTION: what traffic control does to packets, or a request for or about it."""
+
+    nlmsg_type: int = RTM_NEWACTION
+    nlmsg_flags: int = 0
+    tca_family: int = AF_UNSPEC
+    tab: bytes | None = None
+    """TCA_ACT_TAB: the actions, numbered from 1."""
+    ext_warn_msg: str | None = None
+    """What was to be said about the request."""
+    unknown: Unknown = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NsidMsg:
     """RTM_*NSID: the number by which one network namespace knows another, or a request for or about it."""
 
@@ -542,7 +577,7 @@ class Sysctl:
 
 
 WireMessage: TypeAlias = (
-    LinkMsg | AddrMsg | RouteMsg | RuleMsg | NeighMsg | NeightblMsg | NetconfMsg | StatsMsg | NsidMsg
+    LinkMsg | AddrMsg | RouteMsg | RuleMsg | NeighMsg | NeightblMsg | NetconfMsg | StatsMsg | NsidMsg | TcMsg | TcaMsg
 )
 """What travels in bytes."""
 Message: TypeAlias = WireMessage | Sysctl

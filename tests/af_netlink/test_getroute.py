@@ -183,6 +183,14 @@ def random_lookup(rng: Random) -> bytes:
     return head + b"".join(attrs)
 
 
+@pytest.mark.parametrize("head", [rtmsg(AF_INET6), rtmsg(AF_INET6, dst=128), rtmsg(AF_INET6, src=128)])
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_flow_label_is_looked_at_before_what_may_not_be_there(up: Twins, head: bytes, strict: bool) -> None:
+    label = nla(RTA_FLOWLABEL, b"\xff\xff\xff\xff")
+    for attrs in (b"", nla(RTA_SRC, packed("::1")), nla(RTA_DST, packed("::1")), nla(RTA_TABLE, 255), nla(RTA_OIF, 77)):
+        up.ask(nlmsg(RTM_GETROUTE, head + label + attrs), strict=strict)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_random_lookups(up: Twins, seed: int) -> None:
     for text, plen in (("10.0.0.1", 24), ("10.0.0.9", 24)):

@@ -23,11 +23,13 @@ from addrsvc.uapi import (
     NLM_F_REQUEST,
     SOL_NETLINK,
 )
+from tests.fidelity.machines import give_up_privilege
 from tests.fidelity.normal import Normaliser
 
 NLMSGHDR = Struct("=IHHII")
-PORTIDS = {False: 40_001, True: 40_002}
-"""The same on both sides, by whether the socket checks strictly, since acknowledgements carry it."""
+PORTIDS = {(False, True): 40_001, (True, True): 40_002, (False, False): 40_005, (True, False): 40_006}
+"""The same on both sides, by whether the socket checks strictly and is an administrator's, since acknowledgements
+carry it."""
 MONITOR_PORTID, SLOW_PORTID = 40_003, 40_004
 _BUFFER = 1 << 20
 _PATIENCE = 10.0
@@ -56,11 +58,23 @@ class Port(Protocol):
     def close(self) -> None: ...
 
 
+def _new_socket() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+
+
+def _new_unprivileged_socket() -> socket.socket:
+    """To be called in a thread that ends soon."""
+    give_up_privilege()
+    return _new_socket()
+
+
 class KernelPort:
     """A socket of the running kernel."""
 
-    def __init__(self, netns: NetNs, *, portid: int, strict: bool = False, monitor: bool = False) -> None:
-        self._socket = run_in(netns, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE))
+    def __init__(
+        self, netns: NetNs, *, portid: int, strict: bool = False, monitor: bool = False, admin: bool = True
+    ) -> None:
+        self._socket = run_in(netns, _new_socket if admin else _new_unprivileged_socket)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, strict)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
@@ -139,27 +153,28 @@ class Twins:
 
     def __init__(self, netns: NetNs | None, net: Namespace | None = None) -> None:
         self.netns, self.net = netns, net or young_net()
-        self._ports: dict[tuple[str, bool], Port] = {}
+        self._ports: dict[tuple[str, bool, bool], Port] = {}
         self._sides = ("model",) if netns is None else ("kernel", "model")
         self._monitors = {side: self._open(side, MONITOR_PORTID, monitor=True) for side in self._sides}
 
-    def _open(self, side: str, portid: int, *, strict: bool = False, monitor: bool = False) -> Port:
+    def _open(self, side: str, portid: int, *, strict: bool = False, monitor: bool = False, admin: bool = True) -> Port:
         if side == "kernel" and self.netns is not None:
-            return KernelPort(self.netns, portid=portid, strict=strict, monitor=monitor)
-        return ModelPort(self.net, portid=portid, strict=strict, monitor=monitor)
+            return KernelPort(self.netns, portid=portid, strict=strict, monitor=monitor, admin=admin)
+        return ModelPort(self.net, portid=portid, strict=strict, monitor=monitor, admin=admin)
 
-    def port(self, side: str, *, strict: bool = False) -> Port:
+    def port(self, side: str, *, strict: bool = False, admin: bool = True) -> Port:
         """The socket that asks, of "kernel" or "model"."""
-        if (side, strict) not in self._ports:
-            self._ports[side, strict] = self._open(side, PORTIDS[strict], strict=strict)
-        return self._ports[side, strict]
+        key = (side, strict, admin)
+        if key not in self._ports:
+            self._ports[key] = self._open(side, PORTIDS[strict, admin], strict=strict, admin=admin)
+        return self._ports[key]
 
-    def ask(self, data: bytes, *, strict: bool = False, ordered: bool = True) -> list[bytes]:
+    def ask(self, data: bytes, *, strict: bool = False, ordered: bool = True, admin: bool = True) -> list[bytes]:
         """Send a datagram to both, compare what comes back and what is told, and hand out the answers.
 
         What a table tells that is hashed at random is not `ordered`.
         """
-        ports = {side: self.port(side, strict=strict) for side in self._sides}
+        ports = {side: self.port(side, strict=strict, admin=admin) for side in self._sides}
         for port in ports.values():
             port.send(data)
         return self._compared(ports, data, ordered=ordered)

@@ -4,7 +4,7 @@ RACES are steps to which the running kernel has no single answer, SCOPE those th
 not claim to.  CHANCE is what remains: where the running kernel gives now one answer, now another.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final
@@ -272,19 +272,27 @@ CHANCE: Final = (
 )
 
 
-def _served_elsewhere(data: bytes) -> bool:
-    return any(found.nlmsg_type in _NOT_MODELLED for found in messages(data) if found.flags & 1)
+def _other_object(data: bytes) -> bool:
+    """A queueing discipline of a kind that there is, an action that mirrors, or a next hop object."""
+    makes_qdisc = any(
+        kind == 1 and data[start:end].split(b"\0")[0] in _DISCIPLINES
+        for found in _requests(data, 36)
+        for kind, start, end in attributes(data, found.offset + 36, found.end)
+    )
+    mirrors = any(b"mirred" in data[found.offset : found.end] for found in _requests(data, 48))
+    return makes_qdisc or mirrors or any(_may_be_made(data, found) for found in _requests(data, 104))
 
 
-# Message types that the running kernel serves and the model does not.
-_NOT_MODELLED: Final[Mapping[int, str]] = {
-    **dict.fromkeys(range(36, 52), "traffic control"),
-    **dict.fromkeys(range(76, 80), "data center bridging"),
-    **dict.fromkeys(range(84, 87), "bridges"),
-    **dict.fromkeys(range(100, 103), "chains of traffic control"),
-    **dict.fromkeys(range(104, 107), "nexthop objects"),
-    **dict.fromkeys(range(112, 124), "VLANs of bridges, nexthop buckets, tunnels"),
-}
+def _may_be_made(data: bytes, found: Header) -> bool:
+    """A next hop object that is no group: a blackhole, one for forwarding databases, or one by a device that may be."""
+    attrs = list(attributes(data, found.offset + 24, found.end))
+    by_device = any(kind == 5 and 0 < _number(data, start, end) < 77 for kind, start, end in attrs)
+    return by_device or any(kind in (4, 11) for kind, _, _ in attrs)
+
+
+_DISCIPLINES: Final = (
+    b"pfifo_fast", b"pfifo", b"bfifo", b"pfifo_head_drop", b"mq", b"noqueue", b"htb", b"tbf", b"ingress", b"clsact",
+)  # fmt: skip
 
 
 def _other_route(data: bytes) -> bool:
@@ -310,9 +318,9 @@ _KINDS_ELSEWHERE: Final = (
 
 SCOPE: Final = (
     Exclusion(
-        "message types of other subsystems",
-        "the model does not have them: " + ", ".join(dict.fromkeys(_NOT_MODELLED.values())),
-        _sent(_served_elsewhere),
+        "objects that the model does not have",
+        "queueing disciplines of a user's own, actions of filters, next hop objects",
+        _sent(_other_object),
     ),
     Exclusion(
         "routes that the model does not have",

@@ -171,6 +171,8 @@ NORMALISATIONS: Final = (
             ("IFLA_INET6_STATS in IFLA_PROTINFO", _LINKS, (12, 3)),
             ("IFLA_INET6_ICMP6STATS in IFLA_PROTINFO", _LINKS, (12, 6)),
             ("IFLA_STATS_LINK_64", (92,), (1,)),
+            ("TCA_STATS", (36,), (3,)),
+            ("TCA_STATS2", (36,), (7,)),
         )
     ),
 )  # fmt: skip

@@ -81,7 +81,10 @@ def test_what_is_not_compared_or_not_asked_has_a_reason() -> None:
     ("op", "why"),
     [
         (Send(bytes(Message(19, REQUEST, bytes(16), (nla(19, u32(1)),)))), "a request that names a process"),
-        (Send(bytes(Message(36, REQUEST, bytes(20)))), "message types of other subsystems"),
+        (Send(bytes(Message(36, REQUEST, bytes(20), (nla(1, text("htb")),)))), "objects that the model does not have"),
+        (Send(bytes(Message(36, REQUEST, bytes(20), (nla(1, text("nonesuch")),)))), None),
+        (Send(bytes(Message(104, REQUEST, bytes(8), (nla(5, u32(1)),)))), "objects that the model does not have"),
+        (Send(bytes(Message(104, REQUEST, bytes(8), (nla(5, u32(77)),)))), None),
         (Send(bytes(Message(20, REQUEST, bytes(8)))), None),
         (Send(2 * bytes(Message(20, REQUEST, b"\x0a" + bytes(7)))), "a message behind one that adds an IPv6 address"),
         (Send(bytes(Message(16, REQUEST, bytes(16), (nest(18, nla(1, b"ifb")),)))), "a device that is made without"),

@@ -473,3 +473,14 @@ def test_whoever_adds_an_address_has_the_device_receive_its_groups_again(netns: 
         Sysctl(switch, "0"), Sysctl(switch, "1"), received,
         Sysctl(switch, "0"), Getsockname(LISTENER, hold=False), received,
     )  # fmt: skip
+
+
+def test_a_change_of_actions_fails_if_one_misses_it_who_wants_that_known(netns: NetNs) -> None:
+    change = Send(ask(48, bytes(4), nla(1, b"")))
+    agree_on_steps(change, Send(LO_UP), Setsockopt(4, u32(1), by=LAGGARD, level=270, hold=True), change)
+
+
+@pytest.mark.parametrize("nlmsg_type", [48, 49, 50])
+def test_what_is_said_of_a_change_of_actions_is_told_with_it(netns: NetNs, nlmsg_type: int) -> None:
+    for wanted in (REQUEST | ACK, REQUEST | ACK | ECHO):
+        agree_on_steps(Send(ask(nlmsg_type, bytes(4), nla(1, b""), b"???", flags=wanted)))

@@ -177,10 +177,10 @@ def described(data: bytes) -> str:
 # The family's own header is this long.
 HEADER_LENGTHS = {
     **dict.fromkeys((*range(16, 20), *range(108, 111)), 16),
-    **dict.fromkeys((*range(20, 24), *range(56, 64)), 8),
+    **dict.fromkeys((*range(20, 24), *range(56, 64), *range(84, 88), *range(104, 107), *range(116, 123)), 8),
     **dict.fromkeys((*range(24, 28), *range(28, 36)), 12),
-    **dict.fromkeys(range(36, 52), 20),
-    **dict.fromkeys((*range(64, 68), *range(80, 84), *range(88, 92)), 4),
+    **dict.fromkeys((*range(36, 48), *range(100, 104)), 20),
+    **dict.fromkeys((*range(48, 52), *range(64, 68), *range(76, 84), *range(88, 92)), 4),
     **dict.fromkeys((*range(72, 76), *range(92, 96)), 12),
 }
 

@@ -42,6 +42,7 @@ from tests.fidelity.requests.neighbours import (
     getneightbl,
     setneightbl,
 )
+from tests.fidelity.requests.objects import OBJECTS
 from tests.fidelity.requests.others import any_type, control, getnetconf, getrule, getstats, nsid
 from tests.fidelity.requests.parts import AF_BRIDGE, AF_INET, AF_INET6, Maker
 from tests.fidelity.requests.routes import change_rule, delroute, getroute, getroute_dump, newroute
@@ -89,6 +90,7 @@ REQUESTS: Final[Mapping[str, tuple[float, Maker]]] = {
     "GETNETCONF": (3, getnetconf),
     "GETSTATS": (3, getstats),
     "NSID": (2.5, nsid),
+    **OBJECTS,
     "any type": (3, any_type),
     "control": (1, control),
 }
@@ -113,6 +115,7 @@ _EVERYTHING: Final = (
     ("GETNETCONF", 82, u8(AF_INET6) + bytes(3)),
     ("NSID", 90, bytes(4)),
     ("GETSTATS", 94, bytes(8) + u32(31)),
+    ("traffic control", 38, bytes(20)),
 )
 
 
