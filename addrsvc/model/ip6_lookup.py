@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from errno import EACCES, EAGAIN, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV
+from errno import EACCES, EAGAIN, EHOSTUNREACH, EINVAL, EMSGSIZE, ENETUNREACH, ENODEV
 from typing import Final
 
 from addrsvc.errors import KernelError
@@ -241,7 +241,8 @@ def inet6_rtm_getroute(net: Net, query: Route6Query) -> RouteMsg:
     Kernel: net/ipv6/route.c, inet6_rtm_getroute().
 
     Raises:
-        KernelError: ENODEV, no such device; ENETUNREACH, no route; the errno of the route or the rule that refuses.
+        KernelError: ENODEV, no such device; ENETUNREACH, no route; the errno of the route or the rule that refuses;
+            EMSGSIZE, of a packet to a group that comes in only the multicast router knows, of which there is none.
     """
     flow = replace(query.flow)
     iif = flow.iif
@@ -256,6 +257,8 @@ def inet6_rtm_getroute(net: Net, query: Route6Query) -> RouteMsg:
     if found.error or found.rt is None:
         raise KernelError(found.error)
     _keep(net, found.rt)
+    if iif and ipv6_addr_is_multicast(found.rt.dst):
+        raise KernelError(EMSGSIZE)
     if query.fibmatch:
         return replace(rt6_fill_node(found.rt), iif=iif or None)
     return _fill_found(net, found.rt, flow, iif)

@@ -4,7 +4,7 @@ What a look-up has come to is kept once for routes alike, where the kernel keeps
 """
 
 from dataclasses import dataclass, replace
-from errno import EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, EXDEV
+from errno import EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV
 from typing import Final
 
 from addrsvc.errors import KernelError
@@ -271,7 +271,7 @@ def ip_route_input(net: Net, dev: NetDevice, flow: Flowi4, found: Found) -> Rtab
     Kernel: net/ipv4/route.c, ip_route_input_rcu(), ip_route_input_slow(), ip_route_input_mc().
 
     Raises:
-        KernelError: EINVAL, from or to where no packet may come; EXDEV, not over this device; EHOSTUNREACH.
+        KernelError: EINVAL, from or to where no packet may come, or not over this device; EHOSTUNREACH.
     """
     in_dev = dev.ip_ptr
     if in_dev is None:
@@ -418,7 +418,7 @@ def fib_validate_source(net: Net, flow: Flowi4, dst: bytes, oif: int, in_dev: In
     Kernel: net/ipv4/fib_frontend.c, fib_validate_source().
 
     Raises:
-        KernelError: EINVAL, the source is this host, or no address of one; EXDEV, it lies elsewhere.
+        KernelError: EINVAL, the source is this host, or no address of one, or lies elsewhere.
     """
     rpf = max(net.ipv4.devconf_all["rp_filter"], in_dev.cnf["rp_filter"])
     leaves = in_dev.dev.ifindex != oif or not _either(in_dev, "send_redirects")
@@ -455,7 +455,7 @@ def _validate_source(net: Net, flow: Flowi4, dst: bytes, oif: int, rpf: int, in_
     if not in_dev.ifa_list:
         return _last_resort(rpf)
     if rpf == 1:
-        raise KernelError(EXDEV)
+        raise KernelError(EINVAL)
     back.oif = dev.ifindex
     try:
         found = fib_lookup(net, back, ignore_linkstate=True)
@@ -466,7 +466,7 @@ def _validate_source(net: Net, flow: Flowi4, dst: bytes, oif: int, rpf: int, in_
 
 def _last_resort(rpf: int) -> tuple[bool, int]:
     if rpf:
-        raise KernelError(EXDEV)
+        raise KernelError(EINVAL)
     return False, 0
 
 

@@ -1,12 +1,20 @@
 """RTM_GETROUTE on both kernels, byte for byte: dumps, and where a packet would go."""
 
+from collections.abc import Sequence
 from random import Random
+from struct import pack
 
 import pytest
 
+from addrsvc.mirror.rtnl import RtnlKernel
+from addrsvc.netlink.messages import Sysctl
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
+    IFF_MULTICAST,
+    IFF_NOARP,
+    IFF_UP,
+    NLM_F_ACK,
     NLM_F_DUMP,
     RTA_DPORT,
     RTA_DST,
@@ -16,17 +24,23 @@ from addrsvc.uapi import (
     RTA_IP_PROTO,
     RTA_MARK,
     RTA_OIF,
+    RTA_PREFSRC,
     RTA_PRIORITY,
     RTA_SPORT,
     RTA_SRC,
     RTA_TABLE,
     RTA_UID,
+    RTM_DELROUTE,
+    RTM_DELRULE,
     RTM_F_CLONED,
     RTM_F_FIB_MATCH,
     RTM_F_LOOKUP_TABLE,
     RTM_F_NOTIFY,
     RTM_F_PREFIX,
     RTM_GETROUTE,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    RTM_NEWRULE,
     RTNL_FAMILY_IP6MR,
     RTNL_FAMILY_IPMR,
 )
@@ -200,3 +214,90 @@ def test_random_lookups(up: Twins, seed: int) -> None:
     rng = Random(seed)
     for _ in range(200):
         up.ask(nlmsg(RTM_GETROUTE, random_lookup(rng)), strict=rng.random() < 0.3)
+
+
+# --- where rules, other tables and settings come in, and a second device ----------------------------------------------
+
+IFB = 2
+TABLES = (254, 254, 255, 100, 101, 1000)
+SETTINGS = {
+    AF_INET: [
+        *(f"net.ipv4.conf.{dev}.{name}" for dev in ("all", "lo", "ifb0") for name in ("forwarding", "rp_filter")),
+        *(f"net.ipv4.conf.{dev}.{name}" for dev in ("all", "ifb0") for name in ("accept_local", "route_localnet")),
+        "net.ipv4.conf.all.ignore_routes_with_linkdown", "net.ipv4.conf.ifb0.src_valid_mark",
+    ],
+    AF_INET6: [f"net.ipv6.conf.{dev}.forwarding" for dev in ("all", "lo", "ifb0")],
+}  # fmt: skip
+
+
+def of_some(rng: Random, *rows: tuple[float, int, Sequence[bytes | int | str]]) -> bytes:
+    """Attributes: how likely, of which type, and what may be in them."""
+    return b"".join(nla(attr, rng.choice(values)) for chance, attr, values in rows if rng.random() < chance)
+
+
+def random_route(rng: Random, family: int) -> bytes:
+    bits = 32 if family == AF_INET else 128
+    there = [packed(text) for text in DESTINATIONS[family]]
+    plen, kind = rng.choice((0, bits, bits // 2, 24, 8)), rng.choice((1, 1, 1, 2, 6, 7, 8, 9))
+    attrs = of_some(
+        rng, (plen > 0, RTA_DST, there), (kind < 3, RTA_OIF, (1, IFB, IFB)), (0.3, RTA_GATEWAY, there),
+        (0.4, RTA_PRIORITY, (0, 1, 5, 300)), (0.2, RTA_PREFSRC, there), (1, RTA_TABLE, TABLES),
+    )  # fmt: skip
+    scope, flags = rng.choice((0, 0, 253, 254)), rng.choice((0, 0, 0, 4))
+    head = rtmsg(family, dst=plen, table=0, proto=3, scope=scope, kind=kind, flags=flags)
+    return nlmsg(
+        rng.choice((RTM_NEWROUTE,) * 3 + (RTM_DELROUTE,)), head + attrs, NLM_F_ACK | rng.choice((0x600, 0xC00))
+    )
+
+
+def random_rule(rng: Random, family: int) -> bytes:
+    bits = 32 if family == AF_INET else 128
+    there = [packed(text) for text in DESTINATIONS[family]]
+    to, of, action = rng.choice((0, 0, 8, bits)), rng.choice((0, 0, 24, bits)), rng.choice((1, 1, 1, 1, 6, 7, 8, 2, 3))
+    attrs = of_some(
+        rng, (to > 0, 1, there), (of > 0, 2, there), (0.3, 3, ("lo", "ifb0", "nosuch")), (0.2, 17, ("lo", "ifb0")),
+        (0.8, 6, (1, 5, 100, 200, 32765, 40000)), (action == 2, 4, (5, 100, 200, 32766)), (0.2, 10, (1, 5)),
+        (0.15, 14, (0, 7)), (0.1, 13, (0, 1)), (0.15, 20, (pack("=II", 0, 10),)), (0.1, 22, (b"\6", b"\x11")),
+        (0.1, 24, (pack("=HH", 80, 100),)), (1, 15, TABLES),
+    )  # fmt: skip
+    head = rtmsg(family, dst=to, src=of, tos=rng.choice((0, 0, 0, 8)), kind=action, flags=rng.choice((0, 0, 0, 2)))
+    return nlmsg(rng.choice((RTM_NEWRULE,) * 3 + (RTM_DELRULE,)), head + attrs, NLM_F_ACK | 0x600)
+
+
+def random_query(rng: Random, family: int) -> bytes:
+    bits = 32 if family == AF_INET else 128
+    there = [packed(text) for text in DESTINATIONS[family]]
+    attrs = of_some(
+        rng, (0.9, RTA_DST, there), (0.3, RTA_SRC, there), (0.2, RTA_IIF, (1, IFB)), (0.2, RTA_OIF, (1, IFB)),
+        (0.2, RTA_MARK, (1, 5, 7)), (0.2, RTA_UID, (0, 5, 77)), (0.2, RTA_IP_PROTO, (b"\6", b"\x11")),
+        (0.2, RTA_SPORT, (b"\0\x50",)), (0.2, RTA_DPORT, (b"\0\x50", b"\0\x5a")),
+    )  # fmt: skip
+    flags = rng.choice((0, 0, RTM_F_FIB_MATCH))
+    return nlmsg(RTM_GETROUTE, rtmsg(family, dst=bits, src=bits, tos=rng.choice((0, 0, 8)), flags=flags) + attrs)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_lookups_among_rules_and_tables(up: Twins, family: int, seed: int) -> None:
+    rng = Random(seed)
+    new = nla(3, "ifb0") + nla(1, b"\2\0\0\0\0\1") + nla(18, nla(1, "ifb"))
+    up.ask(nlmsg(RTM_NEWLINK, bytes(16) + new, NLM_F_ACK | 0x600))
+    up.ask(nlmsg(RTM_NEWLINK, pack("=BxHiII", 0, 0, IFB, 0, IFF_MULTICAST)))
+    up.ask(nlmsg(RTM_NEWLINK, pack("=BxHiII", 0, 0, IFB, IFF_UP | IFF_NOARP, IFF_UP | IFF_NOARP)))
+    for text, plen in (("10.0.0.1", 24), ("10.1.0.1", 16)) if family == AF_INET else (("2001:db8::1", 64),):
+        add_address(up, text, plen, IFB, nla(8, 0x82))
+    for _ in range(300):
+        chance = rng.random()
+        if chance < 0.05:
+            write_sysctl(up, rng.choice(SETTINGS[family]), rng.choice("01"))
+        maker = random_route if chance < 0.2 else random_rule if chance < 0.3 else random_query
+        up.ask(maker(rng, family), strict=rng.random() < 0.2)
+
+
+def write_sysctl(twins: Twins, name: str, value: str) -> None:
+    twins.net.sysctl(name, value)
+    assert twins.netns is not None
+    with RtnlKernel(twins.netns) as kernel:
+        kernel.request(Sysctl(name, value))
+    told = twins.told()
+    assert told["model"] == told["kernel"]
