@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from struct import Struct
+from struct import error as StructError
 from typing import Final
 
 from addrsvc import Linux
@@ -58,6 +59,8 @@ LAG: Final = 4096
 LAGGARD_GROUPS: Final = 0x7FB
 """The first eleven, but for NEIGH, whose messages come at random times."""
 _S32: Final = Struct("=i")
+_FAULTS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, StructError, TypeError, ValueError)
+"""What nothing that is sent may make the model raise: no kernel answers so, and a difference can be made smaller."""
 _HDRLEN: Final = 16
 _RESIDENT: Final = _S32.pack(RESIDENT)
 _NLMSG_ERROR: Final = b"\2\0"
@@ -305,6 +308,8 @@ class Modelled:
             return self._done(op)
         except KernelError as error:
             return _name(error.errno)
+        except _FAULTS as fault:
+            return f"raised {fault!r}"
 
     def _done(self, op: Op) -> object:
         sock, done = self._socks[op.by], None
