@@ -8,6 +8,7 @@ from struct import Struct
 from sys import byteorder
 from typing import Any, Final, TypeAlias, TypeVar
 
+from addrsvc.af_netlink.nets import rtnl_get_net_ns_capable
 from addrsvc.af_netlink.request import NLMSGHDR, Dump, Dumpit, Grant, Handler, Lane, Request
 from addrsvc.errors import KernelError
 from addrsvc.model.addr_request import REQUESTABLE, inet6_newaddr, inet6_rtm_deladdr, inet6_rtm_newaddr
@@ -229,9 +230,7 @@ def _inet6_rtm_getaddr(request: Request) -> None:
     """Kernel: net/ipv6/addrconf.c, inet6_rtm_getaddr()."""
     request.tb = tb = _valid_getaddr_req(request)
     netnsid = _s32_of(request, tb, IFA_TARGET_NETNSID)
-    net = request.net if netnsid is None else get_net_ns_by_id(request.net, netnsid)
-    if net is None:
-        raise KernelError(EINVAL)
+    net = request.net if netnsid is None else rtnl_get_net_ns_capable(request, netnsid)
     attr = tb.get(IFA_LOCAL) or tb.get(IFA_ADDRESS)
     if attr is None:
         raise KernelError(EINVAL)
@@ -281,8 +280,7 @@ def _valid_dump_req(dump: Dump, family: _Family) -> tuple[int, int | None]:
         if attr != IFA_TARGET_NETNSID:
             raise KernelError(EINVAL, f"{family.name}: Unsupported attribute in dump request")
         netnsid = _s32_of(dump, tb, IFA_TARGET_NETNSID) or 0
-        if get_net_ns_by_id(dump.net, netnsid) is None:
-            raise KernelError(EINVAL, f"{family.name}: Invalid target network namespace id")
+        rtnl_get_net_ns_capable(dump, netnsid, f"{family.name}: Invalid target network namespace id")
     return ifindex, netnsid
 
 

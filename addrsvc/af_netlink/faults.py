@@ -285,6 +285,8 @@ class Telling:
 
     table: "NetlinkTable"
     datagram: "Datagram"
+    truesize: int
+    """What it counts against receive buffers."""
     to: Mapping["NetlinkSock", "Datagram"]
     """Each of them with what it is told."""
 
@@ -297,7 +299,7 @@ class Telling:
         """Send it to those who listen still."""
         for sock, datagram in self.to.items():
             if datagram.group in sock.groups:
-                sock.broadcast(datagram)
+                sock.take(self.truesize, *datagram)
 
     def later(self, seconds: float) -> None:
         """Send it when that time has passed."""

@@ -8,8 +8,6 @@ from typing import Final, TypeAlias
 
 from addrsvc.af_netlink.ifinfomsg import (
     IFINFOMSG,
-    IFMAP,
-    MAX_PHYS_ITEM_ID_LEN,
     Reader,
     check_header,
     each_attr,
@@ -17,11 +15,13 @@ from addrsvc.af_netlink.ifinfomsg import (
     parse,
     refuse_others,
 )
-from addrsvc.af_netlink.link_request import decode, ensure_unique_netns, kind_of, net_of_id
+from addrsvc.af_netlink.link_request import decode, ensure_unique_netns, kind_of
+from addrsvc.af_netlink.nets import rtnl_get_net_ns_capable
 from addrsvc.af_netlink.request import Dump, Handler, Request, for_each_netdev_dump
+from addrsvc.af_netlink.truesize import if_nlmsg_size, large_truesize, trimmed
 from addrsvc.errors import KernelError
 from addrsvc.model.inet6_dev import inet6_fill_ifinfo
-from addrsvc.model.newlink import find_link, rtnl_prop_list_size
+from addrsvc.model.newlink import find_link
 from addrsvc.model.rtnl import rtmsg_ifinfo_build
 from addrsvc.model.rtnl_link_ops import rtnl_link_ops_get
 from addrsvc.model.structs import Net, NetDevice, RtnlLinkOps
@@ -31,19 +31,15 @@ from addrsvc.netlink.nlattr import NL_VALIDATE_DEPRECATED_STRICT
 from addrsvc.uapi import (
     AF_INET6,
     AF_UNSPEC,
-    IFALIASZ,
     IFLA_ALT_IFNAME,
     IFLA_EXT_MASK,
     IFLA_IFNAME,
     IFLA_LINKINFO,
     IFLA_MASTER,
     IFLA_TARGET_NETNSID,
-    IFNAMSIZ,
-    MAX_ADDR_LEN,
     NLM_F_DUMP_FILTERED,
     NLM_F_DUMP_INTR,
     NLM_F_MULTI,
-    RTEXT_FILTER_VF,
     RTM_GETLINK,
     RTM_NEWLINK,
 )
@@ -66,8 +62,15 @@ def _getlink(request: Request) -> None:
     reader = _valid_getlink_req(request)
     ensure_unique_netns(reader, netns_id_only=True)
     asked = decode(reader)
-    dev = find_link(asked.target(request.net), asked)
-    request.reply(_fill_ifinfo(request, dev, asked.msg))
+    dev = find_link(_target(reader), asked)
+    message = _fill_ifinfo(request, dev, asked.msg)
+    request.reply(message, trimmed(len(message), large_truesize(_size_of(dev, asked.msg.ext_mask or 0))))
+
+
+def _target(reader: Reader, words: str | None = None) -> Net:
+    """The namespace that is asked about."""
+    nsid, request = reader.s32(IFLA_TARGET_NETNSID), reader.request
+    return request.net if nsid is None else rtnl_get_net_ns_capable(request, nsid, words)
 
 
 def _valid_getlink_req(request: Request) -> Reader:
@@ -101,34 +104,6 @@ def _dump_ifinfo(dump: Dump) -> Iterator[bytes]:
         opens = dump.full
 
 
-_IPV4_DEVCONF_SIZE: Final = 33 * 4
-
-
-def _total(payload: int) -> int:
-    """Kernel: include/net/netlink.h, nla_total_size()."""
-    return _NLA_HDRLEN + (payload + 3 & ~3)
-
-
-# Of IFLA_INET6_*: flags, cacheinfo, conf, stats, icmp6stats, token, addr_gen_mode, ra_mtu.
-_SIZE_OF_INET6: Final = sum(map(_total, (4, 16, 60 * 4, 38 * 8, 7 * 8, 16, 1, 4)))
-_U32S: Final = 27
-_U8S: Final = 5  # carrier, operstate, link mode, netns_immutable, proto_down
-# What any device may need: names and alias, map, addresses, numbers, port ids, XDP, the reason of proto_down, nests of
-# the address families, empty nests of devlink and dpll, more numbers, the permanent address, counters.
-_SIZE_OF_ANY: Final = (
-    IFINFOMSG.size
-    + sum(map(_total, (IFNAMSIZ, IFALIASZ, IFNAMSIZ, IFMAP.size, MAX_ADDR_LEN, MAX_ADDR_LEN)))
-    + _U32S * _total(4) + _U8S * _total(1)
-    + sum(map(_total, (MAX_PHYS_ITEM_ID_LEN, MAX_PHYS_ITEM_ID_LEN, IFNAMSIZ)))
-    + sum(map(_total, (0, 1, 4, 4)))
-    + _total(0) + _total(4)
-    + 4 * _total(_NLA_HDRLEN)
-    + _total(0) + _total(0)
-    + _total(8) + 2 * _total(2) + _total(MAX_ADDR_LEN)
-    + _total(24 * 4) + _total(25 * 8)
-)  # fmt: skip
-
-
 def _calcit(request: Request) -> int:
     """How many bytes a datagram must hold, for a reader who can say what is to be left out; 0 for the usual.
 
@@ -142,24 +117,13 @@ def _calcit(request: Request) -> int:
     if not ext_mask:
         return 0
     devs = request.net.dev_base_head.values()
-    return _NLMSG_HDRLEN + max((_if_nlmsg_size(dev, ext_mask) for dev in devs), default=0)
+    return max((_size_of(dev, ext_mask) for dev in devs), default=_NLMSG_HDRLEN)
 
 
-def _if_nlmsg_size(dev: NetDevice, ext_mask: int) -> int:
-    """How long a link message may become.
-
-    Kernel: net/core/rtnetlink.c, if_nlmsg_size().
-    """
-    size = _SIZE_OF_ANY + rtnl_prop_list_size(dev)
-    if dev.rtnl_link_ops is not None:
-        size += _total(_NLA_HDRLEN) + _total(len(dev.rtnl_link_ops.kind) + 1)
-    if ext_mask & RTEXT_FILTER_VF:
-        size += 4
-    if dev.ip_ptr is not None:
-        size += _total(_IPV4_DEVCONF_SIZE)
-    if dev.ip6_ptr is not None:
-        size += _SIZE_OF_INET6
-    return size
+def _size_of(dev: NetDevice, ext_mask: int) -> int:
+    kind = dev.rtnl_link_ops.kind if dev.rtnl_link_ops is not None else None
+    ipv4, ipv6 = dev.ip_ptr is not None, dev.ip6_ptr is not None
+    return if_nlmsg_size(len(dev.altnames), kind, ipv4=ipv4, ipv6=ipv6, ext_filter_mask=ext_mask)
 
 
 def _everything(dev: NetDevice) -> bool:
@@ -178,13 +142,13 @@ def _valid_dump_ifinfo_req(dump: Dump) -> tuple[Net, LinkMsg, _Keeps]:
         if dump.strict:
             raise
         return dump.net, LinkMsg(), _everything
+    net = dump.net
     for attr in sorted(reader.tb):
         if attr == IFLA_TARGET_NETNSID:
-            net_of_id(reader, attr, "Invalid target network namespace id")
+            net = _target(reader, "Invalid target network namespace id")
         elif dump.strict and attr not in (IFLA_EXT_MASK, IFLA_MASTER, IFLA_LINKINFO):
             raise KernelError(EINVAL, "Unsupported attribute in link dump request")
     asked = LinkMsg(ext_mask=reader.u32(IFLA_EXT_MASK), target_netnsid=reader.s32(IFLA_TARGET_NETNSID))
-    net = dump.net if asked.target_netnsid is None else net_of_id(reader, IFLA_TARGET_NETNSID)
     return net, asked, _filter(reader)
 
 

@@ -73,7 +73,7 @@ from addrsvc.uapi import (
     INT_MAX,
 )
 
-__all__ = ["decode", "ensure_unique_netns", "kind_of", "net_of_id", "read_linkinfo"]
+__all__ = ["decode", "ensure_unique_netns", "kind_of", "read_linkinfo"]
 
 _NLMSG_HDRLEN: Final = 16
 _NLA_HDRLEN: Final = 4
@@ -316,10 +316,10 @@ def _tgt_net(reader: Reader) -> Net:
         return get_net_ns_by_pid(reader.request, pid)
     if (fd := reader.u32(IFLA_NET_NS_FD)) is not None:
         return get_net_ns_by_fd(reader.request, fd)
-    return net_of_id(reader, IFLA_TARGET_NETNSID)
+    return _net_of_id(reader, IFLA_TARGET_NETNSID)
 
 
-def net_of_id(reader: Reader, attr: int, words: str | None = None) -> Net:
+def _net_of_id(reader: Reader, attr: int, words: str | None = None) -> Net:
     """The namespace whose id an attribute has."""
     net = get_net_ns_by_id(reader.request.net, reader.s32(attr) or 0)
     if net is None:
@@ -328,4 +328,4 @@ def net_of_id(reader: Reader, attr: int, words: str | None = None) -> Net:
 
 
 def _link_net(reader: Reader) -> Net:
-    return net_of_id(reader, IFLA_LINK_NETNSID, "Unknown network namespace id")
+    return _net_of_id(reader, IFLA_LINK_NETNSID, "Unknown network namespace id")

@@ -37,8 +37,8 @@ def get_net_ns_by_fd(request: Request, fd: int) -> Net:
     raise KernelError(EBADF)
 
 
-def rtnl_get_net_ns_capable(request: Request, nsid: int) -> Net:
-    """The namespace that who asks knows by an id, if he may look into it.
+def rtnl_get_net_ns_capable(request: Request, nsid: int, words: str | None = None, attr: int | None = None) -> Net:
+    """The namespace that who asks knows by an id, if he may look into it; else he is told `words`, about `attr`.
 
     Kernel: net/core/rtnetlink.c, rtnl_get_net_ns_capable().
 
@@ -47,7 +47,7 @@ def rtnl_get_net_ns_capable(request: Request, nsid: int) -> Net:
     """
     net = get_net_ns_by_id(request.net, nsid)
     if net is None:
-        raise KernelError(EINVAL)
+        raise KernelError(EINVAL, words, attr=attr)
     if not request.sock.may_admin():
-        raise KernelError(EACCES)
+        raise KernelError(EACCES, words, attr=attr)
     return net

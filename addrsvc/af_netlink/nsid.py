@@ -73,10 +73,7 @@ def _named(request: Request, attr: int, number: int) -> Net:
 def _target(request: Request, words: str) -> Net | None:
     """The namespace whose ids are asked for, if that is another one."""
     nsid = request.number(NETNSA_TARGET_NSID, signed=True)
-    try:
-        return None if nsid is None else rtnl_get_net_ns_capable(request, nsid)
-    except KernelError as refusal:
-        raise KernelError(refusal.errno or EINVAL, words, attr=NETNSA_TARGET_NSID) from None
+    return None if nsid is None else rtnl_get_net_ns_capable(request, nsid, words, NETNSA_TARGET_NSID)
 
 
 def _newid(request: Request) -> None:

@@ -7,6 +7,7 @@ from struct import Struct
 from sys import byteorder
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from addrsvc.af_netlink.truesize import truesize_of_reply
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_notify
 from addrsvc.model.structs import Net, NetDevice
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
     from addrsvc.af_netlink.sock import NetlinkSock
 
 __all__ = [
-    "NEXT_DATAGRAM", "NLMSGHDR", "NLMSG_GOODSIZE", "Doit", "Dump", "Dumpit", "Grant", "Handler", "Lane", "Request",
+    "NEXT_DATAGRAM", "NLMSGHDR", "Doit", "Dump", "Dumpit", "Grant", "Handler", "Lane", "Request",
     "for_each_netdev_dump", "resumable",
 ]  # fmt: skip
 
 NLMSGHDR: Final = Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port id."""
 
-NLMSG_GOODSIZE: Final = 3776
 """Bytes of a message that fit into a page."""
 NEXT_DATAGRAM: Final = b""
 """What a dump yields to have what follows, be it the end, in a datagram of its own: the kernel's `return skb->len`."""
@@ -78,15 +78,19 @@ class Request:
             return None
         return int.from_bytes(self.data[place[0] : place[0] + size], byteorder, signed=signed)
 
-    def reply(self, datagram: bytes) -> None:
+    def reply(self, datagram: bytes, truesize: int | None = None) -> None:
         """Send a datagram back to who asks, now: before the acknowledgement.
+
+        Args:
+            datagram: what is sent.
+            truesize: what it counts against the receive buffer, unless a page was allocated for it.
 
         Kernel: net/core/rtnetlink.c, rtnl_unicast().
 
         Raises:
             KernelError: EAGAIN, there is no room for it.
         """
-        if not self.sock.deliver(datagram, NLMSG_GOODSIZE):
+        if not self.sock.take(truesize or truesize_of_reply(len(datagram)), datagram):
             raise KernelError(EAGAIN)
 
     def send(self, msg: WireMessage) -> None:

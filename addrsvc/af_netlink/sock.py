@@ -19,7 +19,6 @@ from errno import (
     ENOPROTOOPT,
     EPERM,
 )
-from functools import lru_cache
 from itertools import chain
 from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
@@ -27,15 +26,16 @@ from typing import Final, NamedTuple, TypeAlias
 from addrsvc.af_netlink.faults import Faults, Telling
 from addrsvc.af_netlink.groups import group_of
 from addrsvc.af_netlink.rcv import LANES, rtnetlink_rcv_msg
-from addrsvc.af_netlink.request import NEXT_DATAGRAM, NLMSG_GOODSIZE, NLMSGHDR, Dump, Handler, Lane, Request
+from addrsvc.af_netlink.request import NEXT_DATAGRAM, NLMSGHDR, Dump, Handler, Lane, Request
+from addrsvc.af_netlink.truesize import NLMSG_GOODSIZE, large_truesize, truesize_of, truesize_of_ack, truesize_of_link
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
+from addrsvc.model.skbuff import skb_truesize
 from addrsvc.model.structs import Asker, Effect, Machine, Net, RtnlNotify
 from addrsvc.netlink.codec import encode
+from addrsvc.netlink.messages import LinkMsg
 from addrsvc.netlink.nlattr import NLA_F_NESTED, ExtAck, policy_tlv
 from addrsvc.uapi import (
-    AF_INET6,
-    AF_UNSPEC,
     INT_MAX,
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_BROADCAST_ERROR,
@@ -61,12 +61,6 @@ from addrsvc.uapi import (
     NLMSGERR_ATTR_MSG,
     NLMSGERR_ATTR_OFFS,
     NLMSGERR_ATTR_POLICY,
-    RTM_DELLINK,
-    RTM_DELROUTE,
-    RTM_DELRULE,
-    RTM_NEWLINK,
-    RTM_NEWROUTE,
-    RTM_NEWRULE,
     SO_MEMINFO,
     SO_RCVBUF,
     SO_RCVBUFFORCE,
@@ -98,10 +92,8 @@ _BUFFER_MAX: Final = 4194304
 _RCVBUF_MIN: Final = 2304
 _SNDBUF_MIN: Final = 4608
 
-_SKB_OVERHEAD: Final = 256
-_SHARED_INFO: Final = 320
-_SMALL_HEAD: Final = 576
-_MAX_RECVMSG_LEN: Final = 32768 - _SHARED_INFO
+_MAX_RECVMSG_LEN: Final = 32768 - 320
+"""SKB_WITH_OVERHEAD(32768)."""
 
 
 def _align(length: int) -> int:
@@ -111,73 +103,6 @@ def _align(length: int) -> int:
 def _lowest(groups: int) -> int:
     """The lowest group of a mask, 0 if there is none."""
     return (groups & -groups).bit_length()
-
-
-def _head(length: int) -> int:
-    """What is allocated for a buffer of this many bytes, struct skb_shared_info included.
-
-    Kernel: net/core/skbuff.c, kmalloc_reserve().
-    """
-    wanted = length + _SHARED_INFO
-    return _SMALL_HEAD if wanted <= _SMALL_HEAD else 1 << (wanted - 1).bit_length()
-
-
-def _truesize(length: int) -> int:
-    """What a buffer of this many bytes counts against a receive buffer: struct sk_buff and its head."""
-    return _SKB_OVERHEAD + _head(length)
-
-
-def _if_nlmsg_size(length: int) -> int:
-    """What is allocated for a link message, which depends on whether it tells of IPv6: without, none is so long.
-
-    Kernel: net/core/rtnetlink.c, if_nlmsg_size().
-    """
-    return max(length, 1180 if length < 1200 else 1850)
-
-
-def _roomy(length: int) -> int:
-    """What is allocated for a message with room for metrics, or for two whole addresses, that seldom come."""
-    return max(length, 512)
-
-
-# How many bytes are allocated for a message of such a length where that is more, by type and family.
-_ALLOCATED: Final[Mapping[tuple[int, int], Callable[[int], int]]] = {
-    (RTM_NEWLINK, AF_UNSPEC): _if_nlmsg_size,
-    (RTM_DELLINK, AF_UNSPEC): _if_nlmsg_size,
-    (RTM_NEWROUTE, AF_INET6): _roomy,
-    (RTM_DELROUTE, AF_INET6): _roomy,
-    (RTM_NEWRULE, AF_INET6): _roomy,
-    (RTM_DELRULE, AF_INET6): _roomy,
-}
-
-
-def _truesize_of(message: bytes, allocated: int | None = None) -> int:
-    """What a message of the kernel's counts against a receive buffer, once what it does not need is given back.
-
-    Kernel: net/netlink/af_netlink.c, netlink_trim().
-    """
-    nlmsg_type, family = _TYPE_AND_FAMILY.unpack_from(message)
-    return _trimmed(len(message), nlmsg_type, family, allocated)
-
-
-@lru_cache(maxsize=4096)
-def _trimmed(length: int, nlmsg_type: int, family: int, allocated: int | None) -> int:
-    size = _ALLOCATED.get((nlmsg_type, family))
-    if size is not None and (allocated is None or size is _if_nlmsg_size):
-        allocated = size(length)
-    allocated = max(length, allocated or 0)
-    unused = _head(allocated) - _SHARED_INFO - length
-    return _truesize(length if 2 * unused >= _truesize(allocated) else allocated)
-
-
-def _truesize_of_users(data: bytes, *, broadcast: bool) -> int:
-    """What a datagram from one socket to another counts.
-
-    Kernel: net/core/skbuff.c, alloc_large_skb() of netlink: pages of its own for a large one.
-    """
-    if broadcast or len(data) <= NLMSG_GOODSIZE:
-        return _truesize(len(data))
-    return _SKB_OVERHEAD + (len(data) + 63 & ~63) + _SHARED_INFO
 
 
 class Datagram(NamedTuple):
@@ -239,8 +164,8 @@ class NetlinkTable:
             data = encode(said.msg, asker.seq if asker else 0, asker.portid if asker else 0)
         # Who hears the echo is left out; without one it is port 0 that is, and so a socket that has no port id yet.
         left_out = asker.portid if asker is not None and asker.echo else 0
+        truesize = truesize_of_link(data, said.msg) if isinstance(said.msg, LinkMsg) else truesize_of(data)
         if self.faults is None:
-            truesize = _truesize_of(data)
             for sock in self.hearers(group):
                 if sock.portid != left_out and sock.hears_of(said.net):
                     taken = sock.take(truesize, data, 0, group, sock.nsid_of(said.net))
@@ -251,11 +176,11 @@ class NetlinkTable:
             for sock in self.hearers(group)
             if sock.portid != left_out and sock.hears_of(said.net)
         }:
-            self.faults.tell(Telling(self, Datagram(data, 0, group), told), said.net)
+            self.faults.tell(Telling(self, Datagram(data, 0, group), truesize, told), said.net)
         if asker is not None and asker.echo:
             for sock in self.socks.values():
                 if sock.portid == asker.portid and sock.net.name == said.net:
-                    sock.take(_truesize_of(data), data, 0, group)
+                    sock.take(truesize, data, 0, group)
 
     def hearers(self, group: int) -> list["NetlinkSock"]:
         """The sockets that listen to a group, the latest first.  Not to be changed."""
@@ -276,7 +201,7 @@ class NetlinkTable:
         Kernel: net/netlink/af_netlink.c, netlink_broadcast().
         """
         group = _lowest(groups)
-        truesize, net = _truesize_of_users(data, broadcast=True), sender.net.name
+        truesize, net = skb_truesize(len(data)), sender.net.name
         for sock in self.hearers(group):
             if sock is not sender and sock.portid != portid and sock.hears_of(net):
                 sock.take(truesize, data, sender.portid, group, sock.nsid_of(net))
@@ -292,7 +217,8 @@ class NetlinkTable:
         to = self.socks.get((sender.net, portid))
         if to is None or (to.connected and to.dst_portid != sender.portid):
             raise KernelError(ECONNREFUSED)
-        to.offer(_truesize_of_users(data, broadcast=bool(groups)), data, sender.portid, _lowest(groups))
+        truesize = skb_truesize(len(data)) if groups else large_truesize(len(data))
+        to.offer(truesize, data, sender.portid, _lowest(groups))
 
     def autobind(self, net: Net, wish: int) -> int:
         """A free port id: the one that is wished for (a process id, in a kernel), else one from the negative ones.
@@ -701,7 +627,7 @@ class NetlinkSock:
             KernelError: ENOBUFS, there is no room for it; it is tried again when there is.
         """
         room = max(dump.min_dump_alloc, NLMSG_GOODSIZE, self.max_recvmsg_len)
-        truesize = _truesize(room)
+        truesize = skb_truesize(room)
         if not self._has_room(truesize):
             raise KernelError(ENOBUFS)
         parts: list[bytes] = []
@@ -762,23 +688,12 @@ class NetlinkSock:
             return None
         return next((nsid for nsid, known in self.net.netns_ids.items() if known.name == net), None)
 
-    def deliver(self, data: bytes, allocated: int = 0) -> bool:
-        """Queue a datagram of the kernel's to this socket alone, or lose it; whether it was queued.
+    def deliver(self, ack: bytes) -> bool:
+        """Queue an acknowledgement, or lose it; whether it was queued.
 
-        Args:
-            data: the datagram.
-            allocated: bytes that were allocated for it, where that is more than what it came to be.
-
-        Kernel: net/netlink/af_netlink.c, netlink_attachskb().
+        Kernel: net/netlink/af_netlink.c, netlink_ack().
         """
-        return self.take(_truesize_of(data, allocated), data)
-
-    def broadcast(self, datagram: Datagram) -> bool:
-        """Queue a notification, or lose it; whether it was queued.
-
-        Kernel: net/netlink/af_netlink.c, netlink_broadcast_deliver(), do_one_broadcast().
-        """
-        return self.take(_truesize_of(datagram.data), *datagram)
+        return self.take(truesize_of_ack(len(ack)), ack)
 
     def take(self, truesize: int, data: bytes, portid: int = 0, group: int = 0, nsid: int | None = None) -> bool:
         """Queue a datagram, or lose it; whether it was queued.

@@ -184,6 +184,7 @@ _SECONDS = frozenset({
     "router_solicitation_max_interval",
 })  # fmt: skip
 _IPV6_MAXPLEN = 65535
+_U32_MAX = 0xFFFFFFFF
 
 
 def ipv6_store_devconf(cnf: Ipv6Devconf) -> tuple[int, ...]:
@@ -208,8 +209,8 @@ def inet6_fill_ifla6_attrs(idev: Inet6Dev, ext_filter_mask: int = 0) -> Inet6Lin
         cacheinfo=IflaCacheinfo(
             _IPV6_MAXPLEN,
             cstamp_delta(idev.tstamp),
-            jiffies_to_msecs(idev.nd_parms.reachable_time),
-            jiffies_to_msecs(idev.nd_parms.data[NDTPA_RETRANS_TIME]),
+            jiffies_to_msecs(idev.nd_parms.reachable_time) & _U32_MAX,
+            jiffies_to_msecs(idev.nd_parms.data[NDTPA_RETRANS_TIME]) & _U32_MAX,
         ),
         conf=ipv6_store_devconf(idev.cnf),
         stats=(IPSTATS_MIB_MAX, *idev.ipstats[1:]) if wants_stats else None,

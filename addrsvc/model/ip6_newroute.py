@@ -114,6 +114,8 @@ def ip6_route_add(net: Net, cfg: Fib6Config) -> None:
     )
     if cfg.expires is not None:
         fib6_set_expires(net, rt, net.machine.timers.jiffies + cfg.expires * HZ)
+    if cfg.nh_id:
+        raise KernelError(EINVAL, "Nexthop id does not exist")
     rt.dev = _fib6_nh_init(net, rt, cfg)
     if rejects or (rt.dev.flags & IFF_LOOPBACK and cfg.dst != in6addr_loopback and cfg.type != RTN_LOCAL):
         rt.fib6_flags, rt.pref = RTF_REJECT | RTF_NONEXTHOP, 0
@@ -134,8 +136,6 @@ def _check(cfg: Fib6Config) -> None:
         raise KernelError(EINVAL, "Invalid prefix length")
     if cfg.src_len > _PREFIX_MAX:
         raise KernelError(EINVAL, "Invalid source address length")
-    if cfg.nh_id:
-        raise KernelError(EINVAL, "Nexthop id does not exist")
     if cfg.src_len:
         raise KernelError(EOPNOTSUPP, "Routes with a source prefix are not modelled")
 

@@ -49,7 +49,7 @@ from addrsvc.uapi import (
 
 __all__ = [
     "dellink", "find_link", "newlink", "rtnl_configure_link", "rtnl_create_link", "rtnl_dellink", "rtnl_linkprop",
-    "rtnl_newlink", "rtnl_prop_list_size", "rtnl_setlink", "setlink",
+    "rtnl_newlink", "rtnl_setlink", "setlink",
 ]  # fmt: skip
 
 _MAX_QUEUES = 4096
@@ -311,16 +311,13 @@ def rtnl_linkprop(net: Net, request: LinkRequest, names: Iterable[str], *, add: 
 
 
 def _add_altname(dev: NetDevice, name: str) -> None:
-    if rtnl_prop_list_size(dev) + _nla_total_size(ALTIFNAMSIZ) >= _PROP_LIST_MAX:
+    if _prop_list_size(dev) + _nla_total_size(ALTIFNAMSIZ) >= _PROP_LIST_MAX:
         raise KernelError(EINVAL, "effective property list too long")
     netdev_name_node_alt_create(dev, name)
 
 
-def rtnl_prop_list_size(dev: NetDevice) -> int:
-    """How many bytes a message may need for the alternative names of a device.
-
-    Kernel: net/core/rtnetlink.c, rtnl_prop_list_size().
-    """
+def _prop_list_size(dev: NetDevice) -> int:
+    """Kernel: net/core/rtnetlink.c, rtnl_prop_list_size(): what the alternative names may need in a message."""
     return _nla_total_size(0) + len(dev.altnames) * _nla_total_size(ALTIFNAMSIZ) if dev.altnames else 0
 
 

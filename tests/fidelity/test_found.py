@@ -32,6 +32,7 @@ from tests.fidelity.steps import (
     LAGGARD,
     LISTENER,
     OUTSIDER,
+    RESIDENT,
     SECOND,
     SOL_SOCKET,
     Bind,
@@ -484,3 +485,50 @@ def test_a_change_of_actions_fails_if_one_misses_it_who_wants_that_known(netns: 
 def test_what_is_said_of_a_change_of_actions_is_told_with_it(netns: NetNs, nlmsg_type: int) -> None:
     for wanted in (REQUEST | ACK, REQUEST | ACK | ECHO):
         agree_on_steps(Send(ask(nlmsg_type, bytes(4), nla(1, b""), b"???", flags=wanted)))
+
+
+@pytest.mark.parametrize("length", [4, 60, 126])
+@pytest.mark.parametrize("number", [1, 9, 14, 15, 20, 31, 47])
+def test_what_a_large_message_counts(netns: NetNs, number: int, length: int) -> None:
+    """A notification, a reply and a refusal of one link: each is allocated in its own way."""
+    head = bytes(4) + u32(1) + bytes(8)
+    names = nest(52, *(nla(53, f"{name:03}".ljust(length, "-").encode() + b"\0") for name in range(number)))
+    meminfo = Getsockopt(55, 36, SECOND, SOL_SOCKET)
+    link = [Send(ask(18, head, nla(29, u32(mask)), flags=REQUEST), SECOND, hold=True) for mask in (0, 1, 8)]
+    refused = Send(ask(108, head, names), SECOND, hold=True)
+    agree_on_steps(Bind(2000, 1), Send(ask(108, head, names)), meminfo, *link, meminfo, refused, meminfo)
+
+
+@pytest.mark.parametrize("attr", [5, 3])
+@pytest.mark.parametrize("value", [2**32 - 1, 2**35 - 10, 2**64 - 1])
+def test_times_of_neighbours_are_told_in_four_bytes(netns: NetNs, attr: int, value: int) -> None:
+    times = nest(6, nla(1, u32(1)), nla(attr, value.to_bytes(8, "little")))
+    ask_for = Send(ask(18, bytes(4) + u32(1) + bytes(8)))
+    agree_on_steps(Send(ask(67, bytes(4), nla(1, b"ndisc_cache\0"), times)), ask_for, Send(LO_UP))
+
+
+def test_metrics_are_looked_at_before_next_hops(netns: NetNs) -> None:
+    net, metrics, hop = (
+        nla(1, bytes.fromhex("20010db8000500000000000000000000")),
+        nla(8, nla(20, u32(1))),
+        nla(30, u32(1)),
+    )
+    head = b"\x0a\x80\0\0\xfe\4\0\1" + bytes(4)
+    for attrs in ((metrics, hop), (hop,), (metrics,)):
+        agree_on_steps(Setsockopt(11, u32(1)), Send(ask(24, head, net, *attrs, flags=0x405)))
+
+
+@pytest.mark.parametrize("strict", [0, 1])
+def test_only_the_privileged_look_into_other_namespaces(netns: NetNs, strict: int) -> None:
+    """By its id, which moving a device there gives it."""
+    there = [nla(19, u32(RESIDENT)), nla(46, u32(0)), nla(46, u32(7)), nla(10, u32(0)), nla(10, u32(7))]
+    link, address = b"\0" + bytes(15), b"\x0a" + bytes(7)
+    asks = [
+        ask(18, link, there[1], nla(3, b"lo\0")), ask(18, link, there[2], nla(3, b"lo\0")),
+        ask(18, link, there[1], flags=REQUEST | DUMP), ask(18, link, there[2], flags=REQUEST | DUMP),
+        ask(22, address, there[3], nla(1, bytes(15) + b"\1")), ask(22, address, there[4], nla(1, bytes(16))),
+        ask(22, address, there[3], flags=REQUEST | DUMP), ask(22, address, there[4], flags=REQUEST | DUMP),
+    ]  # fmt: skip
+    options = [Setsockopt(option, u32(on), by) for option, on in ((11, 1), (12, strict)) for by in (ASKER, OUTSIDER)]
+    moved = Send(ask(19, bytes(4) + u32(2) + bytes(8), there[0]))
+    agree_on_steps(*options, new_ifb(), moved, *(Send(each, by) for each in asks for by in (ASKER, OUTSIDER)))
