@@ -27,7 +27,7 @@ LENGTH: Final = 250
 """Steps of a script."""
 SHRINKING: Final = 20.0
 """Seconds that may go into a shorter script."""
-RETRIES: Final = 3
+RETRIES: Final = 5
 SETTLE: Final = 0.004
 """Seconds of silence after each step, while a script is shortened: what comes late is told apart from what follows."""
 SHOWN: Final = 3

@@ -34,6 +34,9 @@ def starts_traffic(op: Op) -> bool:
 
 def _may_send(data: bytes, found: Header) -> bool:
     if found.nlmsg_type in (16, 19) and found.nlmsg_len >= 32:
+        # IFLA_AF_SPEC, AF_INET, IFLA_INET_CONF, IPV4_DEVCONF_ARP_NOTIFY
+        if any(_number(data, start, end) for start, end in places(data, found.offset + 32, found.end, (26, 2, 1, 22))):
+            return True
         flags, change = _U32.unpack_from(data, found.offset + 24)[0], _U32.unpack_from(data, found.offset + 28)[0]
         return bool(flags & IFF_MULTICAST and (change & IFF_MULTICAST or not change)) or bool(_made_kind(data, found))
     if found.nlmsg_type == 20:
