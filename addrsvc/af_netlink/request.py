@@ -27,7 +27,6 @@ __all__ = [
 NLMSGHDR: Final = Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port id."""
 
-"""Bytes of a message that fit into a page."""
 NEXT_DATAGRAM: Final = b""
 """What a dump yields to have what follows, be it the end, in a datagram of its own: the kernel's `return skb->len`."""
 
