@@ -51,6 +51,8 @@ _TRY_AGAIN: Final = 0.2
 _EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _OUTQ_EMPTY: Final = 1
 """A datagram counts for a last byte until the kernel has told us that it was read."""
+_RINGS: Final = 4096
+"""How often the bell may have rung between two looks; if it was more, the next look begins at once."""
 _UCRED: Final = Struct("=iII")
 _S32: Final = Struct("=i")
 _U32: Final = Struct("=I")
@@ -82,6 +84,7 @@ def serve_netlink(
         inherited_socket(socket.SOCK_SEQPACKET) or listening_socket(path, kind=socket.SOCK_SEQPACKET) as listener,
         NetlinkServer(listener, seed=seed, is_real=is_real, faults=faults) as server,
         _signals(lambda *_: server.stop()),
+        _wakes(server),
     ):
         where = f"unix:{listener.getsockname()}"
         say(json_text({"kind": "netlink", "listen": where}) if as_json else f"netlink: {where}")
@@ -98,6 +101,16 @@ def _signals(handler: Callable[[int, FrameType | None], object]) -> Iterator[Non
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
+
+
+@contextmanager
+def _wakes(server: "NetlinkServer") -> Iterator[None]:
+    """Let signals end the wait, also one that is about to begin: it would hold up the handlers that Python runs."""
+    before = signal.set_wakeup_fd(server.bell, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
 
 
 class _Model:
@@ -278,7 +291,7 @@ class _Connection:
         return bytes(Control(Op.PKTINFO, _U32.pack(datagram.group) + datagram.data))
 
 
-def _unread(conn: socket.socket) -> int:
+def _unread(conn: socket.socket | int) -> int:
     """How much of what was sent the other side has not read (SIOCOUTQ)."""
     (unread,) = _S32.unpack(ioctl(conn, TIOCOUTQ, bytes(_S32.size)))
     return int(unread)
@@ -316,6 +329,11 @@ class NetlinkServer:
     def linux(self) -> Linux:
         """The machine that is served."""
         return self._model.linux
+
+    @property
+    def bell(self) -> int:
+        """A descriptor: whoever writes to it makes run() look around, though nobody has come."""
+        return self._bell.fileno()
 
     def stop(self) -> None:
         """End run(), from whatever thread or signal."""
@@ -363,6 +381,8 @@ class NetlinkServer:
         for fd, _ in events:
             if fd == self._listener.fileno():
                 self._accept()
+            elif fd == self._ear.fileno():
+                self._ear.recv(_RINGS)
             elif (connection := self._connections.get(fd)) is not None:
                 self._unfetched[connection] = self._heard[connection] = None
         for connection in list(self._unfetched):

@@ -34,7 +34,7 @@ import pytest
 from addrsvc import Linux
 from addrsvc.af_netlink.sock import Datagram, NetlinkSock
 from addrsvc.cli import main
-from addrsvc.daemon.netlink_server import _Connection, _Model
+from addrsvc.daemon.netlink_server import _OUTQ_EMPTY, _Connection, _Model, _unread
 from addrsvc.errors import KernelError
 from addrsvc.nlux import CAN_RESET, WANTS_REPLY, Control, NluxSocket, Op
 from addrsvc.uapi import (
@@ -621,6 +621,38 @@ def test_it_serves_until_a_signal_and_leaves_nothing_behind(
     assert refused(client.recv) == ECONNRESET
     assert list(tmp_path.iterdir()) == []
     client.close()
+
+
+HARD_OF_HEARING = """
+import signal, sys, threading
+from addrsvc.cli import main
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+sys.exit(main(["netlink", *sys.argv[1:]]))
+"""
+"""The command, where signals are noted by another thread, and so never interrupt what the main thread waits for."""
+
+
+def test_a_signal_that_comes_just_before_it_begins_to_wait_ends_it_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
+    """The handler is noted by then, and does not run before the wait is over."""
+    monkeypatch.setattr(f"{__name__}.COMMAND", [sys.executable, "-c", HARD_OF_HEARING])
+    process = start("--listen", f"unix:{tmp_path / 'model'}")
+    with NluxSocket(tmp_path / "model") as client:
+        client.send(NOOP)
+        client.recv()
+
+    assert process.end() == ("", "", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_is_somebody_elses_affair_wakes_it_once(server: Server, client: NluxSocket) -> None:
+    os.write(server.bell, b"\0")
+    client.send(NOOP)
+    client.recv()
+
+    assert _unread(server.bell) <= _OUTQ_EMPTY
 
 
 def test_the_clock_is_virtual_unless_the_real_one_is_asked_for(tmp_path: Path, start: Start) -> None:

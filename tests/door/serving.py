@@ -26,6 +26,11 @@ class Server:
         """The machine that is served."""
         return self._server.linux
 
+    @property
+    def bell(self) -> int:
+        """What wakes it."""
+        return self._server.bell
+
     def start(self) -> None:
         self._thread.start()
 
