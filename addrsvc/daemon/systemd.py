@@ -1,18 +1,35 @@
-"""What systemd and a service tell each other: readiness, and a socket that systemd bound.
+"""What systemd and a service tell each other: readiness, life, and descriptors that one keeps for the other.
 
-Both are environment variables and a datagram, so there is no library.  Outside systemd everything here does nothing.
+All of it is environment variables and datagrams, so there is no library.  Outside systemd everything here does nothing.
 """
 
+import array
 import os
 import socket
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
-__all__ = ["inherited_socket", "notify"]
+__all__ = [
+    "Passed", "forget", "inherited_socket", "listening_socket", "notify", "passed_descriptors", "reloading", "store",
+    "watchdog_period",
+]  # fmt: skip
 
-_LISTEN_FDS_START = 3
+_LISTEN_FDS_START: Final = 3
+_LISTEN: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+_PATIENCE: Final = 1.0
+"""How many seconds a manager whose queue is full may take; a service does not hang because its manager does."""
 
 
-def notify(*states: str) -> bool:
+# --- to the service manager -----------------------------------------------------------------------------------------
+
+
+def notify(*states: str, fds: Sequence[int] = ()) -> bool:
     """Tell the service manager, ``notify("READY=1", "STATUS=serving")``; False where there is none to tell.
+
+    Args:
+        states: assignments, as sd_notify(3) has them.
+        fds: descriptors that go along; they stay the caller's.
 
     Raises:
         OSError: NOTIFY_SOCKET names a socket that does not take it.
@@ -20,30 +37,113 @@ def notify(*states: str) -> bool:
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return False
-    address = "\0" + path[1:] if path.startswith("@") else path
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        sock.sendto("\n".join(states).encode(), address)
+        sock.settimeout(_PATIENCE)
+        sock.connect("\0" + path[1:] if path.startswith("@") else path)
+        sock.sendmsg(["\n".join(states).encode()], rights)
     return True
+
+
+def reloading() -> bool:
+    """Tell that another configuration is being read; ``READY=1`` ends that, whether it is taken or not."""
+    return notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def watchdog_period() -> float | None:
+    """Within how many seconds ``WATCHDOG=1`` is to be told, again and again; None if nobody waits for it.
+
+    Half of it is a good interval.
+    """
+    usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID")
+    if not usec.isdecimal() or pid not in (None, str(os.getpid())):
+        return None
+    return int(usec) / 1e6 or None
+
+
+def store(name: str, *fds: int) -> bool:
+    """Let the service manager keep descriptors: whoever runs after us finds them among the passed ones.
+
+    It keeps them alive, and with them a namespace, until `forget`.  They are not polled, since a netlink socket that
+    was overrun shows an error, and would be dropped when it is needed most.  A unit keeps FileDescriptorStoreMax=.
+
+    Args:
+        name: by which they are found again: printable ASCII without a colon, 255 characters at most.
+        fds: the descriptors, 253 at most.
+    """
+    return notify("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", fds=fds)
+
+
+def forget(name: str) -> bool:
+    """Let the service manager close what it keeps by this name."""
+    return notify("FDSTOREREMOVE=1", f"FDNAME={name}")
+
+
+# --- from the service manager ---------------------------------------------------------------------------------------
+
+
+class Passed(NamedTuple):
+    """A descriptor that systemd passed.
+
+    Attributes:
+        name: of `store`, or of FileDescriptorName= in a socket unit; that unit's own name where it says none.
+        fd: the descriptor, which no child inherits.
+    """
+
+    name: str
+    fd: int
+
+
+def passed_descriptors() -> list[Passed]:
+    """What systemd passed to this very process, sockets that it bound and descriptors that it kept, in its order.
+
+    The variables are taken out of the environment, so that no child believes they are meant for it; a second call
+    finds nothing.  The descriptors are the caller's.
+
+    Raises:
+        OSError: a descriptor that was announced is not open.
+    """
+    pid, count, names, _ = (os.environ.pop(variable, "") for variable in _LISTEN)
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return []
+    fds = range(_LISTEN_FDS_START, _LISTEN_FDS_START + int(count))
+    for fd in fds:
+        os.set_inheritable(fd, False)  # noqa: FBT003
+    named = names.split(":") if names else []
+    return [Passed(name, fd) for name, fd in zip([*named, *[""] * len(fds)], fds, strict=False)]
+
+
+def listening_socket(
+    passed: list[Passed], name: str, kind: socket.SocketKind = socket.SOCK_STREAM
+) -> socket.socket | None:
+    """Take the listening Unix socket of this name out of what was passed; None if there is none.
+
+    Raises:
+        OSError: it is no socket.
+        ValueError: it is no listening Unix socket of this kind.
+    """
+    for found in passed:
+        if found.name == name:
+            passed.remove(found)
+            return _checked(socket.socket(fileno=found.fd), kind)
+    return None
 
 
 def inherited_socket(kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket | None:
     """The one listening Unix socket that systemd passed to this very process, or None if it passed none.
 
-    The variables are taken out of the environment, so that no child believes they are meant for it.
+    For a service that can do nothing with more; see `passed_descriptors` for one that can.
 
     Raises:
         OSError: the descriptor that was announced is not open, or is no socket.
         ValueError: what was passed is not one listening Unix socket of this kind.
     """
-    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
-    os.environ.pop("LISTEN_FDNAMES", None)
-    if pid != str(os.getpid()) or count in ("", "0"):
+    passed = passed_descriptors()
+    if not passed:
         return None
-    if count != "1":
-        raise ValueError(f"systemd passed {count} sockets, one was expected")
-    sock = socket.socket(fileno=_LISTEN_FDS_START)
-    os.set_inheritable(_LISTEN_FDS_START, False)  # noqa: FBT003
-    return _checked(sock, kind)
+    if len(passed) != 1:
+        raise ValueError(f"systemd passed {len(passed)} sockets, one was expected")
+    return _checked(socket.socket(fileno=passed[0].fd), kind)
 
 
 def _checked(sock: socket.socket, kind: socket.SocketKind) -> socket.socket:

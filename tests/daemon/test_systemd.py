@@ -4,11 +4,13 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from addrsvc.daemon.systemd import inherited_socket, notify
+from addrsvc.daemon.systemd import forget, inherited_socket, notify, reloading, store, watchdog_period
 
 TAKE = """
 import os, sys
@@ -20,8 +22,8 @@ print(None if sock is None else sock.getsockname(), "LISTEN_FDS" in os.environ, 
 
 
 def take(sock: socket.socket, *, pid: str = "", count: str = "1") -> "subprocess.CompletedProcess[str]":
-    """Run `inherited_socket` in a process whose descriptor 3 is `sock`."""
-    script = f"exec 3<&{sock.fileno()}; exec {sys.executable} -c '{TAKE}' '{pid}'"
+    """Run `inherited_socket` in a process whose descriptors 3 and 4 are `sock`."""
+    script = f"exec 3<&{sock.fileno()} 4<&{sock.fileno()}; exec {sys.executable} -c '{TAKE}' '{pid}'"
     return subprocess.run(
         ["bash", "-c", script],
         pass_fds=[sock.fileno()],
@@ -69,13 +71,99 @@ def test_without_systemd_there_is_no_socket(monkeypatch: pytest.MonkeyPatch) -> 
     assert inherited_socket() is None
 
 
-def test_states_are_told_to_the_service_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "notify"
-    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(path))
-        assert notify("READY=1", "STATUS=serving")
-        assert manager.recv(100) == b"READY=1\nSTATUS=serving"
+TAKE_ALL = """
+import os, socket
+os.environ["LISTEN_PID"] = str(os.getpid())
+from addrsvc.daemon.systemd import listening_socket, passed_descriptors
+passed = passed_descriptors()
+control = listening_socket(passed, "control")
+names, fds = zip(*passed)
+print(list(names), list(fds), control.getsockname(), [os.get_inheritable(fd) for fd in fds])
+print([name for name in os.environ if name.startswith("LISTEN")], passed_descriptors(), listening_socket(passed, "b"))
+"""
+
+
+def test_descriptors_that_systemd_kept_are_found_by_name(listening: socket.socket) -> None:
+    script = f"exec 3</dev/null 4<&{listening.fileno()} 5</dev/zero; exec {sys.executable} -c '{TAKE_ALL}'"
+    with listening:
+        done = subprocess.run(
+            ["bash", "-c", script],
+            pass_fds=[listening.fileno()],
+            env={**os.environ, "LISTEN_FDS": "3", "LISTEN_FDNAMES": "netns host:control:a"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.stdout.splitlines() == [
+            f"['netns host', 'a'] [3, 5] {listening.getsockname()} [False, False]",
+            "[] [] None",
+        ], done.stderr
+
+
+@pytest.fixture(params=["a path", "an abstract name"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The end of the service manager; a service may be told of it in two ways."""
+    name = str(tmp_path / "notify")
+    is_path = request.param == "a path"
+    monkeypatch.setenv("NOTIFY_SOCKET", name if is_path else f"@{name}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(name if is_path else f"\0{name}")
+        yield sock
+
+
+def test_states_are_told_to_the_service_manager(manager: socket.socket) -> None:
+    assert notify("READY=1", "STATUS=serving")
+    assert manager.recv(100) == b"READY=1\nSTATUS=serving"
+
+
+def test_a_reload_is_told_with_its_time(manager: socket.socket) -> None:
+    before = time.monotonic_ns() // 1000
+    assert reloading()
+
+    state, _, usec = manager.recv(100).partition(b"\nMONOTONIC_USEC=")
+    assert state == b"RELOADING=1"
+    assert before <= int(usec) <= time.monotonic_ns() // 1000
+
+
+def test_descriptors_are_given_to_the_service_manager_to_keep(manager: socket.socket, tmp_path: Path) -> None:
+    with open(tmp_path / "one", "w") as one, open(tmp_path / "two", "w") as two:
+        assert store("netns blue", one.fileno(), two.fileno())
+        text, fds, _, _ = socket.recv_fds(manager, 100, 2)
+        kept = [os.fstat(fd).st_ino for fd in fds]
+        for fd in fds:
+            os.close(fd)
+
+        assert text == b"FDSTORE=1\nFDNAME=netns blue\nFDPOLL=0"
+        assert kept == [os.fstat(one.fileno()).st_ino, os.fstat(two.fileno()).st_ino]
+
+
+def test_descriptors_are_taken_from_the_service_manager(manager: socket.socket) -> None:
+    assert forget("netns blue")
+    assert manager.recv(100) == b"FDSTOREREMOVE=1\nFDNAME=netns blue"
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "period"),
+    [
+        ("3000000", None, 3.0),
+        ("1500000", str(os.getpid()), 1.5),
+        ("3000000", "1", None),
+        ("0", None, None),
+        ("soon", None, None),
+        (None, None, None),
+    ],
+)
+def test_the_watchdog_is_fed_by_whom_it_waits_for(
+    usec: str | None, pid: str | None, period: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", pid)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+
+    assert watchdog_period() == period
 
 
 def test_without_a_service_manager_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
