@@ -9,6 +9,7 @@ from errno import EADDRNOTAVAIL, EAFNOSUPPORT, EEXIST, EINVAL, ENOBUFS, ENODEV
 from typing import Final
 
 from addrsvc.errors import KernelError
+from addrsvc.model.addr_check import ADDRCONF_TIMER_FUZZ_MINUS, next_check
 from addrsvc.model.arp_tbl import arp_parms_alloc, arp_parms_release
 from addrsvc.model.dev import dev_get_by_index
 from addrsvc.model.fib_frontend import fib_add_ifaddr, fib_del_ifaddr, fib_modify_prefix_metric, inet_ifa_match
@@ -35,7 +36,7 @@ from addrsvc.model.structs import (
     NetdevNotifierInfo,
     RtnlAfOps,
 )
-from addrsvc.model.timer import HZ, Timer, cstamp_delta, mod_timer, round_jiffies_up
+from addrsvc.model.timer import HZ, Timer, cstamp_delta, mod_timer
 from addrsvc.netlink.messages import AddrMsg, AfSpec, IfaCacheinfo, InetLinkInfo, NetconfMsg
 from addrsvc.uapi import (
     AF_INET,
@@ -395,11 +396,6 @@ def _secondaries(ifa: InIfaddr) -> list[InIfaddr]:
 
 # --- lifetimes ------------------------------------------------------------------------------------------------------
 
-ADDR_CHECK_FREQUENCY: Final = 120 * HZ
-ADDRCONF_TIMER_FUZZ_MINUS: Final = HZ // 50
-ADDRCONF_TIMER_FUZZ: Final = HZ // 4
-ADDRCONF_TIMER_FUZZ_MAX: Final = HZ
-
 
 def _lifetime_changed(ifa: InIfaddr) -> None:
     """See to it that an address that does not live for ever is looked at: at once, as a work item."""
@@ -426,10 +422,7 @@ def _check_lifetime(net: Net) -> None:
             _age(ifa, (now - ifa.ifa_tstamp + ADDRCONF_TIMER_FUZZ_MINUS) // HZ)
         limits = [_limit(ifa) for ifa in net.ipv4.finite]
         if limits and net.ipv4.addr_chk_work is not None:
-            upcoming = min(*limits, round_jiffies_up(now + ADDR_CHECK_FREQUENCY))
-            rounded = round_jiffies_up(upcoming)
-            at = rounded if rounded < upcoming + ADDRCONF_TIMER_FUZZ else upcoming
-            mod_timer(net.machine.timers, net.ipv4.addr_chk_work, max(at, now + ADDRCONF_TIMER_FUZZ_MAX))
+            mod_timer(net.machine.timers, net.ipv4.addr_chk_work, next_check(min(limits), now))
 
 
 def _age(ifa: InIfaddr, age: int) -> None:

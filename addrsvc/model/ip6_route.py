@@ -4,9 +4,10 @@ A route belongs to one device.  Look-ups and requests stand next door; nexthop o
 """
 
 from bisect import insort_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from errno import EEXIST, ENOENT, EOPNOTSUPP
+from itertools import chain
 from typing import Final
 
 from addrsvc.errors import KernelError
@@ -27,7 +28,7 @@ from addrsvc.model.structs import (
     NetDevice,
     NetdevNotifierInfo,
 )
-from addrsvc.model.timer import HZ, Timer, del_timer, jiffies_to_clock_t, mod_timer
+from addrsvc.model.timer import HZ, Timer, del_timer, jiffies_to_clock_t, mod_timer, round_jiffies, skip_idle
 from addrsvc.netlink.messages import RouteMsg, RtaCacheinfo
 from addrsvc.uapi import (
     AF_INET6,
@@ -287,6 +288,8 @@ def _enter(net: Net, table: Fib6Table, rt: Fib6Info) -> None:
     if rt.fib6_flags & RTF_EXPIRES:
         table.gc_list[rt] = None
         _start_gc(net)
+        if rt.expires is not None:
+            _gc_in_time(net, rt.expires)
 
 
 def rt6_remove_prefsrc(dev: NetDevice, addr: bytes) -> None:
@@ -419,6 +422,7 @@ def fib6_set_expires(net: Net, rt: Fib6Info, expires: int) -> None:
     rt.fib6_flags |= RTF_EXPIRES
     if rt.in_table:
         net.ipv6.fib6_tables[rt.table].gc_list.setdefault(rt)
+        _gc_in_time(net, expires)
 
 
 def fib6_clean_expires(net: Net, rt: Fib6Info) -> None:
@@ -428,32 +432,57 @@ def fib6_clean_expires(net: Net, rt: Fib6Info) -> None:
     """
     rt.expires = None
     rt.fib6_flags &= ~RTF_EXPIRES
-    net.ipv6.fib6_tables[rt.table].gc_list.pop(rt, None)
+    gc_list = net.ipv6.fib6_tables[rt.table].gc_list
+    if rt not in gc_list:
+        return
+    del gc_list[rt]
+    if next(_expiring(net), None) is None:
+        _gc_in_time(net, net.machine.timers.jiffies)  # the next round finds that it was the last
+
+
+def _expiring(net: Net) -> Iterator[Fib6Info]:
+    return chain.from_iterable(table.gc_list for table in net.ipv6.fib6_tables.values())
+
+
+def _gc_timer(net: Net) -> Timer:
+    if net.ipv6.ip6_fib_timer is None:
+        net.ipv6.ip6_fib_timer = Timer(lambda: fib6_run_gc(net))
+    return net.ipv6.ip6_fib_timer
 
 
 def _start_gc(net: Net) -> None:
     """Kernel: net/ipv6/ip6_fib.c, fib6_start_gc()."""
     timers = net.machine.timers
-    if net.ipv6.ip6_fib_timer is None:
-        net.ipv6.ip6_fib_timer = Timer(lambda: fib6_run_gc(net))
-    if net.ipv6.ip6_fib_timer.armed is None:
-        mod_timer(timers, net.ipv6.ip6_fib_timer, timers.jiffies + IP6_RT_GC_INTERVAL)
+    if (timer := _gc_timer(net)).armed is None:
+        mod_timer(timers, timer, timers.jiffies + IP6_RT_GC_INTERVAL)
+
+
+def _gc_in_time(net: Net, expires: int) -> None:
+    """See to it that of the rounds that were left out none is missing once a route expires, at this jiffies.  Ours."""
+    timer, now = _gc_timer(net), net.machine.timers.jiffies
+    if timer.armed is None:
+        return
+    after = max(expires - IP6_RT_GC_INTERVAL, now)
+    if (too_many := (timer.armed[0] - after - 1) // IP6_RT_GC_INTERVAL) > 0:
+        mod_timer(net.machine.timers, timer, timer.armed[0] - too_many * IP6_RT_GC_INTERVAL)
 
 
 def fib6_run_gc(net: Net) -> None:
     """Remove the routes that have expired, and come back while others will.
 
     Kernel: net/ipv6/ip6_fib.c, fib6_run_gc(), fib6_gc_table(), fib6_age().
+    Differs: of the rounds every half a minute those that would find nothing are left out.
     """
     now = net.machine.timers.jiffies
     for table in fib6_walk_tables(net):
         for rt in list(reversed(table.gc_list)):
             if rt.expires is not None and now > rt.expires:
                 ip6_del_rt(net, rt)
-    if net.ipv6.ip6_fib_timer is not None:
-        del_timer(net.ipv6.ip6_fib_timer)
-    if any(table.gc_list for table in net.ipv6.fib6_tables.values()):
-        _start_gc(net)
+    if not (expiries := [rt.expires for rt in _expiring(net) if rt.expires is not None]):
+        del_timer(_gc_timer(net))
+        return
+    following = round_jiffies(now + IP6_RT_GC_INTERVAL)
+    mod_timer(net.machine.timers, _gc_timer(net), skip_idle(following, IP6_RT_GC_INTERVAL, min(expiries)))
 
 
 # --- routes of addresses --------------------------------------------------------------------------------------------

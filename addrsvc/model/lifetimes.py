@@ -5,18 +5,14 @@ The kernel walks every address of the namespace each time; here a queue by the n
 
 from heapq import heappop, heappush
 
+from addrsvc.model.addr_check import ADDRCONF_TIMER_FUZZ_MINUS, next_check
 from addrsvc.model.ifaddr import ipv6_del_addr, ipv6_ifa_notify
 from addrsvc.model.rtnl import ASSERT_RTNL, rtnl_lock
 from addrsvc.model.structs import INET6_IFADDR_STATE_DEAD, Inet6Ifaddr, Net, NetnsIpv6
-from addrsvc.model.timer import HZ, Timer, mod_timer, round_jiffies_up
+from addrsvc.model.timer import HZ, Timer, mod_timer
 from addrsvc.uapi import IFA_F_DEPRECATED, INFINITY_LIFE_TIME
 
 __all__ = ["addrconf_verify_rtnl", "lifetime_changed"]
-
-ADDR_CHECK_FREQUENCY = 120 * HZ
-ADDRCONF_TIMER_FUZZ_MINUS = HZ // 50
-ADDRCONF_TIMER_FUZZ = HZ // 4
-ADDRCONF_TIMER_FUZZ_MAX = HZ
 
 
 def _limit(ifp: Inet6Ifaddr) -> int | None:
@@ -75,12 +71,9 @@ def addrconf_verify_rtnl(net: Net) -> None:
 
 
 def _come_back(net: Net, limit: int, now: int) -> None:
-    upcoming = min(limit, round_jiffies_up(now + ADDR_CHECK_FREQUENCY))
-    rounded = round_jiffies_up(upcoming)
-    at = rounded if rounded < upcoming + ADDRCONF_TIMER_FUZZ else upcoming
     if net.ipv6.addr_chk_work is None:
         net.ipv6.addr_chk_work = Timer(lambda: _verify_work(net))
-    mod_timer(net.machine.timers, net.ipv6.addr_chk_work, max(at, now + ADDRCONF_TIMER_FUZZ_MAX))
+    mod_timer(net.machine.timers, net.ipv6.addr_chk_work, next_check(limit, now))
 
 
 def _verify_work(net: Net) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 __all__ = [
     "HZ", "INITIAL_JIFFIES", "USER_HZ", "Timer", "TimerBase", "cstamp_delta", "del_timer",
     "jiffies_to_clock_t", "jiffies_to_msecs", "mod_timer", "msecs_to_jiffies", "next_expiry", "queue_work",
-    "round_jiffies_up", "run_timers",
+    "round_jiffies", "round_jiffies_up", "run_timers", "skip_idle",
 ]  # fmt: skip
 
 HZ: Final = 250
@@ -176,6 +176,15 @@ def cstamp_delta(jiffies: int) -> int:
     return jiffies_to_clock_t(jiffies - INITIAL_JIFFIES)
 
 
+def round_jiffies(jiffies: int) -> int:
+    """The whole second that a timer may as well run at: up to a quarter of one earlier, or else later.
+
+    Kernel: kernel/time/timer.c, round_jiffies().
+    Differs: no per-CPU skew.
+    """
+    return (jiffies + HZ - HZ // 4) // HZ * HZ
+
+
 def round_jiffies_up(jiffies: int) -> int:
     """The next whole second, so that timers of one second run together.
 
@@ -183,3 +192,11 @@ def round_jiffies_up(jiffies: int) -> int:
     Differs: no per-CPU skew.
     """
     return -(-jiffies // HZ) * HZ
+
+
+def skip_idle(first: int, period: int, limit: int) -> int:
+    """When to come back for whoever would come at `first` and then periodically, and has nothing to do before `limit`.
+
+    It is the last time but one: from there on it is armed when it would have been, and runs in the same turn.  Ours.
+    """
+    return first + max(0, (limit - first) // period - 1) * period

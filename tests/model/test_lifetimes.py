@@ -1,18 +1,24 @@
 """Deprecation and deletion: when an address's time has come, what is said, and what stays behind."""
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from addrsvc import Linux
+from addrsvc.errors import KernelError
 from addrsvc.linux import Namespace
 from addrsvc.mirror.kernel import Kernel, Watch
-from addrsvc.model.structs import RtnlNotify
+from addrsvc.model.ip6_newroute import Fib6Config, ip6_route_add, ip6_route_del
+from addrsvc.model.rtnl import rtnl_lock
+from addrsvc.model.structs import Net, RtnlNotify
 from addrsvc.model.timer import HZ
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, RouteMsg
-from addrsvc.uapi import AF_INET6, IFA_F_DEPRECATED, RTM_DELADDR, RTM_NEWADDR
+from addrsvc.uapi import AF_INET6, IFA_F_DEPRECATED, NLM_F_CREATE, NLM_F_REPLACE, RTM_DELADDR, RTM_NEWADDR
 from tests.fidelity.asks import FOREVER, add, up
 from tests.fidelity.notation import brief
 from tests.model.ears import messages, no_link_local, said
@@ -251,3 +257,89 @@ def test_the_longest_finite_lifetime_is_not_for_ever(net: Namespace) -> None:
     life = msg.cacheinfo
     assert life is not None
     assert (life.ifa_prefered, life.ifa_valid, msg.flags) == (FOREVER - 1, FOREVER - 1, 0)
+
+
+# --- what is left out of the kernel's periodic rounds --------------------------------------------------------------
+
+
+def test_decades_pass_at_once_and_what_is_due_in_them_happens_to_the_second(linux: Linux, net: Namespace) -> None:
+    year = 365 * 86400
+    net.link_add("x0")
+    net.link_set("x0", up=True)
+    net.addr_add(f"{A1}/64", "x0", valid_lft=20 * year, preferred_lft=10 * year, nodad=True)
+    net.addr_add("192.0.2.1/24", "x0", valid_lft=30 * year)
+    linux.effects()
+    armed = linux.machine.timers.serial
+    told = timeline(linux, 40 * year)
+
+    assert [(round(at / year, 6), news.split()[0]) for at, news in told] == [
+        (10, f"A+(NODAD,D){A1}"), (20, f"A-{A1}"), (20.000001, "R-pfx:2001:db8::/64"), (30, "A4-192.0.2.1"),
+    ]  # fmt: skip
+    assert linux.machine.timers.serial - armed < 50
+
+
+SPANS = st.one_of(st.integers(1, 5), st.integers(25, 35), st.integers(110, 370), st.integers(1000, 20000))
+ADDRESSES = st.sampled_from(["2001:db8::1/64", "2001:db8::2/64", "2001:db8:1::1/64", "192.0.2.1/24", "192.0.2.2/24"])
+Step: TypeAlias = Callable[[Linux], object]
+
+
+def adds(address: str, valid: int, preferred: float) -> Step:
+    return lambda linux: linux.init_net.addr_add(
+        address, "x0", valid_lft=valid, preferred_lft=max(1, round(valid * preferred)), nodad=True, replace=True
+    )
+
+
+def deletes(address: str) -> Step:
+    return lambda linux: linux.init_net.addr_del(address, "x0")
+
+
+def routes_to(where: int, seconds: int | None, change: Callable[[Net, Fib6Config], None] = ip6_route_add) -> Step:
+    def run(linux: Linux) -> None:
+        dst = (0x20010DB8 << 32 | where).to_bytes(8) + bytes(8)
+        flags = NLM_F_CREATE | NLM_F_REPLACE
+        net, x0 = linux.init_net, linux.init_net.ifindex("x0")
+        with rtnl_lock(linux.machine):
+            change(net.net, Fib6Config(254, dst, 64, ifindex=x0, expires=seconds, nlflags=flags))
+        linux.settle()
+
+    return run
+
+
+STEPS = st.one_of(
+    st.builds(adds, ADDRESSES, SPANS, st.floats(0, 1)),
+    st.builds(deletes, ADDRESSES),
+    st.builds(routes_to, st.integers(0, 3), st.none() | SPANS),
+    st.builds(routes_to, st.integers(0, 3), st.none(), st.just(ip6_route_del)),
+    SPANS,
+    st.floats(0, 1),
+)
+
+
+def lived(steps: list[Step | float]) -> list[tuple[int, str]]:
+    """What is said, and when, on a model that does these things and then waits for half a day."""
+    linux = Linux()
+    net = no_link_local(linux)
+    net.link_add("x0")
+    net.link_set("x0", up=True)
+    told: list[tuple[int, str]] = []
+    for step in [*steps, 43200]:
+        begin = linux.jiffies
+        if callable(step):
+            with suppress(KernelError):
+                step(linux)
+            told.append((begin, said(linux)))
+        else:
+            told += [(begin + round(at * HZ), news) for at, news in timeline(linux, step)]
+            linux.run_timers(begin + round(step * HZ))
+    return told
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEPS, min_size=1, max_size=12))
+def test_the_rounds_that_are_left_out_would_have_found_nothing(steps: list[Step | float]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("addr_check", "ip6_route"):
+            patch.setattr(f"addrsvc.model.{module}.skip_idle", lambda first, period, limit: first)
+        expected = lived(steps)
+
+    assert lived(steps) == expected
