@@ -18,10 +18,13 @@ _SLACK = 1024
 def note_fib6_change(table: Fib6Table, rt: Fib6Info) -> None:
     """Remember that a route has come to a table or gone from it.  Ours.
 
-    However often routes come and go, no more is remembered than a few changes for each route that is there.
+    However often routes come and go, no more is remembered than a few changes for each route that is there; and
+    nothing when there is none, for then nothing but a root is left of any tree.
     """
     table.changes.append((rt, rt.in_table))
-    if len(table.changes) > 2 * len(table.routes) + _SLACK:
+    if not table.routes:
+        table.changes, table.root = [], Fib6Node()
+    elif len(table.changes) > 2 * len(table.routes) + _SLACK:
         _catch_up(table)
 
 

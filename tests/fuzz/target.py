@@ -11,6 +11,7 @@ from addrsvc.af_netlink.sock import NGROUPS, Datagram, NetlinkSock
 from addrsvc.errors import KernelError
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, RouteMsg
 from addrsvc.uapi import (
+    IFF_UP,
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_CAP_ACK,
     NETLINK_EXT_ACK,
@@ -64,8 +65,7 @@ DUMPS: Final = [
 ]  # fmt: skip
 CROWDS: Final = [
     message(nlmsg_type, REQUEST | DUMP, bytes((family,)).ljust(12, b"\0"))
-    for nlmsg_type in (RTM_GETROUTE, RTM_GETRULE, RTM_GETADDRLABEL)
-    for family in (2, 10)
+    for nlmsg_type, family in ((RTM_GETROUTE, 2), (RTM_GETROUTE, 10), (RTM_GETRULE, 0), (RTM_GETADDRLABEL, 10))
 ]
 CROWD: Final = 40
 """From which on routes, rules and labels are thinned out."""
@@ -85,6 +85,7 @@ LEFTOVERS: Final[Mapping[int, Callable[[Message], bool]]] = {
     RTM_NEWADDR: _is_route_to_groups,
 }
 LO: Final = LinkMsg(ifi_index=1, ifname="lo", ifalias="", mtu=65536)
+LO_DOWN: Final = LinkMsg(ifi_index=1, ifi_flags=0, ifi_change=IFF_UP)
 
 
 class Broken(AssertionError):
@@ -101,10 +102,10 @@ class Target:
         counts: what came of the datagrams so far, for a reader who wants to know that they were not all the same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counter[str] | None = None) -> None:
         self.linux = Linux(effects=False)
         self.net = self.linux.init_net
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter() if counts is None else counts
         asking = (self._asker(), self._asker(NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK),
                   self._asker(NETLINK_EXT_ACK, NETLINK_CAP_ACK))  # fmt: skip
         self._askers = (*asking * 3, self._asker(admin=False))
@@ -161,23 +162,42 @@ class Target:
     def make_room(self) -> None:
         """Delete what has been made, by requests, if it has become much; and give lo its name back."""
         self._request(LO)
+        self._delete(ADDRESSES, LINKS)
+        for told in CROWDS:
+            self._thin_out(told, CROWD)
+        self._state, self._whole = self.net.dump(), None
+
+    def clear(self) -> None:
+        """Delete everything that requests can delete, whether it has become much or not."""
+        self._request(LO)
+        self._request(LO_DOWN)
+        self._delete(0, 0)
+        for told in CROWDS:
+            self._thin_out(told, 0)
+        self.hear()
+        self.pass_time(0)
+
+    def size(self) -> int:
+        """How much state there is: what dumps tell, and routing tables, of which the empty ones are not told of."""
+        net = self.net.net
+        told = sum(1 for request in DUMPS for answer in self._asked(request) for _ in messages(answer.data))
+        return told + len(net.ipv6.fib6_tables) + len(net.ipv4.fib_tables)
+
+    def _delete(self, addresses_from: int, links_from: int) -> None:
         addresses = [msg for msg in self._state if isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_NEWADDR]
         links = [msg for msg in self._state if isinstance(msg, LinkMsg) and msg.ifi_index != 1]
-        if len(addresses) > ADDRESSES or len(links) > LINKS:
+        if len(addresses) > addresses_from or len(links) > links_from:
             self.counts["made room"] += 1
             for address in addresses:
                 self._request(_deletion(address))
             for link in links:
                 self._request(LinkMsg(RTM_DELLINK, ifi_index=link.ifi_index))
-        for told in CROWDS:
-            self._thin_out(told)
-        self._state, self._whole = self.net.dump(), None
 
-    def _thin_out(self, told: bytes) -> None:
+    def _thin_out(self, told: bytes, crowd_from: int) -> None:
         """Delete all that a dump tells, if that is much, by sending back what it tells as something to delete."""
         crowd = [datagram.data[offset : offset + length] for datagram in self._asked(told)
                  for nlmsg_type, offset, length in messages(datagram.data) if nlmsg_type != DONE]  # fmt: skip
-        if len(crowd) > CROWD:
+        if len(crowd) > crowd_from:
             self.counts["thinned out"] += 1
             for one in crowd:
                 _, nlmsg_type, _, seq, _ = NLMSGHDR.unpack_from(one)

@@ -13,11 +13,11 @@ from addrsvc.model.notifier import NotifierBlock, notifier_from_errno
 from addrsvc.model.structs import In6ValidatorInfo
 from addrsvc.netlink.messages import LinkMsg
 from tests.fidelity.asks import up
-from tests.fuzz.__main__ import MEASURES, Shot, fire, main, report
+from tests.fuzz.__main__ import LEGS, Measure, Shot, fire, main, report
 from tests.fuzz.generator import HEADER_LENGTHS, Generator, message, nla
 from tests.fuzz.target import WHOLE, Broken, Target, messages, served
 
-DATAGRAMS = 2000
+DATAGRAMS, LEG = 2000, 400
 EXAMPLES = 150
 
 # --- by seed ---------------------------------------------------------------------------------------------------------
@@ -25,10 +25,11 @@ EXAMPLES = 150
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_must_hold_holds(seed: int) -> None:
-    shot = fire(seed, DATAGRAMS)
+    shot = fire(seed, DATAGRAMS, leg=LEG)
 
-    assert shot.holds, "\n".join(report([shot]))
-    assert (shot.datagrams, len(shot.memory)) == (DATAGRAMS, MEASURES)
+    assert not shot.complaint, "\n".join(report([shot]))
+    assert shot.datagrams == DATAGRAMS
+    assert [measure.leg for measure in shot.measures] == [0, 1, 2, 3, 0]
 
 
 def test_they_are_not_all_of_a_kind() -> None:
@@ -57,10 +58,33 @@ def test_the_command_says_what_came_of_it(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_memory_that_grows_is_told() -> None:
-    shot = Shot(1, 5, 0.0, [1 << 20, 2 << 20, 3 << 20, 9 << 20, 9 << 20, 14 << 20])
+    sizes = [1 << 20, 2 << 20, 3 << 20, 9 << 20, 9 << 20, 14 << 20]
+    shot = Shot(1, 5, 0.0, [Measure(nth % LEGS, 50, 40_000, size) for nth, size in enumerate(sizes)])
 
-    assert not shot.holds
-    assert "memory is not flat" in str(shot)
+    assert shot.complaint == "memory is not flat"
+    assert "memory is not flat\n  MiB resident: 1.0 2.0 3.0 9.0 9.0 14.0\n  state: 50 50" in str(shot)
+
+
+def test_what_no_request_can_delete_may_be_kept() -> None:
+    """Rules with FIB_RULE_PERMANENT."""
+    shot, target = Shot(1), Target()
+    shot.measure(target, 0, tells=False)
+    for pref in range(1, 60):
+        target.feed(message(32, 5, bytes.fromhex("02000000 fe000001 01000000") + nla(6, pref.to_bytes(4, "little"))))
+    shot.measure(target, 1, tells=False)
+
+    assert shot.measures[1].size == shot.measures[0].size + 59
+    assert not shot.complaint
+
+
+def test_what_is_kept_of_what_is_gone_is_told() -> None:
+    shot, target, kept = Shot(1), Target(), list[NotifierBlock]()
+    shot.measure(target, 0, tells=False)
+    kept += [NotifierBlock(lambda _, __: 0) for _ in range(200)]
+    shot.measure(target, 1, tells=False)
+
+    assert len(kept) == 200
+    assert shot.complaint == "a machine keeps more than its state"
 
 
 # --- by Hypothesis ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.linux import Linux, Namespace
@@ -17,9 +19,10 @@ from addrsvc.mirror.operations import Operations
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.model.ip6_fib import fib6_borrowed
 from addrsvc.model.ip6_route import fib6_table_routes
+from addrsvc.model.structs import Fib6Info, Fib6Table
 from addrsvc.netlink.messages import LinkInfo, LinkMsg, Message, Sysctl
 from addrsvc.pytest_plugin import wait_until
-from addrsvc.uapi import IFA_F_MCAUTOJOIN, IFA_F_NODAD, NLM_F_CREATE, NLM_F_EXCL, RT_TABLE_LOCAL
+from addrsvc.uapi import IFA_F_MCAUTOJOIN, IFA_F_NODAD, NLM_F_CREATE, NLM_F_EXCL, RT_TABLE_LOCAL, RT_TABLE_MAIN
 from tests.fidelity.asks import add, alias, delete, disable_ipv6, down, flags, mtu, operstate, rename, up
 from tests.packets.modelled import ModelLo
 from tests.packets.running import RunningLo
@@ -177,6 +180,35 @@ def test_however_often_routes_come_and_go_little_is_remembered_of_it(net: Namesp
     assert len(table.changes) < 2000
     assert fib6_borrowed(table) == {}
     assert [rt.dst for rt in fib6_table_routes(table)] == [bytes(15) + b"\1"]
+
+
+def test_of_a_table_without_routes_nothing_is_remembered(net: Namespace) -> None:
+    net.link_set("lo", up=True)
+    table = net.net.ipv6.fib6_tables[RT_TABLE_MAIN]
+    net.addr_add("2001:db8::1/64", "lo", nodad=True)
+    net.addr_add("2001:db8:1::1/64", "lo", nodad=True)
+    assert len(table.routes) == 2
+
+    net.link_set("lo", up=False)
+    assert (table.routes, table.changes) == ({}, [])
+
+
+def prefix(number: int) -> tuple[bytes, int]:
+    """The nodes of a binary tree by number: 1 is ::/0, 2 ::/1, 3 8000::/1, 4 ::/2."""
+    plen = number.bit_length() - 1
+    return (number << 128 - plen & (1 << 128) - 1).to_bytes(16), plen
+
+
+@given(st.permutations(range(1, 16)), st.permutations(range(1, 16)), st.integers(0, 15))
+def test_nothing_but_a_root_is_left_of_a_tree_whose_routes_are_gone(come: list[int], go: list[int], count: int) -> None:
+    """Grown and withered step by step."""
+    table = Fib6Table(RT_TABLE_MAIN)
+    routes = {number: Fib6Info(*prefix(number), table.id, None) for number in come[:count]}
+    for rt, has_come in [*((rt, True) for rt in routes.values()), *((routes[it], False) for it in go if it in routes)]:
+        table.changes.append((rt, has_come))
+        fib6_borrowed(table)
+
+    assert (table.root.left, table.root.right, table.root.leaf, table.root.routes) == (None, None, None, [])
 
 
 def test_what_a_device_counts_is_shown_on_both_kernels(net: Namespace, rtnl: RtnlKernel) -> None:
