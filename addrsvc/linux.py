@@ -32,8 +32,8 @@ from addrsvc.model.notifier import NotifierBlock, NotifierFn
 from addrsvc.model.percpu import Cpus, for_each_possible_cpu
 from addrsvc.model.proc import proc_read
 from addrsvc.model.rtnetlink import rtnetlink_dump, rtnetlink_rcv_msg
-from addrsvc.model.rtnl import drain, rtnl_lock
-from addrsvc.model.structs import AutoAddrs, Effect, Machine, Net, NetDevice, NetDeviceOps, RtnlNotify
+from addrsvc.model.rtnl import drain, effect_of, rtnl_lock
+from addrsvc.model.structs import AutoAddrs, Effect, Machine, Net, NetDevice, NetDeviceOps, RtnlNotify, Said
 from addrsvc.model.sysctl import sysctl_read
 from addrsvc.model.timer import HZ, next_expiry, run_timers
 from addrsvc.model.tracepoint import Trace
@@ -109,7 +109,7 @@ class Linux:
         except ValueError as error:
             raise ControlError(f"cpus: {error}") from None
         self.machine: Machine = boot(Random(seed), trace=self.trace, cpus=possible)
-        self._effects: list[Effect] = []
+        self._said: list[Said] = []
         self._keeps_effects = effects
         if not effects:
             self.machine.ears.keep(-1)
@@ -280,18 +280,18 @@ class Linux:
 
         They are kept until asked for: a program that runs for long asks now and then.
         """
-        effects, self._effects = self._effects, []
-        return effects
+        said, self._said = self._said, []
+        return [effect_of(each) for each in said]
 
     def _pump(self) -> None:
-        effects = drain(self.machine)
-        if not effects:
+        said = drain(self.machine)
+        if not said:
             return
         if self._keeps_effects:
-            self._effects += effects
-        self.netlink.hear(effects)
+            self._said += said
+        self.netlink.hear(said)
         for watch in self._watches:
-            watch.hear(effects)
+            watch.hear(said)
 
     def watch(self, net: str) -> ModelWatch:
         """Subscribe to what one namespace says."""
@@ -313,8 +313,9 @@ class ModelWatch:
         self._heard: list[Message] = []
         self._open = True
 
-    def hear(self, effects: list[Effect]) -> None:
+    def hear(self, said: list[Said]) -> None:
         """Take note of what was said."""
+        effects = map(effect_of, said)
         self._heard += [e.msg for e in effects if isinstance(e, RtnlNotify) and e.net == self.net]
 
     def __iter__(self) -> Iterator[Message]:

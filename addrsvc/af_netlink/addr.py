@@ -155,7 +155,7 @@ def _inet6_rtm_newaddr(request: Request) -> None:
     inet6_rtm_newaddr(request.net, _value(request, _IFA_IPV6_POLICY))
 
 
-_NEWADDR: Final = Struct("=6sHI4x BB2xi I16s II")
+_NEWADDR: Final = Struct("=6sH8x BB2xi I16s II")
 _NEWADDR_HEAD: Final = Struct("=IH").pack(_NEWADDR.size, RTM_NEWADDR)
 _LOCAL: Final = int.from_bytes(Struct("=HH").pack(20, IFA_LOCAL), byteorder)
 _FLAGS: Final = int.from_bytes(Struct("=HH").pack(8, IFA_FLAGS), byteorder)
@@ -167,30 +167,36 @@ def _newaddr_lane(net: Net, data: bytes, offset: int, grant: Grant) -> tuple[int
 
     It is what _inet6_rtm_newaddr() does with each, only that nothing is looked for which is not there.
     """
-    machine, served = net.machine, 0
+    machine = net.machine
     if machine.rtnl_held:
         return 0, None
-    cfg = Ifa6Config(b"", 0)
+    cfg, served = Ifa6Config(b"", 0), 0
+    granted: list[bytes] = []
+    refusal: KernelError | None = None
     requests = data[offset : len(data) - (len(data) - offset) % _NEWADDR.size]
     machine.rtnl_held = True
     try:
-        for head, nlm, seq, family, cfg.plen, ifindex, local, cfg.pfx, third, flags in _NEWADDR.iter_unpack(requests):
+        for head, nlm, family, cfg.plen, ifindex, local, cfg.pfx, third, flags in _NEWADDR.iter_unpack(requests):
             if head != _NEWADDR_HEAD or nlm & _ASKED != NLM_F_REQUEST or local != _LOCAL or third != _FLAGS:
                 break
             if family != AF_INET6:
                 break
             cfg.ifa_flags = flags & REQUESTABLE
             inet6_newaddr(net, ifindex, nlm, cfg)
-            if nlm & NLM_F_ACK:
+            if machine.effects and (granted or nlm & NLM_F_ACK):
                 machine.rtnl_held = False
-                grant(requests[served : served + NLMSG_HDRLEN], seq)
+                grant(granted)
+                granted.clear()
                 machine.rtnl_held = True
+            if nlm & NLM_F_ACK:
+                granted.append(requests[served : served + NLMSG_HDRLEN])
             served += _NEWADDR.size
-    except KernelError as refusal:
-        return served, refusal
+    except KernelError as refused:
+        refusal = refused
     finally:
         machine.rtnl_held = False
-    return served, None
+    grant(granted)
+    return served, refusal
 
 
 def _inet6_rtm_deladdr(request: Request) -> None:

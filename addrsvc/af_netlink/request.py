@@ -153,8 +153,8 @@ class Dump(Request):
 
 Doit: TypeAlias = Callable[[Request], None]
 Dumpit: TypeAlias = Callable[[Dump], Iterator[bytes]]
-Grant: TypeAlias = Callable[[bytes, int], None]
-"""Acknowledges a request, given its header and its sequence number."""
+Grant: TypeAlias = Callable[[list[bytes]], None]
+"""Acknowledges requests that were granted, given their headers, and then tells what has been said."""
 Lane: TypeAlias = Callable[[Net, bytes, int, Grant], tuple[int, KernelError | None]]
 """Serves the messages of a datagram from an offset on, as long as they are in one usual form.
 

@@ -5,7 +5,7 @@ groups and options, its queue and what overruns it stand here; what a request me
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from errno import (
     EADDRINUSE,
@@ -19,9 +19,9 @@ from errno import (
     ENOPROTOOPT,
     EPERM,
 )
-from itertools import chain
+from itertools import chain, groupby
 from struct import Struct
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from addrsvc.af_netlink.faults import Faults, Telling
 from addrsvc.af_netlink.groups import group_of
@@ -31,7 +31,7 @@ from addrsvc.af_netlink.truesize import NLMSG_GOODSIZE, large_truesize, truesize
 from addrsvc.errors import KernelError
 from addrsvc.model.rtnl import rtnl_lock
 from addrsvc.model.skbuff import skb_truesize
-from addrsvc.model.structs import Asker, Effect, Machine, Net, RtnlNotify
+from addrsvc.model.structs import Asker, Machine, Net, RtnlBytes, RtnlNotify, Said
 from addrsvc.netlink.codec import encode
 from addrsvc.netlink.messages import LinkMsg
 from addrsvc.netlink.nlattr import NLA_F_NESTED, ExtAck, policy_tlv
@@ -77,7 +77,9 @@ NGROUPS: Final = max(Rtnlgrp)
 """Multicast groups of NETLINK_ROUTE."""
 
 _HDRLEN: Final = NLMSGHDR.size
-_GRANTED: Final = Struct("=IHHIIi16s")
+_GRANTED: Final = Struct("=IHH4sIi16s")
+_SEQ: Final = slice(8, 12)
+"""Where a header has its sequence number."""
 _TYPE_AND_FAMILY: Final = Struct("=4xH10xB")
 _S32: Final = Struct("=i")
 _MEMINFO: Final = Struct("=9I")
@@ -146,41 +148,58 @@ class NetlinkTable:
     _hearers: dict[int, list["NetlinkSock"]] = field(default_factory=dict)
     delivery_failure: bool = False
 
-    def hear(self, effects: list[Effect]) -> None:
+    def hear(self, said: list[Said]) -> None:
         """Send what the model said to the sockets that listen, in order."""
-        if not self.listeners and not any(isinstance(e, RtnlNotify) and e.asker and e.asker.echo for e in effects):
+        if not self.listeners and not any(isinstance(e, RtnlNotify) and e.asker and e.asker.echo for e in said):
             return
-        for effect in effects:
-            if isinstance(effect, RtnlNotify):
-                self._notify(effect)
+        for kind, run in groupby(said, type):
+            if kind is tuple:
+                self._tell_bytes(cast("Iterator[RtnlBytes]", run))
+            elif kind is RtnlNotify:
+                for each in cast("Iterator[RtnlNotify]", run):
+                    self._notify(each)
 
     def _notify(self, said: RtnlNotify) -> None:
         """Kernel: net/core/rtnetlink.c, rtnl_notify(); net/netlink/af_netlink.c, nlmsg_notify()."""
-        asker = said.asker
-        if said.data:
-            group, data = said.group, said.data
-        else:
-            group = group_of(said.msg)
-            data = encode(said.msg, asker.seq if asker else 0, asker.portid if asker else 0)
+        asker, group = said.asker, group_of(said.msg)
+        data = encode(said.msg, asker.seq if asker else 0, asker.portid if asker else 0)
         # Who hears the echo is left out; without one it is port 0 that is, and so a socket that has no port id yet.
-        left_out = asker.portid if asker is not None and asker.echo else 0
         truesize = truesize_of_link(data, said.msg) if isinstance(said.msg, LinkMsg) else truesize_of(data)
-        if self.faults is None:
-            for sock in self.hearers(group):
-                if sock.portid != left_out and sock.hears_of(said.net):
-                    taken = sock.take(truesize, data, 0, group, sock.nsid_of(said.net))
-                    if not taken and sock.broadcast_error:
-                        self.delivery_failure = True
-        elif told := {
-            sock: Datagram(data, 0, group, sock.nsid_of(said.net))
-            for sock in self.hearers(group)
-            if sock.portid != left_out and sock.hears_of(said.net)
-        }:
-            self.faults.tell(Telling(self, Datagram(data, 0, group), truesize, told), said.net)
+        self._tell(said.net, group, data, truesize, asker.portid if asker is not None and asker.echo else 0)
         if asker is not None and asker.echo:
             for sock in self.socks.values():
                 if sock.portid == asker.portid and sock.net.name == said.net:
                     sock.take(truesize, data, 0, group)
+
+    def _tell_bytes(self, said: Iterable[RtnlBytes]) -> None:
+        """Send notifications that are in bytes already: those of one size to one group all at once."""
+        for (net, group, _), run in groupby(said, lambda each: (each[0], each[1], len(each[2]))):
+            messages = [data for _, _, data in run]
+            truesize = truesize_of(messages[0])
+            if self.faults is None:
+                for sock in self.hearers(group):
+                    if sock.portid and sock.hears_of(net):
+                        self._mind(sock, taken=sock.take_all(truesize, messages, group, sock.nsid_of(net)))
+            else:
+                for data in messages:
+                    self._tell(net, group, data, truesize, 0)
+
+    def _tell(self, net: str, group: int, data: bytes, truesize: int, left_out: int) -> None:
+        """Send a notification to those who listen, but for the one who has this port id."""
+        if self.faults is None:
+            for sock in self.hearers(group):
+                if sock.portid != left_out and sock.hears_of(net):
+                    self._mind(sock, taken=sock.take(truesize, data, 0, group, sock.nsid_of(net)))
+        elif told := {
+            sock: Datagram(data, 0, group, sock.nsid_of(net))
+            for sock in self.hearers(group)
+            if sock.portid != left_out and sock.hears_of(net)
+        }:
+            self.faults.tell(Telling(self, Datagram(data, 0, group), truesize, told), net)
+
+    def _mind(self, sock: "NetlinkSock", *, taken: bool) -> None:
+        if not taken and sock.broadcast_error:
+            self.delivery_failure = True
 
     def hearers(self, group: int) -> list["NetlinkSock"]:
         """The sockets that listen to a group, the latest first.  Not to be changed."""
@@ -537,8 +556,6 @@ class NetlinkSock:
     def _serve_in_lane(self, lane: Lane, data: bytes, offset: int) -> int:
         """How many bytes of messages are served; the last of them may have been refused."""
         served, refusal = lane(self.net, data, offset, self._grant)
-        if self.table.machine.effects:
-            self.table.pump()
         if refusal is not None:
             length, nlmsg_type, flags, seq, _ = NLMSGHDR.unpack_from(data, offset + served)
             refused = data[offset + served : offset + served + length]
@@ -546,11 +563,15 @@ class NetlinkSock:
             served += _align(length)
         return served
 
-    def _grant(self, header: bytes, seq: int) -> None:
-        """Acknowledge a request of which there is nothing to say but that it was granted."""
+    def _grant(self, headers: list[bytes]) -> None:
+        """Acknowledge requests that were granted, then say what the model has said since."""
+        acks = [
+            _GRANTED.pack(_GRANTED.size, NLMSG_ERROR, NLM_F_CAPPED, header[_SEQ], self.portid, 0, header)
+            for header in headers
+        ]
+        self.take_all(truesize_of_ack(_GRANTED.size), acks)
         if self.table.machine.effects:
             self.table.pump()
-        self.deliver(_GRANTED.pack(_GRANTED.size, NLMSG_ERROR, NLM_F_CAPPED, seq, self.portid, 0, header))
 
     def _serve(self, request: Request) -> None:
         flags = request.flags
@@ -707,10 +728,27 @@ class NetlinkSock:
 
         Kernel: net/netlink/af_netlink.c, netlink_broadcast_deliver().
         """
-        if self.congested or not self._has_room(truesize):
+        in_use = self.rmem_alloc
+        if self.congested or (in_use and in_use + truesize > self.rcvbuf):
             self.overrun()
             return False
-        self._enqueue(truesize, data, portid, group, nsid)
+        self.rmem_alloc = in_use + truesize
+        self.queue.append((truesize, data, portid, group, nsid))
+        if self.on_ready is not None:
+            self.on_ready()
+        return True
+
+    def take_all(self, truesize: int, messages: list[bytes], group: int = 0, nsid: int | None = None) -> bool:
+        """Queue datagrams of the kernel's, or lose those that there is no room for; each counts the same.
+
+        Whether there was room for all of them.
+        """
+        in_use = self.rmem_alloc + truesize * len(messages)
+        if self.congested or in_use > self.rcvbuf or self.on_ready is not None:
+            taken = [self.take(truesize, data, 0, group, nsid) for data in messages]
+            return all(taken)
+        self.rmem_alloc = in_use
+        self.queue.extend([(truesize, data, 0, group, nsid) for data in messages])
         return True
 
     def offer(self, truesize: int, data: bytes, portid: int, group: int) -> None:

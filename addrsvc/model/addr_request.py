@@ -122,7 +122,9 @@ def inet6_newaddr(net: Net, ifindex: int, nlmsg_flags: int, cfg: Ifa6Config) -> 
     dev = net.dev_base_head.get(ifindex)
     if dev is None:
         raise KernelError(ENODEV, "ipv6: Unable to find the interface")
-    idev = ipv6_find_idev(dev)
+    idev = dev.ip6_ptr
+    if idev is None or idev.mc_is_down:
+        idev = ipv6_find_idev(dev)
     if cfg.ifa_flags & IFA_F_OPTIMISTIC:
         _mind_optimism(idev, cfg)
     present = idev.addr_hash.get(cfg.pfx)

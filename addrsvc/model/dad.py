@@ -30,6 +30,7 @@ from addrsvc.uapi import (
 
 __all__ = ["addrconf_dad_run", "addrconf_dad_start"]
 
+_WITHOUT_NEIGHBOURS = IFF_NOARP | IFF_LOOPBACK
 _SETTLED = IFA_F_TENTATIVE | IFA_F_OPTIMISTIC | IFA_F_DADFAILED
 
 
@@ -92,7 +93,6 @@ def _dad_work(ifp: Inet6Ifaddr, serial: int) -> None:
     rtnl_take(machine)
     try:
         if ifp.state is INET6_IFADDR_STATE_PREDAD:
-            set_state(ifp, INET6_IFADDR_STATE_DAD)
             _dad_begin(ifp)
         elif ifp.state is not INET6_IFADDR_STATE_DEAD:
             _dad_probe(ifp)
@@ -102,8 +102,11 @@ def _dad_work(ifp: Inet6Ifaddr, serial: int) -> None:
 
 def _dad_begin(ifp: Inet6Ifaddr) -> None:
     """Kernel: net/ipv6/addrconf.c, addrconf_dad_begin()."""
-    if not ifp.idev.dev.flags & (IFF_NOARP | IFF_LOOPBACK):
-        addrconf_join_solict(ifp.idev, ifp.addr)
+    idev, ifp.state = ifp.idev, INET6_IFADDR_STATE_DAD
+    if idev.predad:
+        idev.predad.pop(ifp, None)
+    if not idev.dev.flags & _WITHOUT_NEIGHBOURS:
+        addrconf_join_solict(idev, ifp.addr)
         if not _nobody_to_ask(ifp):
             _wait_for_answers(ifp)
             return

@@ -24,7 +24,6 @@ from addrsvc.model.addrconf_core import (
 )
 from addrsvc.model.anycast import ipv6_dev_ac_dec, ipv6_dev_ac_inc
 from addrsvc.model.ip6_route import (
-    addrconf_f6i_alloc,
     addrconf_get_prefix_route,
     addrconf_prefix_route,
     fib6_set_expires,
@@ -38,6 +37,7 @@ from addrsvc.model.rtnl import ASSERT_RTNL, printk, rtnl_notify_bytes
 from addrsvc.model.structs import (
     INET6_IFADDR_STATE_DEAD,
     INET6_IFADDR_STATE_PREDAD,
+    HostRoute,
     In6ValidatorInfo,
     Inet6Dev,
     Inet6Ifaddr,
@@ -134,7 +134,7 @@ def inet6_ifaddr_wire(ifp: Inet6Ifaddr) -> bytes:
         return encode(inet6_fill_ifaddr(ifp))
     created = cstamp_delta(ifp.cstamp)
     ifp.wire_flags, ifp.wire = flags, inet6_ifaddr_pack(
-        ifp.prefix_len, flags, rt_scope(ifp.scope), ifp.idev.dev.ifindex, ifp.addr,
+        ifp.prefix_len, flags, rt_scope(ifp.scope) if ifp.scope else 0, ifp.idev.dev.ifindex, ifp.addr,
         created, created if ifp.tstamp == ifp.cstamp else cstamp_delta(ifp.tstamp), ifp.ifa_proto,
     )  # fmt: skip
     return ifp.wire
@@ -361,11 +361,14 @@ def ipv6_add_addr(idev: Inet6Dev, cfg: Ifa6Config) -> Inet6Ifaddr:
         raise KernelError(EEXIST, "ipv6: address already assigned")
     ipv6, now = dev.net.ipv6, machine.timers.jiffies
     ipv6.addr_serial = serial = ipv6.addr_serial + 1
+    if not flags & IFA_F_NODAD:
+        flags |= IFA_F_TENTATIVE
     ifp = Inet6Ifaddr(
-        addr, cfg.plen, idev, flags if flags & IFA_F_NODAD else flags | IFA_F_TENTATIVE, cfg.scope,
-        cfg.peer_pfx if cfg.peer_pfx != in6addr_any else None, cfg.rt_priority, cfg.ifa_proto, cfg.valid_lft,
-        cfg.preferred_lft, now, now, INET6_IFADDR_STATE_PREDAD, serial, addrconf_f6i_alloc(dev, addr),
+        addr, cfg.plen, idev, flags, cfg.scope, cfg.peer_pfx, cfg.rt_priority, cfg.ifa_proto, cfg.valid_lft,
+        cfg.preferred_lft, now, now, INET6_IFADDR_STATE_PREDAD, serial, HostRoute(addr, dev),
     )  # fmt: skip
+    if cfg.peer_pfx == in6addr_any:
+        ifp.peer_addr = None
     idev.addr_hash[addr], idev.addr_list = ifp, None
     if cfg.plen != _WHOLE:
         prefix_join(ifp)
@@ -402,7 +405,7 @@ def ipv6_ifa_notify(event: int, ifp: Inet6Ifaddr) -> None:
     net = dev.net
     if net.machine.ears.mask & _IFADDR_BIT:
         data = _farewell(ifp) if event == RTM_DELADDR else inet6_ifaddr_wire(ifp)
-        rtnl_notify_bytes(net, data, RTNLGRP_IPV6_IFADDR)
+        rtnl_notify_bytes(net, RTNLGRP_IPV6_IFADDR, data)
     if event:
         ASSERT_RTNL(dev)
         _ROUTES_ON[event](ifp)

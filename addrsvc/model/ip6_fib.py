@@ -21,7 +21,9 @@ def note_fib6_change(table: Fib6Table, rt: Fib6Info) -> None:
     However often routes come and go, no more is remembered than a few changes for each route that is there; and
     nothing when there is none, for then nothing but a root is left of any tree.
     """
-    table.changes.append((rt, rt.in_table))
+    if not rt.in_table:
+        table.changes.append(None)
+    table.changes.append(rt)
     if not table.routes:
         table.changes, table.root = [], Fib6Node()
     elif len(table.changes) > 2 * len(table.routes) + _SLACK:
@@ -50,12 +52,12 @@ def fib6_has_node(table: Fib6Table, dst: bytes, plen: int) -> bool:
 
 
 def _catch_up(table: Fib6Table) -> None:
-    changes, table.changes = table.changes, []
-    for rt, has_come in changes:
-        if has_come:
+    changes, table.changes = iter(table.changes), []
+    for rt in changes:
+        if rt is not None:
             _insert_rt2node(_fib6_add_1(table.root, rt), rt)
-        else:
-            _fib6_del_route(_find(table.root, rt), rt)
+        elif (gone := next(changes)) is not None:
+            _fib6_del_route(_find(table.root, gone), gone)
 
 
 def _nodes(node: Fib6Node | None) -> Iterator[Fib6Node]:

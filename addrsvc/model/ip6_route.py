@@ -184,12 +184,11 @@ def ip6_ins_rt(net: Net, rt: Fib6Info) -> None:
 
     Kernel: net/ipv6/route.c, ip6_ins_rt().
     """
-    table, prefix = net.ipv6.fib6_tables[rt.table], (rt.dst, rt.dst_len)
-    if prefix in table.routes:
+    table, alone = net.ipv6.fib6_tables[rt.table], [rt]
+    if table.routes.setdefault((rt.dst, rt.dst_len), alone) is not alone:
         with suppress(KernelError):
             fib6_add(net, rt)
         return
-    table.routes[prefix] = [rt]
     _enter(net, table, rt)
     if net.machine.ears.mask & _ROUTE_BIT:
         rtnl_notify(net, rt6_fill_node(rt, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL))
@@ -281,7 +280,7 @@ def _enter(net: Net, table: Fib6Table, rt: Fib6Info) -> None:
     ipv6 = net.ipv6
     table.by_dev[rt.dev][rt] = None
     rt.in_table = True
-    table.changes.append((rt, True))
+    table.changes.append(rt)
     ipv6.fib6_serial = rt.serial = ipv6.fib6_serial + 1
     if rt.prefsrc is not None:
         ipv6.with_prefsrc[rt] = None

@@ -17,7 +17,9 @@ from addrsvc.model.structs import (
     Printk,
     RtnlLinkStats64,
     RtnlNotify,
+    Said,
 )
+from addrsvc.netlink.codec import decode
 from addrsvc.netlink.messages import AfSpec, LinkInfo, LinkMsg, WireMessage, Xdp
 from addrsvc.uapi import (
     IF_OPER_DOWN,
@@ -31,7 +33,7 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "ASSERT_RTNL", "dev_get_flags", "dev_get_stats", "drain", "netif_oper_up", "printk", "rtmsg_ifinfo",
+    "ASSERT_RTNL", "dev_get_flags", "dev_get_stats", "drain", "effect_of", "netif_oper_up", "printk", "rtmsg_ifinfo",
     "rtmsg_ifinfo_build", "rtmsg_ifinfo_send", "rtnl_has_listeners", "rtnl_lock", "rtnl_notify", "rtnl_notify_bytes",
     "rtnl_notify_portid", "rtnl_take",
 ]  # fmt: skip
@@ -109,12 +111,15 @@ def rtnl_notify(net: Net, msg: WireMessage, *, asked: bool = False) -> None:
     _say(net.machine, RtnlNotify(net.name, msg, net.machine.asker if asked else None))
 
 
-def rtnl_notify_bytes(net: Net, data: bytes, group: int) -> None:
+def rtnl_notify_bytes(net: Net, group: int, data: bytes) -> None:
     """Say a message that is in bytes already.
 
     Kernel: net/core/rtnetlink.c, rtnl_notify().
     """
-    _say(net.machine, RtnlNotify(net.name, None, None, data, group))
+    machine, said = net.machine, (net.name, group, data)
+    machine.effects.append(said)
+    if machine.trace.recording:
+        machine.trace.record(effect_of(said))
 
 
 def rtnl_notify_portid(net: Net, msg: WireMessage) -> None:
@@ -137,7 +142,12 @@ def _say(machine: Machine, effect: Effect) -> None:
         machine.trace.record(effect)
 
 
-def drain(machine: Machine) -> list[Effect]:
+def effect_of(said: Said) -> Effect:
+    """What was said as a value, if it was said in bytes.  Ours."""
+    return RtnlNotify(said[0], decode(said[2])) if isinstance(said, tuple) else said
+
+
+def drain(machine: Machine) -> list[Said]:
     """Hand out, and forget, everything that was said since the last drain.  Ours.
 
     Raises:

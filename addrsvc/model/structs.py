@@ -20,7 +20,6 @@ from addrsvc.model.skbuff import SkBuff
 from addrsvc.model.sock import Sock
 from addrsvc.model.timer import Timer, TimerBase
 from addrsvc.model.tracepoint import Trace
-from addrsvc.netlink.codec import decode
 from addrsvc.netlink.messages import AfSpec, Inet6LinkInfo, LinkMsg, WireMessage
 from addrsvc.uapi import (
     ICMP6_MIB_MAX,
@@ -52,46 +51,14 @@ class Asker:
     """NLM_F_ECHO: the notification goes to the asker, once, whether or not it listens."""
 
 
+@dataclass(frozen=True, slots=True)
 class RtnlNotify:
-    """An rtnetlink notification: sent to the listeners of namespace `net`.
+    """An rtnetlink notification: sent to the listeners of namespace `net`."""
 
-    It is a value, or the bytes of one, where who says it had those at hand; either is made of the other when somebody
-    asks.
-
-    Attributes:
-        net: the name of the namespace.
-        asker: whose sequence number and port id it bears; those the kernel makes by itself bear none.
-        group: RTNLGRP_*, where it is bytes.
-        data: the bytes, with neither sequence number nor port id, where it is bytes.
-    """
-
-    __slots__ = ("_msg", "asker", "data", "group", "net")
-    __match_args__ = ("net", "msg", "asker")
-
-    def __init__(
-        self, net: str, msg: WireMessage | None, asker: Asker | None = None, data: bytes = b"", group: int = 0
-    ) -> None:
-        self.net, self._msg, self.asker, self.data, self.group = net, msg, asker, data, group
-
-    @property
-    def msg(self) -> WireMessage:
-        """The message as a value."""
-        if self._msg is None:
-            self._msg = decode(self.data)
-        return self._msg
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RtnlNotify) and self._is == other._is
-
-    def __hash__(self) -> int:
-        return hash(self._is)
-
-    def __repr__(self) -> str:
-        return f"RtnlNotify(net={self.net!r}, msg={self.msg!r}, asker={self.asker!r})"
-
-    @property
-    def _is(self) -> tuple[str, WireMessage, Asker | None]:
-        return self.net, self.msg, self.asker
+    net: str
+    msg: WireMessage
+    asker: Asker | None = None
+    """Whose sequence number and port id it bears; those the kernel makes by itself bear none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +70,12 @@ class Printk:
 
 
 Effect: TypeAlias = RtnlNotify | Printk
+RtnlBytes: TypeAlias = tuple[str, int, bytes]
+"""A notification that was said in bytes: the namespace, the group, and the message.
+
+It bears nobody's number, and no more room was made for it than it takes.
+"""
+Said: TypeAlias = Effect | RtnlBytes
 
 
 # --- devices --------------------------------------------------------------------------------------------------------
@@ -592,12 +565,9 @@ class InetIfaddrState(IntEnum):
 ) = InetIfaddrState
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Inet6Ifaddr:
-    """struct inet6_ifaddr.
-
-    There may be many: members that few ever change are the class's until they do.
-    """
+    """struct inet6_ifaddr."""
 
     addr: bytes
     prefix_len: int
@@ -773,8 +743,8 @@ class Fib6Table:
     """tb6_gc_hlist: routes that expire.  Newest last; the kernel's list is read from the end."""
     root: Fib6Node = field(default_factory=Fib6Node)
     """tb6_root, as it was before `changes`."""
-    changes: list[tuple[Fib6Info, bool]] = field(default_factory=list)
-    """Ours: routes that came (true) or went since the tree was grown."""
+    changes: list[Fib6Info | None] = field(default_factory=list)
+    """Ours: routes that came, and behind a None each that went, since the tree was grown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1190,7 +1160,7 @@ class Machine:
     """What rtnl_lock() gives."""
     asker: Asker | None = None
     """Whose request is being served, if it came through a socket."""
-    effects: list[Effect] = field(default_factory=list)
+    effects: list[Said] = field(default_factory=list)
     neigh_tables: dict[int, NeighTable] = field(default_factory=dict)
     """By family, that of ARP first."""
     net_namespace_list: list[Net] = field(default_factory=list)

@@ -173,7 +173,7 @@ def cstamp_delta(jiffies: int) -> int:
 
     Kernel: include/net/addrconf.h, cstamp_delta().
     """
-    return jiffies_to_clock_t(jiffies - INITIAL_JIFFIES)
+    return (jiffies - INITIAL_JIFFIES) * USER_HZ // HZ
 
 
 def round_jiffies(jiffies: int) -> int:

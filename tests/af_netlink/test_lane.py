@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from addrsvc import Linux
 from addrsvc.af_netlink import addr, rcv
 from addrsvc.af_netlink import sock as af_netlink
+from addrsvc.af_netlink.sock import NetlinkSock
 from addrsvc.errors import KernelError
 from addrsvc.model.structs import Effect
 from addrsvc.netlink.messages import Message
@@ -29,6 +30,7 @@ from addrsvc.uapi import (
     IFA_F_TEMPORARY,
     IFA_FLAGS,
     IFA_LOCAL,
+    NETLINK_ADD_MEMBERSHIP,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -41,6 +43,9 @@ from addrsvc.uapi import (
     RTM_NEWADDR,
     RTNLGRP_IPV6_IFADDR,
     RTNLGRP_IPV6_ROUTE,
+    SO_RCVBUF,
+    SOL_NETLINK,
+    SOL_SOCKET,
 )
 from tests.fidelity.asks import add
 
@@ -95,8 +100,8 @@ datagrams = st.builds(
 class Outcome:
     """Everything that can be seen of a machine that was asked."""
 
-    answers: list[bytes] = field(default_factory=list)
-    heard: list[bytes] = field(default_factory=list)
+    answers: list[bytes | str] = field(default_factory=list)
+    heard: list[bytes | str] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     state: list[str] = field(default_factory=list)
 
@@ -110,9 +115,24 @@ class Setting:
     hears_itself: bool = False
     keeps: bool = False
     traced: bool = False
+    crowded: bool = False
+    """There is no room for all that may be said."""
+    nameless: bool = False
+    """The listener has no port id."""
 
 
-settings = st.builds(Setting, *[st.booleans()] * 5)
+settings = st.builds(Setting, *[st.booleans()] * 7)
+
+
+def read(sock: NetlinkSock) -> list[bytes | str]:
+    """All that there is to read, and errors."""
+    told: list[bytes | str] = []
+    while sock.readable:
+        try:
+            told.append(sock.recv().data)
+        except KernelError as err:
+            told.append(err.name)
+    return told
 
 
 def outcome(setting: Setting, sent: list[bytes]) -> Outcome:
@@ -122,12 +142,18 @@ def outcome(setting: Setting, sent: list[bytes]) -> Outcome:
     net.link_set("lo", up=setting.up)
     sock, listener = net.socket(), net.socket()
     sock.bind(0, _LISTENED * setting.hears_itself)
-    listener.bind(0, _LISTENED * setting.listens)
+    if not setting.nameless:
+        listener.bind(0, _LISTENED * setting.listens)
+    elif setting.listens:
+        listener.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_IPV6_IFADDR)
+    if setting.crowded:
+        sock.setsockopt(SOL_SOCKET, SO_RCVBUF, 0)
+        listener.setsockopt(SOL_SOCKET, SO_RCVBUF, 0)
     for datagram in filter(None, sent):
         sock.send(datagram)
         linux.advance(1)
-        seen.answers += [datagram.data for datagram in sock]
-        seen.heard += [datagram.data for datagram in listener]
+        seen.answers += read(sock)
+        seen.heard += read(listener)
     seen.effects = linux.effects()
     seen.state = [repr(each) for each in net.dump()]
     seen.state += [_PLACE.sub("", repr(each)) for each in linux.trace.story()] if setting.traced else []

@@ -23,6 +23,7 @@ from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
+    IFA_ADDRESS,
     IFA_F_NODAD,
     IFA_F_NOPREFIXROUTE,
     IFA_LABEL,
@@ -208,9 +209,9 @@ def unknown(size: int = 16) -> bytes:
     return message(9999, 0, bytes(size - 16))
 
 
-def new_address(number: int, flags: int = 0) -> bytes:
+def new_address(number: int, flags: int = 0, attr: int = IFA_ADDRESS) -> bytes:
     header = struct.pack("=BBBBi", AF_INET6, 128, 0, 0, 1)
-    address = struct.pack("=HH", 20, 1) + bytes.fromhex("20010db8") + number.to_bytes(12)
+    address = struct.pack("=HH", 20, attr) + bytes.fromhex("20010db8") + number.to_bytes(12)
     bits = struct.pack("=HHI", 8, 8, IFA_F_NODAD | IFA_F_NOPREFIXROUTE)
     return message(RTM_NEWADDR, NLM_F_CREATE | flags, header + address + bits, number)
 
@@ -467,6 +468,34 @@ def test_a_listener_that_lags_loses_the_same_notifications(both: Both) -> None:
 
     memory, seen = both(script)
     assert (memory["drops"], seen) == (31, ["ENOBUFS", *[72] * 19])
+
+
+@pytest.mark.parametrize("attr", [IFA_LOCAL, IFA_ADDRESS])
+def test_a_datagram_of_many_requests_overruns_a_listener_and_who_asks(both: Both, attr: int) -> None:
+    def script(side: Side) -> Found:
+        listens, asks = side.open(), side.open()
+        listens.bind(0, IPV6_ADDRESSES)
+        listens.setsockopt(SOL_SOCKET, SO_RCVBUF, 8000)
+        asks.setsockopt(SOL_SOCKET, SO_RCVBUF, 6000)
+        asks.send(b"".join(new_address(number, NLM_F_ACK, attr) for number in range(50)))
+        side.settle(listens)
+        return meminfo(listens), drained(listens), meminfo(asks), drained(asks)
+
+    listens, heard, asks, acknowledged = both(script)
+    assert (listens["drops"], heard) == (31, ["ENOBUFS", *[72] * 19])
+    assert (asks["drops"], acknowledged) == (36, ["ENOBUFS", *[36] * 14])
+
+
+def test_who_has_no_name_hears_nothing(both: Both) -> None:
+    def script(side: Side) -> Found:
+        listens, hears, asks = side.open(), side.open(), side.open()
+        listens.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_IPV6_IFADDR)
+        hears.bind(0, IPV6_ADDRESSES)
+        asks.send(new_address(1))
+        side.settle(hears)
+        return drained(listens), drained(hears)
+
+    assert both(script) == ([], [72])
 
 
 def address4(number: int, label: str) -> bytes:

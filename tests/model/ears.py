@@ -1,13 +1,13 @@
 """A callback that writes down what it hears of devices, and refuses what it is told to refuse."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from addrsvc import Linux
 from addrsvc.linux import Namespace
 from addrsvc.model.boot import INIT_NET
 from addrsvc.model.notifier import notifier_from_errno
-from addrsvc.model.structs import Effect, NetDevice, NetdevNotifierInfo, Printk, RtnlNotify
+from addrsvc.model.structs import NetDevice, NetdevNotifierInfo, Printk, RtnlNotify, Said
 from addrsvc.netlink.messages import LinkMsg, Message, RouteMsg
 from addrsvc.uapi import AF_UNSPEC, RTM_DELLINK, RTN_MULTICAST, NetdevEvent
 from tests.fidelity.notation import brief
@@ -89,7 +89,7 @@ class Story(Ear):
         self._noted = 0
         return super().heard()
 
-    def _catch_up(self, effects: list[Effect]) -> None:
+    def _catch_up(self, effects: Sequence[Said]) -> None:
         for effect in effects[self._noted :]:
             if isinstance(effect, RtnlNotify) and isinstance(effect.msg, LinkMsg) and not effect.msg.ifi_family:
                 sign = "-" if effect.msg.nlmsg_type == RTM_DELLINK else ""

@@ -101,13 +101,14 @@ def test_a_watch_that_comes_later_hears_the_rest(net: Namespace) -> None:
     assert heard == "A+(NODAD,P)2001:db8::2 A-2001:db8::1"
 
 
-def test_a_notification_in_bytes_is_the_one_of_its_value() -> None:
-    linux = Linux()
+def test_what_is_said_in_bytes_is_kept_told_and_traced_as_a_value() -> None:
+    linux = Linux(trace=True)
+    linux.effects()
+    linux.trace.clear()
+    watch = linux.init_net.watch()
     linux.init_net.link_set("lo", up=True)
-    (said, *_) = [e for e in linux.effects() if isinstance(e, RtnlNotify) and e.data]
-    same = RtnlNotify(said.net, said.msg)
+    kept = [e.msg for e in linux.effects() if isinstance(e, RtnlNotify)]
 
-    assert said == same
-    assert hash(said) == hash(same)
-    assert repr(said) == repr(same)
-    assert said != RtnlNotify("elsewhere", said.msg)
+    assert kept == list(watch)
+    assert kept == [e.msg for e in linux.trace.ring if isinstance(e, RtnlNotify)]
+    assert "A+::1" in brief(msg for msg in kept if isinstance(msg, AddrMsg))
