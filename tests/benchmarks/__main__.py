@@ -2,8 +2,10 @@
 
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable
+from statistics import median
+from typing import TypeAlias
 
-from addrsvc.uapi import NLM_F_ACK
 from tests.benchmarks import addresses, chains, packets, requests, startup
 from tests.benchmarks.race import Lap, Result, race
 from tests.fuzz.__main__ import resident
@@ -14,13 +16,18 @@ OPERATIONS, OPERATION_ROUNDS = 100, 15
 PROCESS_ROUNDS = 40
 PACKETS, PACKET_ROUNDS = 8_000, 11
 PEER_PACKETS = 500
-ASKED = {100: 15, 1_000: 9, 10_000: 2}
-"""Addresses, and rounds: the running kernel takes long for many."""
-OF_KERNEL = {1_000: 1.0, 10_000: 0.05}
-MOCKED, MOCK_ROUNDS, OF_MOCK, DUMP_OF_MOCK = 1_000, 3, 0.08, 0.005
+ASKED_ROUNDS = {100: 40, 1_000: 20, 10_000: 2}
+"""Rounds by number of addresses, and half as many without flags, where the running kernel takes much longer."""
+MOCKED = (100, 1_000)
+"""IPEngine looks through all its addresses for each."""
+DUMPED, DUMP_ROUNDS = 1_000, 20
+OF_KERNEL, OF_MOCK, OF_MOCK_DUMP = {1_000: 1.0, 10_000: 0.05}, 0.08, 0.005
+"""Limits of requests: over the running kernel by number of addresses, and over IPEngine."""
 MANY_PACKETS, MEASURES = 1_000_000, 10
 FLAT, OF_PEER, GROWTH = 1.25, 0.5, 4.0
 """Limits: over one packet in flight, over the peer, and in MiB after the first measure."""
+
+Replay: TypeAlias = Callable[[list[bytes], bool], requests.Replayed]
 
 
 def say(line: str = "") -> None:
@@ -33,7 +40,7 @@ def say_ratios(title: str, results: dict[str, Result], *, unit: float, unit_name
     first = next(iter(results.values()))
     say(title)
     for name, result in results.items():
-        say(f"  {name:44} {result.ns / unit:8.2f} {unit_name}  {result.over(first):5.2f} x")
+        say(f"  {name:44} {result.ns / unit:8.2f} {unit_name}  {result.over(first):7.4f} x")
     say()
 
 
@@ -106,48 +113,79 @@ def memory() -> None:
     say()
 
 
-def asked() -> None:
-    """Requests for addresses, in bytes."""
-    if why := requests.why_no_replay():
-        say(f"Nothing to compare with: {why}\n")
-        return
-    say(
-        "RTM_NEWADDR in datagrams of many, us each: model; running kernel, until acknowledged and until settled; ratios"
-    )
-    with requests.replay() as kernel:
-        for size, rounds in ASKED.items():
-            for wish in requests.WISHES:
-                datagrams = requests.batches(size, wish.flags)
-                times = [
-                    (requests.served(requests.model(wish.listens), datagrams), *kernel(datagrams, wish.listens))
-                    for _ in range(rounds)
-                ]
-                columns = zip(*times, strict=True)
-                ours, acknowledged, settled = (Result(tuple(t / size for t in column)) for column in columns)
-                figures = " ".join(f"{result.ns / 1000:8.2f}" for result in (ours, acknowledged, settled))
-                ratios = f"{ours.over(acknowledged):6.3f} x {ours.over(settled):6.3f} x"
-                limit = f" (limit {OF_KERNEL[size]})" if size in OF_KERNEL else ""
-                say(f"  {size:6,} {wish.name:32} {figures}  {ratios}{limit}")
-    say()
-    against_the_mock()
+def over_rtnetlink() -> None:
+    why = requests.why_no_replay()
+    if why:
+        say(f"Nothing of the running kernel to compare with: {why}")
+        asked_for(None)
+    else:
+        with requests.replay() as replay:
+            asked_for(replay)
+    dumped()
 
 
-def against_the_mock() -> None:
-    single = [requests.newaddr(n, requests.WISHES[0].flags, NLM_F_ACK) for n in range(1, MOCKED + 1)]
-    adding = [(requests.served(requests.model(), single), requests.mocked(MOCKED)) for _ in range(MOCK_ROUNDS)]
+def asked_for(replay: Replay | None) -> None:
+    for size, rounds in ASKED_ROUNDS.items():
+        say(f"RTM_NEWADDR for {size:,} addresses in rtnetlink's bytes, per address, medians of {rounds} rounds")
+        engine = [mocked(size) for _ in range(rounds)] if size in MOCKED else []
+        if engine:
+            say(f"  {'pyroute2, IPEngine':24} {median(engine) / 1000:8.2f} us")
+        for wish in requests.WISHES:
+            say(asked_in_one_way(wish, size, rounds if wish.flags else max(rounds // 2, 1), replay, engine))
+        say()
+
+
+def mocked(size: int) -> float:
+    with requests.mock() as engine:
+        return requests.mocked(engine, size) / size
+
+
+def asked_in_one_way(wish: requests.Wish, size: int, rounds: int, replay: Replay | None, engine: list[float]) -> str:
+    datagrams = requests.batches(size, wish)
+    mine, acknowledged, in_use = [], [], []
+    for _ in range(rounds):
+        mine.append(requests.served(requests.model(wish.listens), datagrams) / size)
+        if replay is not None:
+            theirs = replay(datagrams, wish.listens)
+            acknowledged.append(theirs.acknowledged / size)
+            in_use.append(theirs.in_use / size)
+    line = f"  {wish.name:24} {median(mine) / 1000:8.2f} us"
+    if in_use:
+        limit = f" (limit {OF_KERNEL[size]})" if size in OF_KERNEL and wish.batch > 1 else ""
+        line += f"; the kernel {median(in_use) / 1000:8.2f}: {ratio(mine, in_use):.3f} x{limit}"
+        line += f", {median(acknowledged) / 1000:8.2f} until acknowledged: {ratio(mine, acknowledged):.3f} x"
+    if engine:
+        line += f"; {median(mine) / median(engine):.3f} of IPEngine (limit {OF_MOCK})"
+    return line
+
+
+def ratio(mine: list[float], theirs: list[float]) -> float:
+    """How many times as long, in the median round."""
+    return Result(tuple(mine)).over(Result(tuple(theirs)))
+
+
+def dumped() -> None:
     sock = requests.model()
-    requests.served(sock, requests.batches(MOCKED, requests.WISHES[0].flags))
-    requests.dumped(sock)  # the first one encodes what the others send again
-    dumping = [(requests.dumped(sock), requests.mock_dumped(MOCKED)) for _ in range(MOCK_ROUNDS)]
-    say(f"The same by pyroute2's IPEngine, {MOCKED:,} addresses one by one, and a dump of them, us per address")
-    for what, times, limit in (("RTM_NEWADDR", adding, OF_MOCK), ("dump", dumping, DUMP_OF_MOCK)):
-        ours, theirs = (Result(tuple(t / MOCKED for t in column)) for column in zip(*times, strict=True))
-        ratio = f"{ours.over(theirs):.4f} x (limit {limit})"
-        say(f"  {what:12} {ours.ns / 1000:8.3f}; IPEngine {theirs.ns / 1000:8.2f}; {ratio}")
-    say()
+    requests.served(sock, requests.batches(DUMPED, requests.WISHES[0]))
+    first = requests.dumped(sock)
+    title = f"A dump of {DUMPED:,} addresses, per address (limit {OF_MOCK_DUMP} x)"
+    with requests.mock() as engine:
+        requests.mocked(engine, DUMPED)
+        laps: dict[str, Lap] = {
+            "pyroute2, IPEngine": lambda: requests.mock_dumped(engine),
+            "the model": lambda: requests.dumped(sock),
+        }
+        results = race(laps, rounds=DUMP_ROUNDS, steps=DUMPED)
+    say_ratios(f"{title}; the model's first {first / DUMPED / 1000:.2f} us", results, unit=1000, unit_name="us")
 
 
-RACES = {"events": events, "requests": asked, "operations": operations, "processes": processes, "packets": through_lo}
+RACES = {
+    "events": events,
+    "requests": over_rtnetlink,
+    "operations": operations,
+    "processes": processes,
+    "packets": through_lo,
+}
 
 
 def main(argv: list[str]) -> None:

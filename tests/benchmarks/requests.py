@@ -1,7 +1,8 @@
 """Addresses over rtnetlink, in bytes: the model, the running kernel by a small client in C, and pyroute2's own mock.
 
-All are sent the same datagrams.  What is timed is the serving alone: everything that a request makes the model do, work
-that it leaves for later and notifications among it.  The running kernel does such work on another processor meanwhile.
+All are sent the same requests.  What is timed of the model is everything that a request makes it do, notifications and
+the work that it leaves for later among it; of the running kernel, how long until the last request was acknowledged, and
+how long until the last address was in use.
 """
 
 import gc
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
+from sys import byteorder
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,6 @@ from addrsvc.uapi import (
     NLM_F_DUMP,
     NLM_F_EXCL,
     NLM_F_REQUEST,
-    NLMSG_ERROR,
     RTM_GETADDR,
     RTM_NEWADDR,
     RTNLGRP_IPV6_IFADDR,
@@ -39,45 +40,61 @@ if TYPE_CHECKING:
 
     from addrsvc.af_netlink.sock import NetlinkSock
 
-BATCH = 256
-"""Messages in a datagram: about what clients send that are in a hurry."""
 SO_RCVBUFFORCE, SOL_SOCKET = 33, 1
 LISTENER_BUFFER = 64 << 20
 
 _NEWADDR = Struct("=IHHII BBBBi HH16s HHI")
 _GETADDR = Struct("=IHHII BBBBi")
+_NLMSGERR = Struct("=16xi")
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the requests ask for: flags of the addresses, and whether somebody listens."""
+    """What the requests are like.
+
+    Attributes:
+        name: what they are called.
+        flags: of the addresses.
+        listens: whether somebody listens, who does not read meanwhile.
+        batch: messages in a datagram.
+        each: whether each message is to be acknowledged, and not just the last of a datagram.
+    """
 
     name: str
     flags: int
     listens: bool = False
+    batch: int = 128
+    each: bool = False
 
 
+_SILENT = IFA_F_NODAD | IFA_F_NOPREFIXROUTE
 WISHES = (
-    Wish("NODAD|NOPREFIXROUTE", IFA_F_NODAD | IFA_F_NOPREFIXROUTE),
-    Wish("NODAD|NOPREFIXROUTE, a listener", IFA_F_NODAD | IFA_F_NOPREFIXROUTE, listens=True),
+    Wish("NODAD|NOPREFIXROUTE", _SILENT),
+    Wish("  and a listener", _SILENT, listens=True),
+    Wish("  and each acknowledged", _SILENT, each=True),
+    Wish("  and one at a time", _SILENT, each=True, batch=1),
     Wish("no flags", 0),
-    Wish("no flags, a listener", 0, listens=True),
+    Wish("  and a listener", 0, listens=True),
 )
+ONE_AT_A_TIME = WISHES[3]
 
 
 def newaddr(number: int, flags: int, nlm: int, attr: int = IFA_LOCAL) -> bytes:
-    address = bytes.fromhex("20010db8") + number.to_bytes(12)
+    address = bytes.fromhex("20010db8") + number.to_bytes(12, "big")
     nlm |= NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL
     header = (_NEWADDR.size, RTM_NEWADDR, nlm, number, 0, AF_INET6, 128, 0, 0, 1)
     return _NEWADDR.pack(*header, 20, attr, address, 8, IFA_FLAGS, flags)
 
 
-def batches(addresses: int, flags: int, size: int = BATCH) -> list[bytes]:
-    """Requests for so many addresses on lo, in datagrams; the last of each is to be acknowledged."""
-    starts = range(1, addresses + 1, size)
-    ends = [min(start + size, addresses + 1) for start in starts]
+def batches(addresses: int, wish: Wish, attr: int = IFA_LOCAL) -> list[bytes]:
+    """Requests for so many addresses on lo, in datagrams."""
+    starts = range(1, addresses + 1, wish.batch)
+    ends = [min(start + wish.batch, addresses + 1) for start in starts]
     return [
-        b"".join(newaddr(number, flags, NLM_F_ACK * (number == end - 1)) for number in range(start, end))
+        b"".join(
+            newaddr(number, wish.flags, NLM_F_ACK * (wish.each or number == end - 1), attr)
+            for number in range(start, end)
+        )
         for start, end in zip(starts, ends, strict=True)
     ]
 
@@ -109,15 +126,18 @@ def served(sock: "NetlinkSock", datagrams: list[bytes]) -> int:
     began = perf_counter_ns()
     for datagram in datagrams:
         sock.send(datagram)
-        answer = sock.recv().data
-        if answer[4] != NLMSG_ERROR or any(answer[16:20]):
-            raise AssertionError(f"a request was refused: {answer.hex()}")
+        while sock.queue:
+            must_be_granted(sock.recv().data)
     return perf_counter_ns() - began
+
+
+def must_be_granted(answer: bytes) -> None:
+    if _NLMSGERR.unpack_from(answer)[0]:
+        raise AssertionError(f"a request was refused: {answer.hex()}")
 
 
 def dumped(sock: "NetlinkSock") -> int:
     """Nanoseconds that the model takes to dump its addresses."""
-    gc.collect()
     began = perf_counter_ns()
     sock.send(GETADDR)
     for _ in sock:
@@ -137,22 +157,26 @@ def why_no_replay() -> str:
     return ""
 
 
-@contextmanager
-def replay() -> Iterator[Callable[[list[bytes], bool], tuple[int, int]]]:
-    """A function that tells how long the running kernel takes for the datagrams in a fresh namespace.
+@dataclass(frozen=True)
+class Replayed:
+    """Nanoseconds until the running kernel had acknowledged everything, and until everything was in use."""
 
-    Nanoseconds until it has acknowledged them all, and until the last address is in use.
-    """
+    acknowledged: int
+    in_use: int
+
+
+@contextmanager
+def replay() -> Iterator[Callable[[list[bytes], bool], Replayed]]:
+    """A function that tells how long the running kernel takes for datagrams in a fresh namespace."""
     with tempfile.TemporaryDirectory() as directory:
         program, script = Path(directory, "replay"), Path(directory, "script")
         subprocess.run(["gcc", "-O2", "-o", program, Path(__file__).with_name("replay.c")], check=True)
 
-        def run(datagrams: list[bytes], listens: bool) -> tuple[int, int]:
-            script.write_bytes(b"".join(len(data).to_bytes(4, "little") + data for data in datagrams))
+        def run(datagrams: list[bytes], listens: bool) -> Replayed:
+            script.write_bytes(b"".join(len(data).to_bytes(4, byteorder) + data for data in datagrams))
             listener = [str(int(RTNLGRP_IPV6_IFADDR))] if listens else []
-            out = subprocess.run([program, script, *listener], check=True, stdout=subprocess.PIPE).stdout
-            acknowledged, settled = map(int, out.split())
-            return acknowledged, settled
+            told = subprocess.run([program, script, *listener], check=True, stdout=subprocess.PIPE).stdout
+            return Replayed(*map(int, told.split()))
 
         yield run
 
@@ -160,34 +184,31 @@ def replay() -> Iterator[Callable[[list[bytes], bool], tuple[int, int]]]:
 # --- pyroute2's mock --------------------------------------------------------------------------------------------------
 
 
-def mocked(addresses: int) -> int:
-    """Nanoseconds that pyroute2's in-memory IPEngine takes for so many requests, sent one by one and answered so.
+@contextmanager
+def mock() -> "Iterator[IPEngine]":
+    """pyroute2's in-memory IPEngine, with nobody who listens."""
+    from pyroute2.iproute.ipmock import IPEngine
 
-    They name the address by IFA_ADDRESS, the only attribute that it looks at.
-    """
-    engine = _engine()
-    datagrams = [newaddr(n, WISHES[0].flags, NLM_F_ACK, IFA_ADDRESS) for n in range(1, addresses + 1)]
+    engine = IPEngine()
+    with engine.loopback_r, engine.loopback_w:
+        yield engine
+
+
+def mocked(engine: "IPEngine", addresses: int) -> int:
+    """Nanoseconds that the mock takes for requests that come one at a time.  It wants the address as IFA_ADDRESS."""
+    datagrams = batches(addresses, ONE_AT_A_TIME, IFA_ADDRESS)
+    gc.collect()
     began = perf_counter_ns()
     for datagram in datagrams:
         engine.send(datagram)
-        engine.recv(1 << 16)
+        must_be_granted(engine.recv(1 << 16))
     return perf_counter_ns() - began
 
 
-def _engine() -> "IPEngine":
-    from pyroute2.iproute.ipmock import IPEngine
-
-    return IPEngine()
-
-
-def mock_dumped(addresses: int) -> int:
-    """Nanoseconds that IPEngine takes to make a dump of so many addresses, without sending it."""
+def mock_dumped(engine: "IPEngine") -> int:
+    """Nanoseconds that it takes to put its addresses into messages, without sending them."""
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
-    engine = _engine()
-    for number in range(1, addresses + 1):
-        engine.send(newaddr(number, WISHES[0].flags, NLM_F_ACK, IFA_ADDRESS))
-        engine.recv(1 << 16)
     began = perf_counter_ns()
     for _ in engine.nl_dump(engine.database["addr"], ifaddrmsg, 1):
         pass

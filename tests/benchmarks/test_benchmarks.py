@@ -3,17 +3,20 @@
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from subprocess import CalledProcessError
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from addrsvc import Linux, __version__
+from addrsvc.af_netlink.sock import NetlinkSock
+from addrsvc.model.ifaddr import inet6_addr_list
 from addrsvc.model.receive import dev_add_pack, dev_remove_pack
 from addrsvc.model.skbuff import SkBuff, skb_clone
-from addrsvc.model.structs import NetDevice, PacketType
+from addrsvc.model.structs import Inet6Dev, NetDevice, PacketType
 from addrsvc.model.xmit import skb_checksum_help
-from addrsvc.uapi import ETH_P_ALL, ETH_P_IPV6, PACKET_OUTGOING
-from tests.benchmarks import addresses, chains, packets, startup
+from addrsvc.uapi import ETH_P_ALL, ETH_P_IPV6, NLM_F_ACK, PACKET_OUTGOING
+from tests.benchmarks import addresses, chains, packets, requests, startup
 from tests.benchmarks.addresses import OPERATIONS, Operation
 from tests.benchmarks.chains import CALLBACKS, EVENT, Callback
 from tests.benchmarks.race import Lap, Result, race
@@ -99,6 +102,45 @@ class Tap:
 @pytest.mark.parametrize("way", packets.PATHS.values(), ids=packets.PATHS)
 def test_scapy_builds_what_it_has_dissected(benchmark: BenchmarkFixture, way: Callable[[], packets.Path]) -> None:
     benchmark(packets.scapy_lap(packets.frames(way), 1))
+
+
+@pytest.mark.parametrize("wish", requests.WISHES, ids=lambda wish: wish.name)
+def test_the_model_grants_every_request_and_dumps_the_addresses(wish: requests.Wish) -> None:
+    sock = requests.model(wish.listens)
+
+    assert requests.served(sock, requests.batches(300, wish)) > 0
+    assert sum(len(sock.queue) for sock in sock.table.listeners) == 300 * wish.listens * (1 if wish.flags else 2)
+    assert len(inet6_addr_list(half(sock))) == 301
+    assert requests.dumped(sock) > 0
+
+
+def half(sock: NetlinkSock) -> Inet6Dev:
+    """The IPv6 half of lo."""
+    idev = sock.net.dev_base_head[1].ip6_ptr
+    assert idev is not None
+    return idev
+
+
+@pytest.mark.skipif(bool(requests.why_no_replay()), reason=requests.why_no_replay())
+def test_the_running_kernel_grants_the_same_requests() -> None:
+    with requests.replay() as replay:
+        for wish in requests.WISHES:
+            replayed = replay(requests.batches(300, wish), wish.listens)
+            assert 0 < replayed.acknowledged < replayed.in_use
+
+
+def test_the_running_kernel_is_not_timed_over_requests_that_it_refuses() -> None:
+    if why := requests.why_no_replay():
+        pytest.skip(why)
+    with requests.replay() as replay, pytest.raises(CalledProcessError):
+        replay([requests.newaddr(1, 0, NLM_F_ACK)] * 2, False)
+
+
+def test_the_mock_grants_the_same_requests_and_dumps_the_addresses() -> None:
+    with requests.mock() as engine:
+        assert requests.mocked(engine, 20) > 0
+        assert sum(each.prefixlen == 128 for each in engine.database["addr"]) == 20
+        assert requests.mock_dumped(engine) > 0
 
 
 def test_the_version_is_said_by_a_process_of_its_own(benchmark: BenchmarkFixture) -> None:
