@@ -204,8 +204,8 @@ def test_nothing_but_a_root_is_left_of_a_tree_whose_routes_are_gone(come: list[i
     """Grown and withered step by step."""
     table = Fib6Table(RT_TABLE_MAIN)
     routes = {number: Fib6Info(*prefix(number), table.id, None) for number in come[:count]}
-    for rt, has_come in [*((rt, True) for rt in routes.values()), *((routes[it], False) for it in go if it in routes)]:
-        table.changes.append((rt, has_come))
+    for change in [*([rt] for rt in routes.values()), *([None, routes[it]] for it in go if it in routes)]:
+        table.changes += change
         fib6_borrowed(table)
 
     assert (table.root.left, table.root.right, table.root.leaf, table.root.routes) == (None, None, None, [])
