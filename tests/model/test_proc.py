@@ -204,7 +204,9 @@ def test_nothing_but_a_root_is_left_of_a_tree_whose_routes_are_gone(come: list[i
     """Grown and withered step by step."""
     table = Fib6Table(RT_TABLE_MAIN)
     routes = {number: Fib6Info(*prefix(number), table.id, None) for number in come[:count]}
-    for change in [*([rt] for rt in routes.values()), *([None, routes[it]] for it in go if it in routes)]:
+    changes: list[list[Fib6Info | None]] = [[rt] for rt in routes.values()]
+    changes += [[None, routes[number]] for number in go if number in routes]
+    for change in changes:
         table.changes += change
         fib6_borrowed(table)
 
