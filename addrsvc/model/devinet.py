@@ -419,7 +419,8 @@ def _check_lifetime(net: Net) -> None:
     with rtnl_lock(net.machine):
         now = net.machine.timers.jiffies
         for ifa in list(net.ipv4.finite):
-            _age(ifa, (now - ifa.ifa_tstamp + ADDRCONF_TIMER_FUZZ_MINUS) // HZ)
+            if ifa in net.ipv4.finite:  # and has not just gone with its primary
+                _age(ifa, (now - ifa.ifa_tstamp + ADDRCONF_TIMER_FUZZ_MINUS) // HZ)
         limits = [_limit(ifa) for ifa in net.ipv4.finite]
         if limits and net.ipv4.addr_chk_work is not None:
             mod_timer(net.machine.timers, net.ipv4.addr_chk_work, next_check(min(limits), now))

@@ -1,9 +1,10 @@
 """Duplicate address detection: who is asked, how long that takes, and what is said when it is over."""
 
 from errno import EADDRNOTAVAIL
+from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from addrsvc import Linux
@@ -41,21 +42,53 @@ def seconds_until_done(linux: Linux) -> float:
     return (linux.jiffies - start) / HZ
 
 
-@given(st.integers(0, 2**32), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
-def test_it_takes_a_random_part_of_a_second_and_one_second_for_each_probe(seed: int, probes: int) -> None:
-    linux = Linux(seed=seed)
+class Least(Random):
+    """A chance that draws the least."""
+
+    def random(self) -> float:
+        return 0.0
+
+    def getrandbits(self, _: int) -> int:
+        return 0
+
+
+def beginning(linux: Linux, probes: int) -> Namespace:
+    """Duplicate address detection has begun on x0, and has so many probes to send."""
     net = no_link_local(linux)
     net.link_add("x0")
     net.link_set("x0", up=True)
     net.sysctl("net.ipv6.conf.x0.dad_transmits", probes)
     linux.effects()
     net.addr_add(f"{A1}/64", "x0")
+    return net
 
+
+@given(st.integers(0, 2**32), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_it_takes_a_random_part_of_a_second_and_one_second_for_each_probe(seed: int, probes: int) -> None:
+    linux = Linux(seed=seed)
+    net = beginning(linux, probes)
+
+    assume(linux.next_expiry() is not None)
     assert said(linux) == BEFORE
     assert [a.tentative for a in net.addresses("x0")] == [True]
     assert probes <= seconds_until_done(linux) < probes + 1
     assert said(linux) == AFTER
+    assert [a.tentative for a in net.addresses("x0")] == [False]
+
+
+@pytest.mark.parametrize("probes", [0, 1, 2])
+def test_where_the_random_part_is_nothing_the_first_step_is_done_at_once(
+    monkeypatch: pytest.MonkeyPatch, probes: int
+) -> None:
+    """Once in HZ times.  With no probe to send there is nothing to wait for, and it is over before anybody can look."""
+    linux = Linux()
+    monkeypatch.setattr(linux.machine, "chance", Least())
+    net = beginning(linux, probes)
+
+    assert said(linux) == (BEFORE if probes else f"{BEFORE} {AFTER}")
+    assert [a.tentative for a in net.addresses("x0")] == [probes > 0]
+    assert seconds_until_done(linux) == probes
     assert [a.tentative for a in net.addresses("x0")] == [False]
 
 

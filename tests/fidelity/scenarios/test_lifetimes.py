@@ -49,6 +49,7 @@ SCRIPTS: Mapping[object, Script] = {
     "renewed": ((0, life(4, 1)), (2, replaced(5, 4))),
     "::1": ((0, replaced(3, 1, LO6)), (5, alias("x"))),
     "together": ((0, life(2, 2)), (0.3, life(2, 2, f"{A2}/64")), (0.6, life(2, 2, f"{A3}/64"))),
+    "secondaries": tuple((0, life(2, 2, f"10.0.0.{host}/24")) for host in (1, 2, 3)),
 }
 
 
@@ -195,3 +196,14 @@ def test_close_limits_are_served_together_and_a_second_apart_at_most(lives: dict
     rounds = [later for earlier, later in pairwise(sorted(gone)) if later - earlier > CLOSE]
     assert len(rounds) <= 1
     assert all(later - min(gone) >= 1 - EARLY - STEP for later in rounds)
+
+
+def test_of_a_primary_and_its_secondaries_that_end_together_each_goes_once(lives: dict[object, Life]) -> None:
+    """The primary takes with it those that have not been looked at yet, which are others each time."""
+    life = lives["secondaries"]
+    gone = [word for _, word in life.heard if word.startswith("A4-")]
+
+    assert sorted(gone) == ["A4-10.0.0.1", "A4-10.0.0.2", "A4-10.0.0.3"]
+    assert gone[-1] == "A4-10.0.0.1"
+    assert_about(life.once("A4-10.0.0.1"), 2)
+    assert life.left == BOTH
