@@ -31,7 +31,7 @@ from addrsvc.mirror.libc import (
 
 __all__ = [
     "HOST", "NETNS_RUN_DIR", "Identity", "NetNs", "NoNetns", "claim", "create_anonymous", "create_named",
-    "create_rootless", "leads_to", "open_netns", "remove_named", "run_in",
+    "create_rootless", "has_cap_sys_admin", "leads_to", "open_netns", "remove_named", "run_in",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -238,7 +238,7 @@ def run_in(netns: NetNs, function: Callable[[], T]) -> T:
             _enter_user_namespace(netns)
         return inside()
 
-    if _is_here(netns) or _is_capable() or not _has_a_user_namespace_of_its_own(netns):
+    if _is_here(netns) or has_cap_sys_admin() or not _has_a_user_namespace_of_its_own(netns):
         return _in_a_thread(inside)
     return in_a_child(inside_its_user_namespace)
 
@@ -247,7 +247,7 @@ def _is_here(netns: NetNs) -> bool:
     return os.path.samestat(os.stat(_THIS_ONE), os.fstat(netns.fileno()))
 
 
-def _is_capable() -> bool:
+def has_cap_sys_admin() -> bool:
     """Whether the calling thread has CAP_SYS_ADMIN where it is, and so in every user namespace below."""
     (line,) = (line for line in Path("/proc/thread-self/status").read_text().splitlines() if line.startswith("CapEff"))
     return bool(int(line.split()[1], 16) & _CAP_SYS_ADMIN)

@@ -1,0 +1,127 @@
+"""The namespaces that are held by a descriptor, each once, whatever its names."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from errno import EACCES, EINVAL, EMFILE, ENFILE, ENOTTY, EPERM
+from fcntl import ioctl
+from typing import Final, Protocol
+
+from addrsvc.mirror.libc import CLONE_NEWNET
+
+__all__ = ["MISSING", "Book", "Held", "Listener", "Unusable", "open_netns"]
+
+_NS_GET_NSTYPE: Final = 0xB703
+
+MISSING: Final = "there is no such namespace"
+_NOT_ONE: Final = "it is not, or not yet, a network namespace"
+_REFUSALS: Final = {
+    EACCES: "it may not be opened, which takes CAP_SYS_PTRACE, or CAP_DAC_READ_SEARCH on the way to it",
+    EPERM: "it may not be opened, which takes CAP_SYS_PTRACE",
+    EMFILE: "this process has too many files open",
+    ENFILE: "this system has too many files open",
+}
+
+
+class Listener(Protocol):
+    """Whom is told of namespaces that come and go, in the thread of the loop."""
+
+    def found(self, label: str, netns_fd: int) -> object:
+        """A namespace is there and can be entered; the descriptor is good until `gone`, or until it is forgotten."""
+
+    def gone(self, label: str) -> object:
+        """Nothing leads to it any more; the descriptor is closed after this."""
+
+    def renamed(self, label: str, instead: str) -> object:
+        """Its first name has gone, and it is kept under another one that it had too."""
+
+    def waiting(self, label: str, why: str) -> object:
+        """A selector names it, and it is not there or cannot be used."""
+
+
+class Unusable(Exception):
+    """A path leads to no namespace, or to none that may be used; the text says why."""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A namespace that is kept alive, and its names: the one that it is kept under, then any others."""
+
+    fd: int
+    inode: int
+    labels: tuple[str, ...]
+
+
+class Book:
+    """All that are held.
+
+    The network namespaces of a machine live in one file system, so the inode is all that tells one from another.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._by_inode: dict[int, Held] = {}
+
+    def __iter__(self) -> Iterator[Held]:
+        return iter(tuple(self._by_inode.values()))
+
+    def enter(self, label: str, fd: int) -> Held:
+        """A name leads to the namespace of a descriptor, which is the book's from now on."""
+        inode = os.fstat(fd).st_ino
+        held = self._by_inode.get(inode)
+        if held is not None:
+            os.close(fd)
+            held.labels += (label,)
+            return held
+        held = self._by_inode[inode] = Held(fd, inode, (label,))
+        self._listener.found(label, fd)
+        return held
+
+    def leave(self, label: str, held: Held) -> None:
+        """A name leads there no more."""
+        first = held.labels[0]
+        self._strike(label, held)
+        if not held.labels:
+            self._listener.gone(label)
+            self._close(held)
+        elif label == first:
+            self._listener.renamed(label, held.labels[0])
+
+    def forget(self, label: str, held: Held) -> None:
+        """A name is of no interest any more: nobody is told."""
+        self._strike(label, held)
+        if not held.labels:
+            self._close(held)
+
+    def _strike(self, label: str, held: Held) -> None:
+        held.labels = tuple(other for other in held.labels if other != label)
+
+    def _close(self, held: Held) -> None:
+        del self._by_inode[held.inode]
+        os.close(held.fd)
+
+    def close(self) -> None:
+        """Let go of all; nobody is told."""
+        for held in self:
+            self._close(held)
+
+
+def open_netns(path: str) -> int:
+    """A descriptor of the namespace that a path leads to.
+
+    Raises:
+        Unusable: it leads to none, or not yet.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise Unusable(_REFUSALS.get(error.errno or 0, MISSING)) from None
+    try:
+        if ioctl(fd, _NS_GET_NSTYPE) == CLONE_NEWNET:
+            return fd
+    except OSError as error:
+        if error.errno not in (ENOTTY, EINVAL):
+            os.close(fd)
+            raise
+    os.close(fd)
+    raise Unusable(_NOT_ONE)

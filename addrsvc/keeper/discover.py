@@ -1,0 +1,116 @@
+"""Which namespaces there are: found where selectors look for them, and followed as they come and go, without polling.
+
+That a name can be used is told by a change of the mounts, that it has gone by inotify, and that a process has ended by
+its pidfd.  A namespace that has several names is kept once, under the first as long as that lasts.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from addrsvc.keeper.book import Book, Listener
+from addrsvc.keeper.directories import Directories, Directory
+from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.places import PROC, Place
+from addrsvc.keeper.sources import Processes, Source
+
+__all__ = ["NOT_ALLOWED", "Discovery", "Listener"]
+
+NOT_ALLOWED: Final = "entering another namespace than the host's needs CAP_SYS_ADMIN"
+
+
+class Discovery:
+    """Finds the namespaces that selectors mean, and tells as they come and go.
+
+    Args:
+        loop: in whose thread all of this happens.
+        listener: whom to tell.
+        may_enter: whether this process may enter other namespaces, as `has_cap_sys_admin` of mirror.netns tells.  If
+            not, it finds the host's alone, and waits for all others.
+    """
+
+    def __init__(self, loop: Loop, listener: Listener, *, may_enter: bool = True) -> None:
+        self._listener = listener
+        self._may_enter = may_enter
+        self._book = Book(listener)
+        self._directories = Directories(self._book, loop)
+        self._sources: dict[str, Source] = {"": Source("", self._book), PROC: Processes(PROC, self._book, loop)}
+        self._not_allowed: dict[str, str] = {}
+
+    def select(self, selectors: Iterable[str]) -> list[str]:
+        """Find what these mean, instead of what was meant before.
+
+        Returns:
+            The labels of what is held and is not meant any more.  It is followed until it is forgotten.
+
+        Raises:
+            ControlError: one of them means nothing.
+        """
+        places = tuple(dict.fromkeys(map(Place.of, selectors)))
+        before = self.waiting()
+        allowed = [place for place in places if self._may_enter or not place.directory]
+        self._not_allowed = {place.label: NOT_ALLOWED for place in places if place not in allowed}
+        for directory in dict.fromkeys((*self._sources, *(place.directory for place in allowed))):
+            self._source(directory).choose([place for place in allowed if place.directory == directory])
+        for label, why in self.waiting().items():
+            if label not in before:
+                self._listener.waiting(label, why)
+        left = self._not_meant()
+        self._tidy()
+        return left
+
+    def _source(self, directory: str) -> Source:
+        if directory not in self._sources:
+            self._sources[directory] = self._directories.add(directory)
+        return self._sources[directory]
+
+    def _not_meant(self) -> list[str]:
+        """Names that nobody wants are dropped where another one is wanted; what has no such name is returned."""
+        for held in self._book:
+            if any(map(self._wants, held.labels)):
+                for label in held.labels:
+                    if not self._wants(label):
+                        self._at(label)[0].leave(self._at(label)[1])
+        return [held.labels[0] for held in self._book if not self._wants(held.labels[0])]
+
+    def _wants(self, label: str) -> bool:
+        source, name = self._at(label)
+        return source.wants(name)
+
+    def _at(self, label: str) -> tuple[Source, str]:
+        place = Place.of(label)
+        return self._sources[place.directory], place.name
+
+    def forget(self, label: str) -> None:
+        """Let go of what is not meant any more, with all its names; nothing is told, and its descriptor is closed."""
+        for held in self._book:
+            if label == held.labels[0]:
+                for other in held.labels:
+                    source, name = self._at(other)
+                    source.forget(name)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Follow no directory any more of which nothing is wanted or held."""
+        for path, source in tuple(self._sources.items()):
+            if isinstance(source, Directory) and source.is_idle:
+                self._directories.remove(source)
+                del self._sources[path]
+
+    def waiting(self) -> dict[str, str]:
+        """The labels of what is meant and is not there or cannot be used, and why."""
+        found = dict(self._not_allowed)
+        for source in self._sources.values():
+            found |= source.waiting()
+        return found
+
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """The other names of those that have any."""
+        return {held.labels[0]: held.labels[1:] for held in self._book if len(held.labels) > 1}
+
+    def close(self) -> None:
+        """Let go of everything; nothing is told."""
+        for held in self._book:
+            for label in held.labels:
+                source, name = self._at(label)
+                source.forget(name)
+        self._directories.close()
