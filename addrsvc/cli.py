@@ -20,7 +20,7 @@ from addrsvc.daemon import commands
 from addrsvc.daemon.commands import CHANGES, INIT_NET, QUERIES, Command
 from addrsvc.daemon.printer import OutputError, Printer, answer_text, json_text, listed, nobody_reads, plan_text, say
 from addrsvc.daemon.words import ADDR, LINK, Action, read
-from addrsvc.errors import AddrsvcError, ControlError, KernelError
+from addrsvc.errors import AddrsvcError, ConfigError, ControlError, KernelError
 from addrsvc.netlink.text import Json, addr_show, link_show
 from addrsvc.uapi import NetdevEvent
 
@@ -125,6 +125,23 @@ Do something, and print which functions of the kernel run, as a tree: what is in
 Messages, lines of the kernel's log and tracepoints stand where they are told.  What can be followed: link, addr, ping
 and send.  Functions of the kernel's header files are left out, unless --all is given."""
 
+_CONFIG_HELP: Final = "Look at the configuration of addrsvc run --keep."
+_CHECK_HELP: Final = """\
+Read the configuration, and tell all that is wrong with it: file, line, key, and what would be accepted."""
+_SHOW_HELP: Final = """\
+Print what all files of the configuration come down to, with the origin of each value.
+
+What is printed is a configuration again."""
+_SCHEMA_HELP: Final = "Print the JSON Schema of a configuration file, for editors."
+_PLACES_EPILOG: Final = """\
+read are, in this order:
+  /usr/lib/addrsvc/addrsvc.toml.d/*.toml
+  /run/addrsvc/addrsvc.toml.d/*.toml
+  /etc/addrsvc/addrsvc.toml
+  /etc/addrsvc/addrsvc.toml.d/*.toml
+or, with FILE, only FILE and FILE.d/*.toml.  What is read later counts.  Of drop-ins that are called the same only the
+last is read, so that an empty one, or a link to /dev/null, takes one away."""
+
 _DEFAULT_NET: Final = f"the one that is mirrored, or {INIT_NET} where it is not exactly one"
 _OPERATION: Final = """\
 These are operations: they change state, and the events follow from the change.  To call the notifier chain without
@@ -145,6 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OutputError as error:
         nobody_reads()
         return _fail(f"Error: {error}", 1)
+    except ConfigError as error:
+        return _fail(str(error), 1)
     except AddrsvcError as error:
         return _fail(f"Error: {error}", 1)
     except BrokenPipeError:
@@ -252,6 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_events(subparsers)
     _add_plan(subparsers)
     _add_netlink(subparsers)
+    _add_config(subparsers)
     _add_words(subparsers, "link", ("l",), LINK, _LINK_HELP)
     _add_words(subparsers, "addr", ("address", "a"), ADDR, _ADDR_HELP)
     _add_sysctl(subparsers)
@@ -280,7 +300,8 @@ def _add(
     epilog: str = "",
     *,
     asks: bool = True,
-) -> argparse.ArgumentParser:
+    prints_json: bool = True,
+) -> _Parser:
     parser = subparsers.add_parser(
         name, aliases=aliases, help=_summary(description), description=description,
         epilog=f"{epilog}\n\n{_EXITS}".strip(), formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -288,7 +309,8 @@ def _add(
     parser.set_defaults(run=run)
     if asks:
         parser.add_argument("--control", type=Path, metavar="PATH", help="the control socket, if not the default one")
-    parser.add_argument("--json", "-j", action="store_true", help="print JSON")
+    if prints_json:
+        parser.add_argument("--json", "-j", action="store_true", help="print JSON")
     return parser
 
 
@@ -325,6 +347,15 @@ def _add_plan(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add(subparsers, "plan", _plan, _first_line(commands.plan))
     _add_once(parser)
     _add_netns(parser, "only this namespace; with --once, what addrsvc run would do with it; may be repeated")
+
+
+def _add_config(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _add(subparsers, "config", _config, _CONFIG_HELP, asks=False, prints_json=False)
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    for name, description in (("check", _CHECK_HELP), ("show", _SHOW_HELP)):
+        action = _add(actions, name, _config, description, epilog=_PLACES_EPILOG, asks=False)
+        action.add_argument("file", nargs="?", type=Path, metavar="FILE", help="instead of the standard places")
+    _add(actions, "schema", _config, _SCHEMA_HELP, asks=False)
 
 
 def _add_netlink(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
@@ -818,6 +849,17 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.netns, printer, seed=arguments.seed, once=arguments.once, control=arguments.control,
         verbose=arguments.verbose,
     )  # fmt: skip
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    from addrsvc.daemon.configuring import check, show, show_schema
+
+    match arguments.action:
+        case "check":
+            return check(arguments.file, as_json=arguments.json)
+        case "show":
+            return show(arguments.file, as_json=arguments.json)
+    return show_schema()
 
 
 def _netlink(arguments: argparse.Namespace) -> int:

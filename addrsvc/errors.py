@@ -1,9 +1,14 @@
 """Every error addrsvc raises on purpose.  What a kernel refuses is a KernelError, whichever kernel it was."""
 
 import os
+from collections.abc import Sequence
 from errno import EOPNOTSUPP, errorcode
+from typing import NamedTuple
 
-__all__ = ["AddrsvcError", "CodecError", "ControlError", "KernelError", "KernelPanic", "RtnlAssertionError"]
+__all__ = [
+    "AddrsvcError", "CodecError", "ConfigError", "ControlError", "KernelError", "KernelPanic", "Problem",
+    "RtnlAssertionError",
+]  # fmt: skip
 
 
 class AddrsvcError(Exception):
@@ -64,6 +69,39 @@ class CodecError(AddrsvcError, ValueError):
 
 class ControlError(AddrsvcError, ValueError):
     """A request that is no request: the text names the parameter and what it would accept."""
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a configuration.
+
+    Attributes:
+        file: where it is written.
+        line: counted from 1; 0 where it is about the file as a whole.
+        key: as in ``rule.edge.addresses[0].metric``; empty where it is about no key.
+        text: what is wrong, and what would be accepted.
+    """
+
+    file: str
+    line: int
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        """As compilers word it, so that editors find the place."""
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return ": ".join(part for part in (where, self.key, self.text) if part)
+
+
+class ConfigError(AddrsvcError, ValueError):
+    """A configuration that cannot be used; nothing of it is.
+
+    Attributes:
+        problems: all there are, of all files, in order.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
 
 
 class RtnlAssertionError(AssertionError):
