@@ -160,7 +160,9 @@ NORMALISATIONS: Final = (
     ),
     *(
         Normalisation(
-            f"{what}, once there is traffic", "packets of MLD, sent at random times, and announcements of addresses",
+            f"{what}, once there is traffic",
+            "scope: the model sends no packets of its own, no reports of MLD (the kernel's come at random times) and "
+            "no announcements of addresses",
             types, path, _zero(0, 1 << 16), in_traffic=True,
         )
         for what, types, path in (
@@ -202,8 +204,8 @@ def places(data: bytes, start: int, end: int, path: tuple[int, ...]) -> Iterator
 # What is not told in the bytes of one message.
 ORDER: Final = "the order of neighbours within a datagram of a dump: the kernel goes by a hash that begins at random"
 GROUPS: Final = (
-    "neighbours that are groups, once there is traffic: the group that reports are sent to is one then, which comes "
-    "and goes at random times"
+    "neighbours that are groups, once there is traffic; scope: the model sends no reports of MLD, by which in the "
+    "kernel the group that they are sent to is a neighbour, for a random time"
 )
 MULTI, NTF_PROXY = 0x2, 0x08
 

@@ -135,6 +135,7 @@ class Both:
 
     Attributes:
         script: every step so far.
+        said: what the model made of the last one.
         counts: steps, requests, refusals and what was said, by kind.
     """
 
@@ -145,13 +146,14 @@ class Both:
         self.model = Side(model())
         self._settle = settle
         self.script: list[Op] = []
+        self.said: Outcome | None = None
         self.counts: Counter[str] = Counter()
 
     def do(self, op: Op) -> Difference | None:
         """One step on both; None where they agree."""
         self.script.append(op)
         result = self.running.do(op)
-        expected = self._outcome(self.model, op, self.model.do(op))
+        self.said = expected = self._outcome(self.model, op, self.model.do(op))
         seen = self._wait(op, result, expected)
         self._count(op, seen)
         return None if seen == expected else Difference(tuple(self.script), expected, seen)

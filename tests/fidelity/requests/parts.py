@@ -44,7 +44,7 @@ NAMES = (
 )
 ALTNAMES = ("alt0", "alt1", "alt2", "lo", "an-alternative-name-of-many-letters", "x/y", "", "a b", "y" * 127, "z" * 128)
 MACS = ("020000000001", "020000000002", "000000000000", "01005e000001", "ffffffffffff", "0200", "", "02" * 8, "02" * 33)
-KINDS = ("nonesuch", "loopback", "ifb", "ifb", "ifb", "ifb", "", "x" * 60)
+KINDS = ("nonesuch", "loopback", "ifb", "ifb", "ifb", "ifb", "", "x" * 60, "vlan", "vrf", "dummy", "bridge")
 ADDRESSES6 = (
     "::1",
     "::1",
