@@ -361,6 +361,12 @@ IFAPROT_UNSPEC: Final = 0
 IFAPROT_KERNEL_LO: Final = 1
 IFAPROT_KERNEL_RA: Final = 2
 IFAPROT_KERNEL_LL: Final = 3
+IFAPROT_ADDRSVC: Final = 0xAD
+"""Of every address that addrsvc puts into a kernel: who carries it is ours to change and to remove.
+
+Values from 4 up are user space's own.  The exceptions are restored ::1 and 127.0.0.1, which claim what the kernel's own
+do, IFAPROT_KERNEL_LO and nothing.
+"""
 IFAPROT_NAMES: Final = {
     IFAPROT_KERNEL_LO: "kernel_lo",
     IFAPROT_KERNEL_RA: "kernel_ra",
@@ -421,6 +427,8 @@ RTPROT_KERNEL: Final = 2
 RTPROT_BOOT: Final = 3
 RTPROT_STATIC: Final = 4
 RTPROT_MROUTED: Final = 17
+RTPROT_ADDRSVC: Final = 0xAD
+"""The same for routes.  Values from 5 up are user space's own, and nobody is known to use this one."""
 RTPROT_NAMES: Final = {RTPROT_KERNEL: "kernel"}
 RTN_UNSPEC: Final = 0
 RTN_UNICAST: Final = 1
@@ -485,6 +493,7 @@ DEVCONF_NAMES: Final = (
     "accept_ra_rt_info_min_plen", "ndisc_tclass", "rpl_seg_enabled", "ra_defrtr_metric", "ioam6_enabled", "ioam6_id",
     "ioam6_id_wide", "ndisc_evict_nocarrier", "accept_untracked_na", "accept_ra_min_lft", "force_forwarding",
 )  # fmt: skip
+IFLA_INET6_CONF: Final = 2
 DEVCONF_MTU6: Final = DEVCONF_NAMES.index("mtu")
 DEVCONF_DISABLE_IPV6: Final = DEVCONF_NAMES.index("disable_ipv6")
 

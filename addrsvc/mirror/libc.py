@@ -1,9 +1,11 @@
 """The system calls of namespaces, Python 3.11 having none of them."""
 
 import os
+from collections.abc import Callable
 from errno import EINVAL
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 __all__ = [
     "CLONE_NEWNET", "CLONE_NEWUSER", "MNT_DETACH", "MS_BIND", "MS_REC", "MS_SHARED", "NotMounted", "die_with_parent",
@@ -66,12 +68,19 @@ def die_with_parent() -> None:
 
 
 def _call(name: str, *args: object) -> None:
-    import ctypes
-
-    call = getattr(ctypes.CDLL(None, use_errno=True), name)
-    if call(*args) == 0:
+    if _function(name)(*args) == 0:
         return
-    errno = ctypes.get_errno()
+    from ctypes import get_errno
+
+    errno = get_errno()
     if errno == EINVAL and name in ("mount", "umount2"):
         raise NotMounted(errno, os.strerror(errno))
     raise OSError(errno, os.strerror(errno))
+
+
+@cache
+def _function(name: str) -> Callable[..., int]:
+    """Looked up once: that takes many times as long as entering a namespace does."""
+    from ctypes import CDLL
+
+    return cast("Callable[..., int]", getattr(CDLL(None, use_errno=True), name))

@@ -29,6 +29,7 @@ from addrsvc.uapi import (
     IFA_F_MCAUTOJOIN,
     IFA_F_NODAD,
     IFA_F_NOPREFIXROUTE,
+    IFAPROT_ADDRSVC,
     IFAPROT_KERNEL_LL,
     IFAPROT_KERNEL_LO,
     IFAPROT_KERNEL_RA,
@@ -55,13 +56,6 @@ from addrsvc.uapi import (
 __all__ = ["IFAPROT_ADDRSVC", "Divergence", "Dump", "Plan", "Step", "adopt", "lost", "plan", "rebase"]
 
 T = TypeVar("T")
-
-IFAPROT_ADDRSVC: Final = 0xAD
-"""The IFA_PROTO of every address that addrsvc puts into a kernel: who carries it is ours to change and to remove.
-
-Values from 4 up are user space's own.  The exceptions are restored ::1 and 127.0.0.1, which claim what the kernel's own
-do, IFAPROT_KERNEL_LO and nothing.
-"""
 
 Dump: TypeAlias = tuple[Message, ...]
 

@@ -1,0 +1,205 @@
+"""What the kernel says lo has, as values: answers to the requests of `messages` for addresses, routes and lo itself.
+
+Addresses that were given alike are told alike, but for the address itself and for when it was given.  So a long dump is
+runs of messages that differ from one another in known places only; what is in the other places is read once for a run.
+"""
+
+import sys
+from struct import Struct
+from typing import Final, NamedTuple, TypeAlias
+
+from addrsvc.keeper.messages import LO_IFINDEX
+from addrsvc.netlink.nlattr import nla_for_each_attr
+from addrsvc.uapi import (
+    AF_INET,
+    AF_INET6,
+    DEVCONF_DISABLE_IPV6,
+    IFA_ADDRESS,
+    IFA_CACHEINFO,
+    IFA_FLAGS,
+    IFA_LOCAL,
+    IFA_PROTO,
+    IFA_RT_PRIORITY,
+    IFLA_AF_SPEC,
+    IFLA_INET6_CONF,
+    IFLA_MTU,
+    INFINITY_LIFE_TIME,
+    IP6_RT_PRIO_USER,
+    RT_TABLE_LOCAL,
+    RTA_DST,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTM_NEWADDR,
+    RTM_NEWROUTE,
+    RTN_LOCAL,
+    RTPROT_ADDRSVC,
+)
+
+__all__ = [
+    "Addresses", "Key", "LoState", "Present", "Route", "read_addresses", "read_lo", "read_routes",
+]  # fmt: skip
+
+Key: TypeAlias = tuple[bytes, int]
+"""An address in network order, and how long its prefix is."""
+
+
+class Present(NamedTuple):
+    """What the kernel says of an address: IFA_F_* flags, whose it is (IFA_PROTO), its scope, times and metric."""
+
+    flags: int
+    proto: int = 0
+    scope: int = 0
+    preferred_lft: int = INFINITY_LIFE_TIME
+    valid_lft: int = INFINITY_LIFE_TIME
+    metric: int = 0
+
+
+Addresses: TypeAlias = dict[Key, Present]
+
+
+class LoState(NamedTuple):
+    """lo itself: IFF_* flags, MTU, and its disable_ipv6, which is None where the MTU leaves IPv6 no room on it."""
+
+    flags: int
+    mtu: int
+    disable_ipv6: int | None
+
+
+_NLMSGHDR: Final = Struct("=IHHII")
+_START: Final = Struct("=IH")
+_IFADDRMSG: Final = Struct("=BBBBI")
+_RTMSG: Final = Struct("=BBBBBBBBI")
+_IFINFOMSG: Final = Struct("=BxHiII")
+_HEADERS: Final = _NLMSGHDR.size + _IFADDRMSG.size
+_U32: Final = Struct("=I")
+_TIMES: Final = Struct("=II")
+
+# --- addresses --------------------------------------------------------------------------------------------------------
+
+_ROWS: Final = {
+    (AF_INET6, 72): Struct("=8s8x 12s 16s 12s8x 8s"),
+    (AF_INET6, 80): Struct("=8s8x 12s 16s 12s8x 16s"),
+    (AF_INET6, 88): Struct("=8s8x 12s 16s 20s8x 16s"),
+    (AF_INET, 76): Struct("=8s8x 8s12x 4s 8s 20s8x"),
+    (AF_INET, 84): Struct("=8s8x 8s12x 4s 8s 28s8x"),
+    (AF_INET, 92): Struct("=8s8x 8s12x 4s 8s 36s8x"),
+}
+"""By family and length of a message: start, ifaddrmsg, address, and what follows it in two parts without the times
+of day; with a mark it is 8 bytes longer, with a metric 8 more.  Where an IPv4 address is, IFA_LOCAL is meant."""
+_FAMILY_AT: Final = _NLMSGHDR.size
+
+
+def read_addresses(data: bytes, into: Addresses) -> int:
+    """Add the addresses of lo that the RTM_NEWADDR messages at the start of `data` tell of; gives where they end."""
+    at, end = 0, len(data)
+    while at + _HEADERS <= end:
+        length, nlmsg_type = _START.unpack_from(data, at)
+        if nlmsg_type != RTM_NEWADDR:
+            break
+        if row := _ROWS.get((data[at + _NLMSGHDR.size], length)):
+            at = _read_run(data, at, row, into)
+        else:
+            _read_one(data, at, into)
+            at += max(_NLMSGHDR.size, length + 3 & ~3)
+    return at
+
+
+def _read_run(data: bytes, at: int, row: Struct, into: Addresses) -> int:
+    """Read messages of one length; gives where another one begins."""
+    rows = row.iter_unpack(memoryview(data)[at : len(data) - (len(data) - at) % row.size])
+    start = header = behind = rest = b""
+    present, prefixlen = None, 0
+    for row_start, row_header, address, row_behind, row_rest in rows:
+        if row_rest != rest or row_behind != behind or row_header != header or row_start != start:
+            if start and row_start != start:
+                return at
+            start, header, behind, rest = row_start, row_header, row_behind, row_rest
+            present, prefixlen = _read_one(data, at, into), row_header[1]
+        elif present is not None:
+            into[address, prefixlen] = present
+        at += row.size
+    return at
+
+
+def _read_one(data: bytes, at: int, into: Addresses) -> Present | None:
+    """Read one message, attribute by attribute; None where it is not about lo."""
+    (length,) = _U32.unpack_from(data, at)
+    _, prefixlen, flags, scope, ifindex = _IFADDRMSG.unpack_from(data, at + _NLMSGHDR.size)
+    found = _attributes(data, at + _HEADERS, min(at + length, len(data)))
+    address = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
+    if ifindex != LO_IFINDEX or address is None:
+        return None
+    preferred_lft, valid_lft = _TIMES.unpack_from(found.get(IFA_CACHEINFO, _FOR_EVER))
+    present = Present(
+        _u32(found, IFA_FLAGS, flags),
+        found.get(IFA_PROTO, b"\0")[0],
+        scope,
+        preferred_lft,
+        valid_lft,
+        _u32(found, IFA_RT_PRIORITY),
+    )
+    into[address, prefixlen] = present
+    return present
+
+
+_FOR_EVER: Final = _TIMES.pack(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
+
+
+def _attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
+    """Each attribute's payload, by its number."""
+    return {number: data[at : at + length] for number, at, length in nla_for_each_attr(data, start, end)}
+
+
+def _u32(attributes: dict[int, bytes], number: int, missing: int = 0) -> int:
+    payload = attributes.get(number)
+    return missing if payload is None else int.from_bytes(payload, sys.byteorder)
+
+
+# --- routes, lo -------------------------------------------------------------------------------------------------------
+
+
+class Route(NamedTuple):
+    """A local route of ours on lo; metric 0 is the kernel's own choice."""
+
+    prefix: bytes
+    prefixlen: int
+    metric: int
+
+
+def read_routes(data: bytes, into: list[Route]) -> int:
+    """Add the local routes of ours that the RTM_NEWROUTE messages at the start of `data` tell of; where they end."""
+    at, end = 0, len(data)
+    while at + _NLMSGHDR.size + _RTMSG.size <= end:
+        length, nlmsg_type = _START.unpack_from(data, at)
+        if nlmsg_type != RTM_NEWROUTE:
+            break
+        _read_route(data, at, min(at + length, end), into)
+        at += max(_NLMSGHDR.size, length + 3 & ~3)
+    return at
+
+
+def _read_route(data: bytes, at: int, end: int, into: list[Route]) -> None:
+    family, prefixlen, _, _, table, protocol, _, kind, _ = _RTMSG.unpack_from(data, at + _NLMSGHDR.size)
+    found = _attributes(data, at + _NLMSGHDR.size + _RTMSG.size, end)
+    is_ours = protocol == RTPROT_ADDRSVC and table == RT_TABLE_LOCAL and kind == RTN_LOCAL
+    if not is_ours or _u32(found, RTA_OIF) != LO_IFINDEX:
+        return
+    metric = _u32(found, RTA_PRIORITY)
+    prefix = found.get(RTA_DST, bytes(16 if family == AF_INET6 else 4))
+    into.append(Route(prefix, prefixlen, 0 if metric == IP6_RT_PRIO_USER and family == AF_INET6 else metric))
+
+
+def read_lo(data: bytes, at: int = 0) -> LoState | None:
+    """lo as a RTM_NEWLINK message tells of it; None where it is about another device."""
+    (length,) = _U32.unpack_from(data, at)
+    _, _, ifindex, flags, _ = _IFINFOMSG.unpack_from(data, at + _NLMSGHDR.size)
+    if ifindex != LO_IFINDEX:
+        return None
+    found = _attributes(data, at + _NLMSGHDR.size + _IFINFOMSG.size, min(at + length, len(data)))
+    return LoState(flags, _u32(found, IFLA_MTU), _disable_ipv6(found.get(IFLA_AF_SPEC, b"")))
+
+
+def _disable_ipv6(af_spec: bytes) -> int | None:
+    inet6 = _attributes(af_spec, 0, len(af_spec)).get(AF_INET6, b"")
+    conf = _attributes(inet6, 0, len(inet6)).get(IFLA_INET6_CONF, b"")
+    return _U32.unpack_from(conf, 4 * DEVCONF_DISABLE_IPV6)[0] if len(conf) > 4 * DEVCONF_DISABLE_IPV6 else None

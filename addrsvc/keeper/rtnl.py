@@ -1,0 +1,338 @@
+"""rtnetlink at the speed of the kernel: sockets in any namespace, requests by the hundred, and what lo has.
+
+Requests are bytes of `messages`.  The kernel serves a datagram before `send` returns, and whatever it has to say to it
+is in the socket's buffer by then: so nothing here ever waits, and what is not there was lost.
+"""
+
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from errno import EADDRNOTAVAIL, EAGAIN, EINTR, ENOBUFS, ENODEV
+from struct import Struct
+from types import TracebackType
+from typing import Final, NamedTuple, Self, TypeVar
+
+from addrsvc.errors import KernelError
+from addrsvc.keeper.dump import Addresses, LoState, Present, Route, read_addresses, read_lo, read_routes
+from addrsvc.keeper.inside import inside
+from addrsvc.keeper.messages import DUMP_ADDRESSES, DUMP_ROUTES, GET_LO, family_of, getaddr
+from addrsvc.netlink.nlattr import nla_for_each_attr
+from addrsvc.uapi import (
+    AF_INET,
+    AF_INET6,
+    NETLINK_ADD_MEMBERSHIP,
+    NETLINK_CAP_ACK,
+    NETLINK_EXT_ACK,
+    NETLINK_GET_STRICT_CHK,
+    NLM_F_ACK,
+    NLM_F_ACK_TLVS,
+    NLM_F_DUMP_INTR,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSGERR_ATTR_MSG,
+    SOL_NETLINK,
+)
+
+__all__ = ["ADDS_AT_ONCE", "DELETES_AT_ONCE", "Refusal", "Requests", "open_rtnl"]
+
+T = TypeVar("T")
+
+ADDS_AT_ONCE: Final = 128
+"""Messages in a datagram: more are no quicker, and the answers to these fit into any buffer, were they all refused."""
+DELETES_AT_ONCE: Final = 16
+"""A datagram is served to its end, whatever signal comes meanwhile, and of many addresses each takes long to delete."""
+_DATAGRAM: Final = 1 << 16
+_DUMP_ATTEMPTS: Final = 64
+_LAST_SEQUENCE: Final = 1 << 31
+
+_NLMSGHDR: Final = Struct("=IHHII")
+_NLMSGERR: Final = Struct("=i")
+_TYPE: Final = Struct("=H")
+_TYPE_AT: Final = 4
+_FLAGS: Final = Struct("=H")
+_FLAGS_AT: Final = 6
+_SEQUENCE: Final = Struct("=I")
+_SEQUENCE_AT: Final = 8
+# What stands before the attributes: the errno, and in an error also the header of the request (NETLINK_CAP_ACK).
+_BEFORE_TLVS: Final = {
+    NLMSG_ERROR: _NLMSGHDR.size + _NLMSGERR.size + _NLMSGHDR.size,
+    NLMSG_DONE: _NLMSGHDR.size + _NLMSGERR.size,
+}
+
+
+# --- sockets ----------------------------------------------------------------------------------------------------------
+
+
+def open_rtnl(
+    netns_fd: int | None = None,
+    *,
+    groups: Iterable[int] = (),
+    prepare: Callable[[socket.socket], object] | None = None,
+    label: str = "network namespace",
+) -> socket.socket:
+    """Open a socket that talks with the rtnetlink of a namespace, and does so from anywhere from then on.
+
+    It never blocks, and no other process can send to it: who has a message of it alone has it from the kernel.
+
+    Args:
+        netns_fd: the namespace; None for the one that the calling thread is in.
+        groups: RTNLGRP_* to listen to.
+        prepare: called with the socket before it can hear anything, for a filter or the size of its buffer.
+        label: what to call the namespace where it cannot be entered.
+
+    Raises:
+        KernelError: the namespace cannot be entered; the text says what is missing.
+    """
+    sock = inside(netns_fd, _netlink_socket, label)
+    try:
+        if prepare is not None:
+            prepare(sock)
+        for group in groups:
+            sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        sock.connect((0, 0))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _netlink_socket() -> socket.socket:
+    return socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+    )
+
+
+def _to_ask(sock: socket.socket) -> None:
+    sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+    sock.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+    with suppress(OSError):  # Linux 4.20; without it dumps are longer than they need be
+        sock.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+class Refusal(NamedTuple):
+    """A request that the kernel refused: which of them (from 0), its errno, and its own words if it had some.
+
+    ENOBUFS may also mean that its answer was lost.
+    """
+
+    nth: int
+    errno: int
+    extack: str | None = None
+
+
+class Requests:
+    """A socket for asking one namespace.  It belongs to one thread at a time.
+
+    Args:
+        sock: of `open_rtnl`; it is closed with this object.
+    """
+
+    __slots__ = ("_sequence", "_sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._sequence = 1
+
+    @classmethod
+    def to(cls, netns_fd: int | None = None, label: str = "network namespace") -> "Requests":
+        """Open a socket in a namespace, see `open_rtnl`."""
+        return cls(open_rtnl(netns_fd, prepare=_to_ask, label=label))
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Close the socket; a second time does nothing."""
+        self._sock.close()
+
+    # --- changes ---
+
+    def ask(self, messages: Sequence[bytes], at_once: int = ADDS_AT_ONCE) -> list[Refusal]:
+        """Ask for changes, one after the other; what follows a refused one is done all the same.
+
+        Args:
+            messages: of `messages`.
+            at_once: how many are sent together; DELETES_AT_ONCE where addresses are deleted.
+
+        Returns:
+            What was refused.  The rest is done.
+        """
+        refusals: list[Refusal] = []
+        for start in range(0, len(messages), at_once):
+            refusals += self._ask(messages[start : start + at_once], start)
+        return refusals
+
+    def _ask(self, messages: Sequence[bytes], start: int) -> list[Refusal]:
+        count = len(messages)
+        first = self._reserve(count)
+        self._sock.send(_datagram(messages, first))
+        refusals: dict[int, Refusal] = {}
+        index = -1
+        while index != count - 1:  # the last one is acknowledged
+            data = self._receive()
+            if data is None:
+                return [refusals.get(i, Refusal(start + i, ENOBUFS)) for i in range(count)]
+            index = _SEQUENCE.unpack_from(data, _SEQUENCE_AT)[0] - first
+            error = _error(data)
+            if error and 0 <= index < count:
+                refusals[index] = Refusal(start + index, error, _extack(data))
+        return list(refusals.values())
+
+    # --- questions ---
+
+    def addresses(self) -> Addresses:
+        """All addresses of lo, the IPv6 ones first, each in the kernel's order.
+
+        Raises:
+            KernelError: the kernel refused, or never came to rest while we looked (EINTR).
+        """
+        found = self._addresses(AF_INET6)
+        found.update(self._addresses(AF_INET))
+        return found
+
+    def _addresses(self, family: int) -> Addresses:
+        return self._dump(DUMP_ADDRESSES[family], read_addresses, Addresses)
+
+    def routes(self) -> list[Route]:
+        """All local routes of ours that lead to lo, the IPv6 ones first.
+
+        Raises:
+            KernelError: the kernel refused, or never came to rest while we looked (EINTR).
+        """
+        found = self._dump(DUMP_ROUTES[AF_INET6], read_routes, list[Route])
+        return found + self._dump(DUMP_ROUTES[AF_INET], read_routes, list[Route])
+
+    def present(self, address: bytes) -> Present | None:
+        """One address of lo, as the kernel has it; None where it has not.
+
+        Raises:
+            KernelError: the kernel refused to tell.
+        """
+        found: Addresses = {}
+        try:
+            if family_of(address) == AF_INET6:
+                read_addresses(self._get(getaddr(address)), found)
+            else:  # of which the kernel tells none alone
+                found = self._addresses(AF_INET)
+        except KernelError as error:
+            if error.errno != EADDRNOTAVAIL:
+                raise
+        return next((present for (known, _), present in found.items() if known == address), None)
+
+    def has(self, address: bytes) -> bool:
+        """Whether lo has an address.
+
+        Raises:
+            KernelError: the kernel refused to tell.
+        """
+        return self.present(address) is not None
+
+    def lo(self) -> LoState:
+        """How lo itself is.
+
+        Raises:
+            KernelError: the kernel refused to tell.
+        """
+        state = read_lo(self._get(GET_LO))
+        if state is None:
+            raise KernelError(ENODEV)
+        return state
+
+    def _get(self, request: bytes) -> bytes:
+        """The answer to a question that has one."""
+        for data in self._answers(request):
+            _check(data)
+            return data
+        raise KernelError(ENOBUFS)
+
+    def _dump(self, request: bytes, read: Callable[[bytes, T], int], make: Callable[[], T]) -> T:
+        for _ in range(_DUMP_ATTEMPTS):
+            into = make()
+            if self._dump_once(request, read, into):
+                return into
+        raise KernelError(EINTR, "the namespace changes faster than it can be dumped")
+
+    def _dump_once(self, request: bytes, read: Callable[[bytes, T], int], into: T) -> bool:
+        """Whether nothing changed meanwhile: what is in `into` is of no use if something did."""
+        flags = 0
+        for data in self._answers(request):
+            at = read(data, into)
+            flags |= _flags(data) | _flags(data, at)
+            if at < len(data):
+                _check(data, at)
+                return not flags & NLM_F_DUMP_INTR
+        return False
+
+    def _answers(self, request: bytes) -> Iterator[bytes]:
+        """Datagrams that answer a question, up to where there are no more or some were lost."""
+        sequence = self._reserve(1)
+        self._sock.send(_datagram((request,), sequence, is_change=False))
+        while (data := self._receive()) is not None:
+            if _SEQUENCE.unpack_from(data, _SEQUENCE_AT)[0] == sequence:
+                yield data
+
+    def _reserve(self, count: int) -> int:
+        """The first of so many numbers that were not used lately."""
+        first = self._sequence if self._sequence < _LAST_SEQUENCE else 1
+        self._sequence = first + count
+        return first
+
+    def _receive(self) -> bytes | None:
+        """The next datagram; None where it was lost for want of room."""
+        try:
+            return self._sock.recv(_DATAGRAM)
+        except OSError as error:
+            if error.errno not in (EAGAIN, ENOBUFS):
+                raise
+            return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def _datagram(messages: Sequence[bytes], first: int, *, is_change: bool = True) -> bytearray:
+    """The messages with their numbers; the last change is to be acknowledged, refusals are told in any case."""
+    datagram = bytearray().join(messages)
+    at = last = 0
+    for sequence, message in enumerate(messages, first):
+        _SEQUENCE.pack_into(datagram, at + _SEQUENCE_AT, sequence)
+        last, at = at, at + len(message)
+    if is_change:
+        datagram[last + _FLAGS_AT] |= NLM_F_ACK
+    return datagram
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def _flags(data: bytes, at: int = 0) -> int:
+    return int(_FLAGS.unpack_from(data, at + _FLAGS_AT)[0]) if at < len(data) else 0
+
+
+def _error(data: bytes, at: int = 0) -> int:
+    """The errno that a NLMSG_ERROR or NLMSG_DONE says, or 0."""
+    return -min(0, int(_NLMSGERR.unpack_from(data, at + _NLMSGHDR.size)[0]))
+
+
+def _check(data: bytes, at: int = 0) -> None:
+    """Raise what a NLMSG_ERROR or NLMSG_DONE says, if the message at this place is one and says an error."""
+    if _TYPE.unpack_from(data, at + _TYPE_AT)[0] in (NLMSG_ERROR, NLMSG_DONE) and (error := _error(data, at)):
+        raise KernelError(error, _extack(data, at))
+
+
+def _extack(data: bytes, at: int = 0) -> str | None:
+    """What the kernel said about it, in words."""
+    (nlmsg_type,) = _TYPE.unpack_from(data, at + _TYPE_AT)
+    if not _flags(data, at) & NLM_F_ACK_TLVS:
+        return None
+    for number, place, length in nla_for_each_attr(data, at + _BEFORE_TLVS[nlmsg_type], len(data)):
+        if number == NLMSGERR_ATTR_MSG:
+            return data[place : place + length].rstrip(b"\0").decode("utf-8", "surrogateescape")
+    return None
