@@ -4,9 +4,9 @@
 
 Half of them are grown or meant, the rest mutated or noise, the same for the same seed.  After each, what must hold is
 looked at (see target.py).  Memory is measured whenever everything that requests can delete has been deleted, with how
-much state is left: rules that are permanent and routing tables no request can delete, in no kernel, so that they gather
-until there is a fresh machine.  It ends with status 1 where something does not hold, where memory grows, or where a
-machine keeps more than its state needs.
+much state is left: permanent rules and routing tables can be deleted by no request, in the running kernel either, and
+gather until there is a fresh machine.  It ends with status 1 where something does not hold, where memory grows, or
+where a machine keeps more than its state needs.
 """
 
 import argparse
@@ -34,8 +34,8 @@ WARM: Final = 4
 """Measures until caches are full and every module is loaded."""
 FLAT: Final = 1 << 20
 """Bytes by which memory may grow after that: what the allocator keeps, never what the model does."""
-EACH, SLACK = 8, 150
-"""Python objects that a message of what is left may need, and that may be more for another reason."""
+EACH, SLACK = 4, 100
+"""Python objects by which a machine may grow for each message or table that is left, and for other reasons."""
 HEARING, ROOM, TIME = 16, 64, 32
 """Datagrams, on average, between two looks at what was told, two tidyings, and two steps of time."""
 
@@ -45,7 +45,7 @@ class Measure:
     """What there is when everything that requests can delete has been deleted.
 
     Attributes:
-        leg: the how manieth measure of its machine, from 0.
+        leg: counts the measures of a machine, from 0.
         size: how much state the machine has still (see Target.size).
         objects: what Python's collector knows, garbage aside.
         resident: bytes of memory.

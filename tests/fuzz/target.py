@@ -249,7 +249,7 @@ class Target:
         if not -MAX_ERRNO <= errno <= 0:
             raise Broken(f"errno {errno}", datagram)
         nlmsg_type = NLMSGHDR.unpack_from(data, offset + 20)[1]
-        came_of_it = f"refused: {NAMES.get(-errno, -errno)}" if errno else f"done: {type_name(nlmsg_type)}"
+        came_of_it = f"refused: {NAMES.get(-errno, -errno)}" if errno else f"done: {_name(nlmsg_type)}"
         self.counts[came_of_it] += 1
         return errno != 0 and is_change(nlmsg_type)
 
@@ -285,6 +285,10 @@ def _differing(before: tuple[Message, ...], after: tuple[Message, ...]) -> list[
     """What is in one and not in the other; all of both, where only the order is another."""
     differing = [msg for one, other in ((before, after), (after, before)) for msg in one if msg not in other]
     return differing or [*before, *after]
+
+
+def _name(nlmsg_type: int) -> str:
+    return type_name(nlmsg_type) if nlmsg_type < 124 else "type > 123"
 
 
 def _nothing(_: Message) -> bool:
