@@ -66,6 +66,13 @@ a file of faults, each from the nth of its kind on (1) and for so many times (1;
 
 who may do what: everybody may connect; to change something one must be root, or who runs this."""
 
+_SYSTEMD_HELP: Final = """\
+Put the units for systemd where it finds them, or take them away again.
+
+Beside them there is a user for the service to run as, for systemd-sysusers(8), and a link to this program where systemd
+looks for it, unless it lies there itself.  A file that somebody has changed since is not removed.  What is to be done
+then is printed, and not done.  With an option the service has more, or less, privilege."""
+
 _INJECT_HELP: Final = """\
 Call the netdevice notifier chain with an event, as if a driver had announced it.
 
@@ -272,6 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(subparsers)
     _add_netlink(subparsers)
     _add_config(subparsers)
+    _add_systemd(subparsers)
     _add_words(subparsers, "link", ("l",), LINK, _LINK_HELP)
     _add_words(subparsers, "addr", ("address", "a"), ADDR, _ADDR_HELP)
     _add_sysctl(subparsers)
@@ -370,6 +378,19 @@ def _add_netlink(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the seed of the model's chance (default: 0)")
+
+
+def _add_systemd(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
+    from addrsvc.daemon.units import OPTIONS
+
+    parser = _add(subparsers, "systemd", _systemd, _SYSTEMD_HELP, asks=False)
+    parser.add_argument("action", choices=("install", "uninstall", "show"), help="show is what install would write")
+    parser.add_argument("--prefix", type=Path, default=Path("/usr/local"), metavar="DIR", help="default: /usr/local")
+    parser.add_argument(
+        "--root", type=Path, default=Path("/"), metavar="DIR", help="a directory in front of all paths, for packages"
+    )
+    for option, about in OPTIONS.items():
+        parser.add_argument(f"--{option}", dest="options", action="append_const", const=option, default=[], help=about)
 
 
 def _add_words(
@@ -874,6 +895,24 @@ def _netlink(arguments: argparse.Namespace) -> int:
         Path(path), as_json=arguments.json, seed=arguments.seed, is_real=arguments.clock == "real",
         faults=_faults(arguments.faults),
     )  # fmt: skip
+    return 0
+
+
+def _systemd(arguments: argparse.Namespace) -> int:
+    from addrsvc.daemon.units import Place, install, next_commands, planned, uninstall
+
+    place = Place(arguments.prefix.absolute(), arguments.root.absolute())
+    if arguments.action == "show":
+        files = {str(path): text for path, text in planned(place, arguments.options).items()}
+        say(json_text(files) if arguments.json else "\n".join(f"# {path}\n{text}" for path, text in files.items()))
+        return 0
+    is_install = arguments.action == "install"
+    changes = install(place, arguments.options) if is_install else uninstall(place)
+    commands = next_commands(place, is_install=is_install)
+    if arguments.json:
+        say(json_text({"changes": [[change.what, str(change.path)] for change in changes], "next": commands}))
+    else:
+        say("\n".join([*map(str, changes), *(f"next: {command}" for command in commands)]))
     return 0
 
 

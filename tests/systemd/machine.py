@@ -1,0 +1,120 @@
+"""A throw-away machine as a test sees it: commands that run inside, files, the journal."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from tests.systemd.boot import ENVIRONMENT, SKIP
+
+__all__ = ["CannotBoot", "Machine", "until"]
+
+T = TypeVar("T")
+
+_REPOSITORY: Final = Path(__file__).parents[2]
+_PATIENCE: Final = 30.0
+
+
+class CannotBoot(Exception):
+    """This machine cannot boot another beside itself; the text says why."""
+
+
+def until(condition: Callable[[], T], seconds: float = _PATIENCE) -> T:
+    """Look again and again until it holds, and give what it gave.
+
+    Raises:
+        AssertionError: it did not hold in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s; it was {found!r}"
+        time.sleep(0.005)
+    return found
+
+
+class Machine:
+    """A systemd, booted.
+
+    Args:
+        binds: directories of this machine, and where it is to see them.
+
+    Attributes:
+        pid: its process 1, as this machine numbers it.
+
+    Raises:
+        CannotBoot: there is no way.
+        AssertionError: there should have been.
+    """
+
+    def __init__(self, binds: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.systemd.boot", json.dumps(binds)],
+            cwd=_REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        pid = self._process.stdout.readline().strip()
+        if not pid:
+            _, reason = self._process.communicate()
+            if self._process.returncode == SKIP:
+                raise CannotBoot(reason.strip())
+            raise AssertionError(reason)
+        self.pid = int(pid)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._process.communicate(timeout=_PATIENCE)
+
+    def path(self, inside: str) -> Path:
+        """Where this machine sees a file of that one."""
+        return Path(f"/proc/{self.pid}/root{inside}")
+
+    def write(self, inside: str, text: str) -> None:
+        """Write a file, in a directory that is made if need be."""
+        path = self.path(inside)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def run(self, *words: str, code: int | None = 0, user: str = "root") -> str:
+        """Run a command inside, and give what it wrote, standard error first.
+
+        Args:
+            words: the command.
+            code: how it must end; None for any way.
+            user: who runs it.
+        """
+        as_user = () if user == "root" else ("runuser", f"--user={user}", "--")
+        done = subprocess.run(
+            ["nsenter", "--target", str(self.pid), "--all", "--", *as_user, *words],
+            env={**ENVIRONMENT, "SYSTEMD_PAGER": "cat", "SYSTEMD_COLORS": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+        assert code is None or done.returncode == code, f"{words}: {done.returncode}\n{done.stderr}{done.stdout}"
+        return (done.stderr + done.stdout).strip()
+
+    def systemctl(self, *words: str, code: int | None = 0) -> str:
+        """Run systemctl(1)."""
+        return self.run("systemctl", *words, code=code)
+
+    def show(self, unit: str, name: str) -> str:
+        """A property of a unit, as systemctl(1) has it."""
+        return self.systemctl("show", "--value", f"--property={name}", unit)
+
+    def journal(self, *matches: str) -> list[dict[str, str]]:
+        """What the journal holds, oldest first; see journalctl(1) for what may be matched."""
+        self.run("journalctl", "--sync", code=None)
+        lines = self.run("journalctl", "--quiet", "--output=json", "--all", *matches, code=None).splitlines()
+        return [json.loads(line) for line in lines]
