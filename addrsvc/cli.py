@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
@@ -123,14 +123,16 @@ of these."""
 _CAPTURE_HELP: Final = """\
 Write what passes a device of the model into a pcapng file, until interrupted.
 
-With a command of link, addr, ping or send behind it: what passes while that is done.  Of each packet on lo there are
-two, one as it is sent and one as it arrives, as a packet socket sees them; --received leaves out the first."""
+With a command of link, addr, ping or send behind it, and its words and options: what passes while that is done.  Of
+each packet on lo there are two, one as it is sent and one as it arrives, as a packet socket sees them; --received
+leaves out the first."""
 
 _TRACE_HELP: Final = """\
 Do something, and print which functions of the kernel run, as a tree: what is indented is called by what stands above.
 
 Messages, lines of the kernel's log and tracepoints stand where they are told.  What can be followed: link, addr, ping
-and send.  Functions of the kernel's header files are left out, unless --all is given."""
+(with its options) and send (of a frame, or of each in a file).  Functions of the kernel's header files are left out,
+unless --all is given."""
 
 _CONFIG_HELP: Final = "Look at the configuration of addrsvc run --keep."
 _CHECK_HELP: Final = """\
@@ -239,13 +241,35 @@ _BEFORE_THE_COMMAND: Final = ("-4", "-6", "-d", "-j", "--json", "--once")
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse: options may also stand before the command, as with ip(8), and between the words behind it."""
     hoisted = list(takewhile(_BEFORE_THE_COMMAND.__contains__, argv))
+    rest, of_ping = _set_apart(argv[len(hoisted) :])
     parser = _parser()
-    arguments, more = parser.parse_known_args([*argv[len(hoisted) :], *hoisted])
+    arguments, more = parser.parse_known_args([*rest, *hoisted])
     if more and (not hasattr(arguments, "words") or any(_is_option(word) for word in more)):
         parser.error(f"not understood: {' '.join(more)}")
     if more:
         arguments.words += more
+    if of_ping:
+        arguments.words += of_ping
     return arguments
+
+
+_FOLLOWING: Final = ("capture", "trace")
+_WITH_A_VALUE: Final = ("-c", "-w", "--control", "--count", "--dev", "--net", "--write")
+
+
+def _set_apart(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take out the options of a ping that is followed, lest they are taken for those of who follows it."""
+    is_followed = [word == "ping" and before not in _WITH_A_VALUE for before, word in pairwise(argv)]
+    if not argv or argv[0] not in _FOLLOWING or True not in is_followed:
+        return list(argv), []
+    behind = is_followed.index(True) + 2
+    parser = _Parser(prog="addrsvc ping", add_help=False, allow_abbrev=False)
+    _add_echoes(parser)
+    options, others = parser.parse_known_args(argv[behind:])
+    given = {"-c": options.count, "-s": options.size}
+    return [*argv[:behind], *others], [
+        w for key, value in given.items() if value is not None for w in (key, str(value))
+    ]
 
 
 def _is_option(word: str) -> bool:
@@ -444,8 +468,7 @@ def _add_packets(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     """What is about packets: ping, send, capture, trace."""
     parser = _add(subparsers, "ping", _ping, _PING_HELP)
     parser.add_argument("address", metavar="ADDRESS", help="whom: ::1, say")
-    parser.add_argument("--count", "-c", type=int, default=4, help="how many (default: 4)")
-    parser.add_argument("--size", "-s", type=int, default=56, help="bytes behind the header (default: 56)")
+    _add_echoes(parser)
     _add_where(parser, dev=False)
     parser = _add(subparsers, "send", _send, _SEND_HELP)
     parser.add_argument("source", metavar="SOURCE", help="a frame, a file, or -")
@@ -461,6 +484,12 @@ def _add_packets(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument("--files", "-f", action="store_true", help="show the file of each function")
     parser.add_argument("words", nargs="+", metavar="CMD", help="what to do")
     _add_once(parser)
+
+
+def _add_echoes(parser: argparse.ArgumentParser) -> None:
+    """What echo requests a ping sends."""
+    parser.add_argument("--count", "-c", type=int, help="how many (default: 4, and 1 where it is followed)")
+    parser.add_argument("--size", "-s", type=int, help="bytes behind the header (default: 56)")
 
 
 def _add_where(parser: argparse.ArgumentParser, *, dev: bool = True) -> None:
@@ -753,16 +782,27 @@ def _capture(arguments: argparse.Namespace) -> int:
 
     if arguments.once and not arguments.words:
         raise ControlError("capture: with --once name something to do, such as: ping ::1")
-    todo = read_command(arguments.words) if arguments.words else None
+    todo = [read_command(words) for words in _one_by_one(arguments.words)]
     with _desk(arguments) as desk:
         begin = desk.ask("capture", _at(arguments, "dev"))["next"]
         assert isinstance(begin, int)
         with PcapWriter.open(arguments.write, arguments.dev) as writer:
-            if todo is not None:
-                desk.ask(todo[0], todo[1] | ({} if arguments.net is None else {"net": arguments.net}))
-            written = _capture_into(writer, desk, arguments, begin, is_over=todo is not None)
+            for command, parameters in todo:
+                desk.ask(command, parameters | _at(arguments))
+            written = _capture_into(writer, desk, arguments, begin, is_over=bool(arguments.words))
     sys.stderr.write(f"{written} packets\n")
     return 0
+
+
+def _one_by_one(words: Sequence[str]) -> Iterator[Sequence[str]]:
+    """What is to be followed; a file of frames to be sent is one thing after the other."""
+    match words:
+        case ["send", source]:
+            from addrsvc.daemon.pcap import frames_of
+
+            yield from (["send", frame.hex()] for frame in frames_of(source))
+        case [_, *_]:
+            yield words
 
 
 _CAPTURE_EVERY: Final = 0.1
@@ -790,10 +830,15 @@ def _capture_into(
 
 
 def _trace(arguments: argparse.Namespace) -> int:
+    with _desk(arguments) as desk:
+        for words in _one_by_one(arguments.words):
+            _tell_calls(desk.ask("trace", {"words": words}), arguments)
+    return 0
+
+
+def _tell_calls(answer: Mapping[str, object], arguments: argparse.Namespace) -> None:
     from addrsvc.daemon.printer import call_lines
 
-    with _desk(arguments) as desk:
-        answer = desk.ask("trace", {"words": arguments.words})
     if arguments.json:
         say(json_text(answer))
     else:
@@ -801,7 +846,6 @@ def _trace(arguments: argparse.Namespace) -> int:
             say(line)
     if answer["refused"] is not None:
         raise _Refused(f"Error: {answer['refused']}")
-    return 0
 
 
 def _events(arguments: argparse.Namespace) -> int:

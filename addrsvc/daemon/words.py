@@ -44,12 +44,16 @@ def read(actions: Mapping[str, Action], words: Sequence[str]) -> tuple[Action, d
         ControlError: a word that is none, or is missing.
     """
     name, rest = _action(actions, words)
-    action = actions[name]
-    parameters = _parameters(action, rest)
+    return actions[name], _required(actions[name], rest)
+
+
+def _required(action: Action, words: Sequence[str]) -> dict[str, object]:
+    """The parameters that words set, none of the required ones missing."""
+    parameters = _parameters(action, words)
     for parameter in action.required:
         if parameter not in parameters:
             raise ControlError(f'Not enough information: "{parameter}" argument is required.')
-    return action, parameters
+    return parameters
 
 
 _SPELLINGS: Final = {"list": "show", "lst": "show", "ls": "show", "delete": "del"}
@@ -208,8 +212,20 @@ ADDR: Final[Mapping[str, Action]] = {
     ),
 }
 
+_COUNT: Final = Word("count", _number, usage="COUNT")
+_SIZE: Final = Word("size", _number, usage="BYTES")
 _SAID_IN_WORDS: Final[Mapping[str, Mapping[str, Action]]] = {"link": LINK, "addr": ADDR}
-_WITH_ONE_ARGUMENT: Final = {"ping": ("address", {"count": 1}), "send": ("frame", {})}
+_WITHOUT_ACTIONS: Final[Mapping[str, Action]] = {
+    "ping": Action(
+        "ping",
+        "address",
+        {"-c": _COUNT, "--count": _COUNT, "-s": _SIZE, "--size": _SIZE},
+        "send echo requests, one unless it is said how many",
+        ("address",),
+    ),
+    "send": Action("send", "frame", {}, "send a frame", ("frame",)),
+}
+_UNLESS_SAID: Final[Mapping[str, Mapping[str, object]]] = {"ping": {"count": 1}}
 
 
 def read_command(words: Sequence[str]) -> tuple[str, dict[str, object]]:
@@ -222,8 +238,7 @@ def read_command(words: Sequence[str]) -> tuple[str, dict[str, object]]:
         case [name, *rest] if name in _SAID_IN_WORDS:
             action, parameters = read(_SAID_IN_WORDS[name], rest)
             return action.command, parameters
-        case [name, argument] if name in _WITH_ONE_ARGUMENT:
-            parameter, others = _WITH_ONE_ARGUMENT[name]
-            return name, {parameter: argument, **others}
-    known = (*_SAID_IN_WORDS, *_WITH_ONE_ARGUMENT)
+        case [name, *rest] if name in _WITHOUT_ACTIONS:
+            return name, {**_UNLESS_SAID.get(name, {}), **_required(_WITHOUT_ACTIONS[name], rest)}
+    known = (*_SAID_IN_WORDS, *_WITHOUT_ACTIONS)
     raise ControlError(f'"{" ".join(words)}" is no command that can be followed; those of {", ".join(known)} can')

@@ -120,7 +120,9 @@ def test_a_ping_tells_every_reply(service: Service) -> None:
         ("ping", {"address": "::1", "count": 0}, "count: 0 is not between 1 and 10000"),
         ("ping", {"address": "lo"}, "'lo' is no address, such as ::1 or 127.0.0.1"),
         ("trace", {"words": ["foo"]}, f'"foo" {FOLLOWED}'),
-        ("trace", {"words": ["ping"]}, f'"ping" {FOLLOWED}'),
+        ("trace", {"words": ["ping"]}, 'Not enough information: "address" argument is required.'),
+        ("trace", {"words": ["ping", "::1", "-c"]}, 'Command line is not complete: "-c" wants a value.'),
+        ("trace", {"words": ["send", "00", "00"]}, '"00" is not understood here'),
     ],
 )  # fmt: skip
 def test_a_request_that_is_none_says_why(
@@ -361,6 +363,58 @@ def test_the_commands_tell_what_they_cannot_do(
 ) -> None:
     assert main([*(word.replace("{}", str(tmp_path)) for word in words), "--once"]) == code
     assert capfd.readouterr().err == says.replace("{}", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("words", "packets"),
+    [
+        (["ping", "::1"], 4),
+        (["ping", "::1", "-c", "3"], 12),
+        (["ping", "-c3", "::1", "--once"], 12),
+        (["-c", "5", "ping", "::1", "--count=3"], 5),
+        (["--received", "ping", "127.0.0.1", "-c", "3", "-s", "10"], 6),
+        (["send", FRAME.hex()], 2),
+        (["send", "{}/three.pcapng"], 6),
+        (["send", "{}/three.txt"], 6),
+    ],
+)
+def test_what_is_captured_has_its_own_options_and_files(
+    words: list[str], packets: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "three.pcapng", [FRAME] * 3)
+    (tmp_path / "three.txt").write_text(f"{FRAME.hex()}\n" * 3)
+    followed = [word.replace("{}", str(tmp_path)) for word in words]
+    code = main(["capture", "--once", "-w", str(tmp_path / "ping"), *followed])
+
+    assert (code, capfd.readouterr().err) == (0, f"{packets} packets\n")
+    assert len(list(frames_of(str(tmp_path / "ping")))) == packets
+
+
+@pytest.mark.parametrize(
+    ("words", "sent"),
+    [
+        (["--once", "ping", "::1"], 2),
+        (["ping", "-s", "9", "::1", "-c", "2", "--files", "--once"], 4),
+        (["--once", "send", "{}/three.pcapng"], 3),
+    ],
+)
+def test_what_is_traced_has_its_own_options_and_files(
+    words: list[str], sent: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "three.pcapng", [FRAME] * 3)
+
+    assert main(["trace", *(word.replace("{}", str(tmp_path)) for word in words)]) == 0
+    assert capfd.readouterr().out.count("loopback_xmit(") == sent
+
+
+def test_an_option_that_ping_does_not_have_is_refused_also_where_it_is_followed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as exits:
+        main(["trace", "--once", "ping", "::1", "-q"])
+
+    assert exits.value.code == 1
+    assert capfd.readouterr().err.endswith("addrsvc: not understood: -q\n")
 
 
 def test_standard_input_may_be_a_capture(tmp_path: Path) -> None:
