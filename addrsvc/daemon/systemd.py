@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 __all__ = [
-    "Passed", "forget", "inherited_socket", "listening_socket", "notify", "passed_descriptors", "reloading", "store",
-    "watchdog_period",
+    "NETLINK", "Passed", "forget", "inherited_socket", "listening_socket", "netlink_sockets", "notify",
+    "passed_descriptors", "reloading", "store", "watchdog_period",
 ]  # fmt: skip
+
+NETLINK: Final = "netlink-"
+"""What the name of a netlink socket begins with; the rest is what its namespace is called."""
 
 _LISTEN_FDS_START: Final = 3
 _LISTEN: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
@@ -127,6 +130,27 @@ def listening_socket(
             passed.remove(found)
             return _checked(socket.socket(fileno=found.fd), kind)
     return None
+
+
+def netlink_sockets(passed: list[Passed]) -> dict[str, socket.socket]:
+    """Take the netlink sockets out of what was passed, by what their namespaces are called; of several the first.
+
+    systemd opened them there (addrsvc-netlink@.socket), or kept them since we did.
+
+    Raises:
+        OSError: something that is named like one is no socket.
+        ValueError: it is another socket.
+    """
+    found: dict[str, socket.socket] = {}
+    for each in [each for each in passed if each.name.startswith(NETLINK)]:
+        passed.remove(each)
+        sock = socket.socket(fileno=each.fd)
+        if (sock.family, sock.proto) != (socket.AF_NETLINK, socket.NETLINK_ROUTE):
+            sock.close()
+            raise ValueError(f"systemd passed {each.name}, which is no netlink socket")
+        if found.setdefault(each.name.removeprefix(NETLINK), sock) is not sock:
+            sock.close()
+    return found
 
 
 def inherited_socket(kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket | None:

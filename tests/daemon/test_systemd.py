@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from addrsvc.daemon.systemd import forget, inherited_socket, notify, reloading, store, watchdog_period
+from addrsvc.daemon.systemd import (
+    Passed,
+    forget,
+    inherited_socket,
+    netlink_sockets,
+    notify,
+    reloading,
+    store,
+    watchdog_period,
+)
 
 TAKE = """
 import os, sys
@@ -99,6 +108,24 @@ def test_descriptors_that_systemd_kept_are_found_by_name(listening: socket.socke
             f"['netns host', 'a'] [3, 5] {listening.getsockname()} [False, False]",
             "[] [] None",
         ], done.stderr
+
+
+def test_a_netlink_socket_is_taken_by_what_its_namespace_is_called() -> None:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+        other = Passed("netns-blue", -1)
+        passed = [Passed("netlink-blue", os.dup(sock.fileno())), other, Passed("netlink-blue", os.dup(sock.fileno()))]
+        taken = netlink_sockets(passed)
+
+        assert list(taken) == ["blue"]
+        assert passed == [other]
+        assert os.path.samestat(os.fstat(taken["blue"].fileno()), os.fstat(sock.fileno()))
+        taken["blue"].close()
+
+
+def test_what_is_called_a_netlink_socket_has_to_be_one() -> None:
+    left, right = socket.socketpair()
+    with right, pytest.raises(ValueError, match="netlink-blue, which is no netlink socket"):
+        netlink_sockets([Passed("netlink-blue", left.detach())])
 
 
 @pytest.fixture(params=["a path", "an abstract name"])
