@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Final
 
+from addrsvc.pytest_plugin.namespaces import why_no_cap_sys_admin
 from tests.fidelity.machines import Modelled, Twin
 from tests.fidelity.play import Both, Difference, play
 from tests.fidelity.scripts import script
@@ -238,6 +239,8 @@ def _progress(line: str) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run the command; 1 if there was a difference."""
     arguments = _arguments(argv)
+    if reason := why_no_cap_sys_admin():
+        sys.exit(f"tests.fidelity: {reason}")
     seeds = _seeds(arguments.seeds or str(arguments.seed))
     total = Result()
     with ProcessPoolExecutor(arguments.jobs) as pool:

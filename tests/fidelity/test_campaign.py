@@ -1,11 +1,14 @@
 """A small campaign in every run of the tests; the large one is a command (see campaign.py)."""
 
+import os
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from random import Random
 
 import pytest
 
-from addrsvc.mirror.netns import NetNs
 from tests.fidelity.campaign import Result, as_test, campaign, kernel_has_two_answers, report
 from tests.fidelity.left_out import CHANCE, RACES, SCOPE, starts_traffic, why_not
 from tests.fidelity.mutations import MUTATIONS, mutated
@@ -19,9 +22,10 @@ from tests.fidelity.wire import ACK, DUMP, REQUEST, Message, header, messages, n
 STEPS = 400
 
 
+@pytest.mark.needs_cap_sys_admin
 @pytest.mark.parametrize("seed", [1, 2])
-def test_both_kernels_agree_on_a_small_campaign(netns: NetNs, seed: int) -> None:
-    """`netns` is here for its probe: without a namespace there is nothing to compare with."""
+def test_both_kernels_agree_on_a_small_campaign(seed: int) -> None:
+    """Its two namespaces have to know one another, which those of two user namespaces do not."""
     result = campaign(seed, STEPS)
 
     assert not result.kinds, "\n".join(report(result))
@@ -32,7 +36,8 @@ def alias(value: str) -> Send:
     return Send(bytes(Message(16, REQUEST | ACK, bytes(4) + u32(1) + bytes(8), (nla(20, text(value)),))))
 
 
-def test_a_difference_does_not_go_unseen(netns: NetNs) -> None:
+@pytest.mark.needs_cap_sys_admin
+def test_a_difference_does_not_go_unseen() -> None:
     """One kernel is told something behind the other's back: the next step says so, with both sides, as a test."""
     with Both() as both:
         assert both.do(Setsockopt(11, u32(1))) is None
@@ -49,7 +54,8 @@ def test_a_difference_does_not_go_unseen(netns: NetNs) -> None:
     assert "2 steps in 0 scripts, 0 s" in "\n".join(report(result))
 
 
-def test_nothing_but_two_answers_of_the_running_kernel_excuses_a_difference(netns: NetNs) -> None:
+@pytest.mark.needs_cap_sys_admin
+def test_nothing_but_two_answers_of_the_running_kernel_excuses_a_difference() -> None:
     """Asked again it agrees with the model, which said so before, or did not."""
     steps = (Setsockopt(11, u32(1)), alias("told once"))
     with Both() as both:
@@ -153,3 +159,15 @@ def test_groups_are_no_neighbours_once_there_is_traffic(group: str) -> None:
     normal.in_traffic = True
     assert normal.heard(told) is None
     assert normal.data(neighbour(group) + neighbour("0a000001")) == neighbour("0a000001")
+
+
+def test_the_command_says_what_it_needs_instead_of_waiting_for_it() -> None:
+    dropped = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    if dropped and shutil.which("setpriv") is None:
+        pytest.skip("there is no setpriv(1)")
+    command = [*dropped, sys.executable, "-m", "tests.fidelity", "--steps", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("tests.fidelity: ")
+    assert "CAP_SYS_ADMIN" in done.stderr
