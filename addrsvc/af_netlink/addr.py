@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from errno import EADDRNOTAVAIL, EINVAL, ENODEV
 from itertools import takewhile
 from struct import Struct
-from sys import byteorder
 from typing import Any, Final, TypeAlias, TypeVar
 
+from addrsvc.af_netlink.addr_form import ABSENT, newaddr_form
 from addrsvc.af_netlink.nets import rtnl_get_net_ns_capable
 from addrsvc.af_netlink.request import NLMSGHDR, Dump, Dumpit, Grant, Handler, Lane, Request
 from addrsvc.errors import KernelError
@@ -155,33 +155,34 @@ def _inet6_rtm_newaddr(request: Request) -> None:
     inet6_rtm_newaddr(request.net, _value(request, _IFA_IPV6_POLICY))
 
 
-_NEWADDR: Final = Struct("=6sH8x BB2xi I16s II")
-_NEWADDR_HEAD: Final = Struct("=IH").pack(_NEWADDR.size, RTM_NEWADDR)
-_LOCAL: Final = int.from_bytes(Struct("=HH").pack(20, IFA_LOCAL), byteorder)
-_FLAGS: Final = int.from_bytes(Struct("=HH").pack(8, IFA_FLAGS), byteorder)
 _ASKED: Final = NLM_F_REQUEST | NLM_F_ECHO
 
 
 def _newaddr_lane(net: Net, data: bytes, offset: int, grant: Grant) -> tuple[int, KernelError | None]:
-    """Add IPv6 addresses by requests that bear IFA_LOCAL and IFA_FLAGS and want no echo: by the thousand.
+    """Add IPv6 addresses by well-made requests that have one form and want no echo: by the thousand.
 
     It is what _inet6_rtm_newaddr() does with each, only that nothing is looked for which is not there.
     """
-    machine = net.machine
-    if machine.rtnl_held:
+    machine, form = net.machine, newaddr_form(data, offset, *_U32.unpack_from(data, offset))
+    if form is None or machine.rtnl_held:
         return 0, None
-    cfg, served = Ifa6Config(b"", 0), 0
+    layout, frame, alike, wish = form
+    cfg, at = Ifa6Config(b"", 0), offset
     granted: list[bytes] = []
     refusal: KernelError | None = None
-    requests = data[offset : len(data) - (len(data) - offset) % _NEWADDR.size]
     machine.rtnl_held = True
     try:
-        for head, nlm, family, cfg.plen, ifindex, local, cfg.pfx, third, flags in _NEWADDR.iter_unpack(requests):
-            if head != _NEWADDR_HEAD or nlm & _ASKED != NLM_F_REQUEST or local != _LOCAL or third != _FLAGS:
+        for members in layout.iter_unpack(memoryview(data)[offset : len(data) - (len(data) - offset) % layout.size]):
+            if frame(members) != alike:
                 break
-            if family != AF_INET6:
+            (
+                nlm, ifindex, cfg.plen, cfg.pfx, peer, cfg.rt_priority, cfg.ifa_proto, flags, cfg.valid_lft,
+                cfg.preferred_lft,
+            ) = wish(ABSENT + members)  # fmt: skip
+            if nlm & _ASKED != NLM_F_REQUEST:
                 break
             cfg.ifa_flags = flags & REQUESTABLE
+            cfg.peer_pfx = None if peer == cfg.pfx else peer
             inet6_newaddr(net, ifindex, nlm, cfg)
             if machine.effects and (granted or nlm & NLM_F_ACK):
                 machine.rtnl_held = False
@@ -189,14 +190,14 @@ def _newaddr_lane(net: Net, data: bytes, offset: int, grant: Grant) -> tuple[int
                 granted.clear()
                 machine.rtnl_held = True
             if nlm & NLM_F_ACK:
-                granted.append(requests[served : served + NLMSG_HDRLEN])
-            served += _NEWADDR.size
+                granted.append(data[at : at + NLMSG_HDRLEN])
+            at += layout.size
     except KernelError as refused:
         refusal = refused
     finally:
         machine.rtnl_held = False
     grant(granted)
-    return served, refusal
+    return at - offset, refusal
 
 
 def _inet6_rtm_deladdr(request: Request) -> None:

@@ -3,7 +3,8 @@
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from struct import Struct
+from functools import partial
+from struct import Struct, pack
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
     IFA_ADDRESS,
+    IFA_CACHEINFO,
     IFA_F_DEPRECATED,
     IFA_F_HOMEADDRESS,
     IFA_F_MANAGETEMPADDR,
@@ -30,6 +32,10 @@ from addrsvc.uapi import (
     IFA_F_TEMPORARY,
     IFA_FLAGS,
     IFA_LOCAL,
+    IFA_MAX,
+    IFA_PROTO,
+    IFA_RT_PRIORITY,
+    INFINITY_LIFE_TIME,
     NETLINK_ADD_MEMBERSHIP,
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -66,6 +72,16 @@ _ODD = (
 )  # fmt: skip
 """In which member a message may differ from the usual ones, and how."""
 
+_LIFETIMES = (
+    (INFINITY_LIFE_TIME, INFINITY_LIFE_TIME),
+    (INFINITY_LIFE_TIME, 9),
+    (9, INFINITY_LIFE_TIME),
+    (5, 9),
+    (0, 9),
+    (0, 0),
+)
+"""Preferred and valid."""
+
 flags = st.sampled_from([
     IFA_F_NODAD | IFA_F_NOPREFIXROUTE, 0, IFA_F_NODAD, IFA_F_NOPREFIXROUTE, IFA_F_OPTIMISTIC,
     IFA_F_OPTIMISTIC | IFA_F_NODAD, IFA_F_MANAGETEMPADDR, IFA_F_MCAUTOJOIN,
@@ -86,6 +102,34 @@ def message(address: bytes, flags: int, *odd: tuple[int, int]) -> bytes:
     return _REQUEST.pack(*members)
 
 
+def attribute(nla_type: int, payload: bytes) -> bytes:
+    return (pack("=HH", 4 + len(payload), nla_type) + payload).ljust(4 + (len(payload) + 3 & ~3), b"\0")
+
+
+def formed(attributes: list[bytes], nlmsg_flags: int, cut: int) -> bytes:
+    """A request of these attributes, of which the last bytes may be missing."""
+    body = pack("=BBBBi", AF_INET6, 128, IFA_F_NODAD, 0, 1) + b"".join(attributes)
+    return pack("=IHHII", 16 + len(body) - cut, RTM_NEWADDR, nlmsg_flags, 7, 0) + body[: len(body) - cut]
+
+
+cacheinfos = st.sampled_from(_LIFETIMES).map(lambda both: pack("=IIII", *both, 5, 6))
+well_made = st.tuples(
+    st.builds(attribute, st.just(IFA_LOCAL), addresses),
+    st.builds(attribute, st.just(IFA_ADDRESS), addresses),
+    st.builds(attribute, st.just(IFA_FLAGS), flags.map(partial(pack, "=I"))),
+    st.builds(attribute, st.just(IFA_CACHEINFO), cacheinfos),
+    st.builds(attribute, st.just(IFA_RT_PRIORITY), st.sampled_from([0, 7]).map(partial(pack, "=I"))),
+    st.builds(attribute, st.just(IFA_PROTO), st.sampled_from([b"\0", b"\t"])),
+)
+"""One attribute of each kind that is looked at."""
+some = st.builds(lambda order, count: list(order)[:count], well_made.flatmap(st.permutations), st.integers(2, 6))
+ill_made = st.builds(attribute, st.sampled_from([0, *range(IFA_ADDRESS, IFA_MAX + 2)]), st.binary(max_size=20))
+by_attributes = st.builds(
+    formed,
+    st.one_of(some, some, some, st.builds(lambda good, bad: [*good, bad], some, ill_made), st.lists(ill_made)),
+    st.sampled_from([_ASKED, _ASKED | NLM_F_ACK, NLM_F_REQUEST | NLM_F_REPLACE]),
+    st.sampled_from([0, 0, 0, 0, 0, 0, 1, 4]),
+)
 usual = st.builds(message, addresses, flags)
 acknowledged = st.builds(message, addresses, flags, st.just((2, _ASKED | NLM_F_ACK)))
 odd = st.builds(message, addresses, flags, st.sampled_from(_ODD))
@@ -166,6 +210,14 @@ def test_who_is_served_in_a_lane_sees_no_difference(setting: Setting, sent: list
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(af_netlink, "LANES", {})
         assert outcome(setting, sent) == in_lanes
+
+
+@given(st.lists(st.lists(by_attributes, min_size=1, max_size=4).map(b"".join), min_size=1, max_size=4))
+def test_attributes_in_any_order_mean_the_same_in_a_lane(sent: list[bytes]) -> None:
+    in_lanes = outcome(Setting(listens=True), sent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(af_netlink, "LANES", {})
+        assert outcome(Setting(listens=True), sent) == in_lanes
 
 
 # --- dumps ------------------------------------------------------------------------------------------------------------
