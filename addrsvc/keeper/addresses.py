@@ -109,10 +109,12 @@ def route_is_wrong(prefix: Prefix) -> str | None:
         return f"{prefix}: a local route this wide would take what is not ours; /{_WIDEST[prefix.bits]} is the widest"
     if int.from_bytes(prefix.address, "big") & ((1 << prefix.bits - prefix.prefixlen) - 1):
         return f"{prefix}: there are bits behind the prefix; did you mean {_masked(prefix)}?"
-    return next(
-        (f"{prefix}: it would cover {refused}" for refused, _ in _REFUSED if prefix.covers(refused)),
-        None,
-    ) or next((f"{prefix}: {why}" for refused, why in _REFUSED if refused.covers(prefix)), None)
+    for refused, why in _REFUSED:
+        if refused.covers(prefix):
+            return f"{prefix}: {why}"
+        if prefix.covers(refused):
+            return f"{prefix}: it would cover {refused}"
+    return None
 
 
 def _masked(prefix: Prefix) -> Prefix:

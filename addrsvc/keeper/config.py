@@ -231,6 +231,7 @@ def parse(text: str, file: str = "configuration") -> Loaded:
         ConfigError: with all that is wrong in it.
     """
     written = _Written()
+    written.files.append(file)
     written.add(text, file)
     return written.loaded()
 
@@ -253,6 +254,7 @@ class _Written:
 
     def read(self, path: Path) -> None:
         """Add a file."""
+        self.files.append(str(path))
         try:
             with path.open("rb") as stream:
                 data = stream.read(_LARGEST + 1)
@@ -272,7 +274,6 @@ class _Written:
 
     def add(self, text: str, file: str) -> None:
         """Add a text that comes from there."""
-        self.files.append(file)
         try:
             tree = tomllib.loads(text)
             spot = Spot(file, lines(text))
@@ -340,7 +341,7 @@ class _Written:
         self._check()
         if self.problems:
             order = {file: number for number, file in enumerate(self.files)}
-            raise ConfigError(sorted(self.problems, key=lambda it: (order.get(it.file, -1), it.line)))
+            raise ConfigError(sorted(self.problems, key=lambda it: (order[it.file], it.line)))
         rules = tuple(map(RULE.made, self.rules.values())) or (BUILT_IN,)
         return Loaded(replace(SECTIONS.made(self.sections), rules=rules), self.origins, tuple(self.files))
 

@@ -214,7 +214,7 @@ class Metrics:
     """What [metrics] says."""
 
     listen: Listen = key(
-        Text(_listen, _LISTEN, str, r"^(off|unix:/.+|(127\.0\.0\.1|\[::1\]):[0-9]{1,5})$"), Listen(),
+        Text(_listen, _LISTEN, str, r"^(off|unix:/[^\u0000]+|(127\.0\.0\.1|\[::1\]):[0-9]{1,5})$"), Listen(),
         f"where Prometheus finds them: {_LISTEN}",
     )  # fmt: skip
 
@@ -326,6 +326,7 @@ def _rule_name(text: str) -> str:
 
 
 _SELECTOR_IS: Final = "host, a name or glob below /run/netns, docker:GLOB, pid:NUMBER or a path"
+_ANY: Final = r"^[^\u0000]+$"
 _PREFIXES: Final = ("docker", "pid")
 _LONGEST_NAME: Final = 255
 
@@ -355,7 +356,7 @@ class Rule:
                          "read later says more about a rule by calling it the same")  # fmt: skip
     enabled: bool = key(Boolean(), usual=True, about="whether it counts at all")
     namespaces: tuple[str, ...] = key(
-        List(Text(_selector, _SELECTOR_IS, str, "^.+$"), "namespaces", _itself),
+        List(Text(_selector, _SELECTOR_IS, str, _ANY), "namespaces", _itself),
         (),
         f"which it is about: {_SELECTOR_IS}",
     )

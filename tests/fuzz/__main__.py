@@ -1,6 +1,7 @@
 """Fire datagrams at the model's netlink door, as many as wanted.
 
     python -m tests.fuzz --datagrams 1000000 --seed 1 --jobs 2
+    python -m tests.fuzz --configurations 20000
 
 Half of them are grown or meant, the rest mutated or noise, the same for the same seed.  After each, what must hold is
 looked at (see target.py).  Memory is measured whenever everything that requests can delete has been deleted, with how
@@ -23,6 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from tests.fuzz import configurations
 from tests.fuzz.generator import Generator
 from tests.fuzz.target import Broken, Target
 
@@ -156,11 +158,16 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--datagrams", type=int, default=100_000, help="how many in all (default 100000)")
+    parser.add_argument("--configurations", type=int, help="read so many broken configurations instead")
     parser.add_argument("--seed", type=int, default=1, help="the first seed; each job has its own (default 1)")
     parser.add_argument("--jobs", type=int, default=1, help="how many at the same time (default 1)")
     arguments = parser.parse_args(argv)
     seeds = range(arguments.seed, arguments.seed + arguments.jobs)
     with ProcessPoolExecutor(arguments.jobs) as pool:
+        if arguments.configurations is not None:
+            reading = partial(configurations.fire, count=arguments.configurations // arguments.jobs)
+            sys.stdout.writelines(f"{volley}\n" for volley in pool.map(reading, seeds))
+            return 0
         firing = partial(fire, datagrams=arguments.datagrams // arguments.jobs, tells=True)
         shots = list(pool.map(firing, seeds))
     sys.stdout.writelines(f"{line}\n" for line in report(shots))
