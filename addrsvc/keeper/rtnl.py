@@ -20,7 +20,6 @@ from addrsvc.netlink.nlattr import nla_for_each_attr
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
-    NETLINK_ADD_MEMBERSHIP,
     NETLINK_CAP_ACK,
     NETLINK_EXT_ACK,
     NETLINK_GET_STRICT_CHK,
@@ -76,7 +75,7 @@ def open_rtnl(
 
     Args:
         netns_fd: the namespace; None for the one that the calling thread is in.
-        groups: RTNLGRP_* to listen to.
+        groups: RTNLGRP_* to listen to, of the first 32.
         prepare: called with the socket before it can hear anything, for a filter or the size of its buffer.
         label: what to call the namespace where it cannot be entered.
 
@@ -87,8 +86,8 @@ def open_rtnl(
     try:
         if prepare is not None:
             prepare(sock)
-        for group in groups:
-            sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        if mask := sum(1 << group - 1 for group in groups):
+            sock.bind((0, mask))
         sock.connect((0, 0))
     except BaseException:
         sock.close()

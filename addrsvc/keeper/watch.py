@@ -1,0 +1,307 @@
+"""Hearing what the kernels of many namespaces say about lo: one seam, two ways behind it, and a choice between them.
+
+One way is a socket in each namespace, with a buffer of its own.  The other is a single socket, which hears all
+namespaces that have an id in the service's own (NETLINK_LISTEN_ALL_NSID).  A kernel that has something to say walks
+all sockets that listen, in whatever namespace, so that a thousand of them slow everybody down, themselves most of all.
+"""
+
+import socket
+from collections.abc import Callable, Hashable
+from errno import EPERM
+from sys import byteorder
+from typing import Final, Generic, Protocol, TypeVar
+
+from addrsvc.errors import KernelError
+from addrsvc.keeper.bpf import hear_lo
+from addrsvc.keeper.ear import DATAGRAM, Ear, set_buffer
+from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.nsid import HERE, Ids
+from addrsvc.keeper.rtnl import open_rtnl
+from addrsvc.keeper.shared import Answers
+from addrsvc.uapi import (
+    NETLINK_LISTEN_ALL_NSID,
+    RTM_NEWADDR,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV6_IFADDR,
+    RTNLGRP_LINK,
+    SOL_NETLINK,
+)
+
+__all__ = ["GROUPS", "AutoWatch", "Hearer", "NsidWatch", "SocketWatch", "Watch"]
+
+K = TypeVar("K", bound=Hashable)
+K_contra = TypeVar("K_contra", contravariant=True)
+
+GROUPS: Final = (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR)
+"""Never those of routes: whoever changes routes would pay for it."""
+_MANY: Final = 64
+"""More than so many namespaces do not get a socket each."""
+_AT_FIRST: Final = 1 << 20
+"""What a buffer may take where there are many of them; it costs nothing until it is used."""
+_AT_LAST: Final = 8 << 20
+_NOISY: Final = 16
+"""So many messages that are of no interest are worth a filter, which costs more than all else of a socket together."""
+_ABOUT: Final = slice(20, 24)
+"""Where a message says which device it is about, in struct ifinfomsg and struct ifaddrmsg alike."""
+_LO: Final = (1).to_bytes(4, byteorder)
+_KIND: Final = slice(4, 6)
+_NEWADDR: Final = int(RTM_NEWADDR).to_bytes(2, byteorder)
+
+
+class Hearer(Protocol[K_contra]):
+    """Who hears, in the thread of the loop."""
+
+    def heard(self, kept: K_contra, message: bytes) -> object:
+        """The kernel of a namespace has said something."""
+
+    def lost(self, kept: K_contra | None) -> object:
+        """It has said more than its buffer takes; None where it is not known who."""
+
+
+class Watch(Protocol[K_contra]):
+    """Hears namespaces; `kept` is what those call them that attach them."""
+
+    def attach(self, kept: K_contra, netns_fd: int) -> None:
+        """Hear a namespace from now on.
+
+        Raises:
+            KernelError: it cannot be heard; the text says what is missing.
+        """
+
+    def adopt(self, kept: K_contra, sock: socket.socket) -> socket.socket:
+        """Hear a namespace by a socket that somebody else has opened there and joined to `GROUPS`, PID 1 for one.
+
+        Returns:
+            A socket for asking there: it is the same one, of which it gives answers alone.
+        """
+
+    def detach(self, kept: K_contra) -> None:
+        """Hear it no more; that does nothing if it is not heard."""
+
+    def close(self) -> None:
+        """Hear nothing any more."""
+
+
+# --- a socket in each namespace ---------------------------------------------------------------------------------------
+
+
+class _OneEar(Ear, Generic[K]):
+    """Hears one namespace.  Its socket gets a filter once there is so much noise that it pays."""
+
+    __slots__ = ("_additions", "_hearer", "_kept", "_noise")
+
+    def __init__(
+        self, sock: socket.socket, kept: K, hearer: Hearer[K], buffer: int, largest: int, *, additions: bool
+    ) -> None:
+        super().__init__(sock, buffer, largest)
+        self._kept = kept
+        self._hearer = hearer
+        self._additions = additions
+        self._noise = 0
+
+    def _read(self) -> bool:
+        try:
+            message = self._sock.recv(DATAGRAM)
+        except OSError as error:
+            return self._unread(error)
+        if message[_ABOUT] == _LO and (self._additions or message[_KIND] != _NEWADDR):
+            self._hearer.heard(self._kept, message)
+        else:
+            self._noise += 1
+            if self._noise == _NOISY:
+                hear_lo(self._sock, additions=self._additions)
+        return True
+
+    def _lost(self) -> None:
+        self._hearer.lost(self._kept)
+
+
+class SocketWatch(Generic[K]):
+    """Hears each namespace by a socket of its own.
+
+    Args:
+        loop: in whose thread it hears.
+        hearer: who is told.
+        additions: whether addresses that come or change matter too, not only those that go.
+        largest: bytes that a buffer may grow to.
+    """
+
+    def __init__(self, loop: Loop, hearer: Hearer[K], *, additions: bool = True, largest: int = _AT_LAST) -> None:
+        self._loop = loop
+        self._hearer = hearer
+        self._additions = additions
+        self._buffers = min(_AT_FIRST, largest), largest
+        self._ears: dict[K, _OneEar[K]] = {}
+
+    def __len__(self) -> int:
+        return len(self._ears)
+
+    def attach(self, kept: K, netns_fd: int) -> None:
+        """Hear a namespace from now on, see `Watch`."""
+        self._listen(kept, open_rtnl(netns_fd, groups=GROUPS, prepare=self._prepare))
+
+    def _prepare(self, sock: socket.socket) -> None:
+        set_buffer(sock, self._buffers[0])
+
+    def adopt(self, kept: K, sock: socket.socket) -> socket.socket:
+        """Hear a namespace by a socket that was opened there, see `Watch`."""
+        sock.settimeout(0)
+        hear_lo(sock, additions=self._additions, answers=True)
+        self._prepare(sock)
+        ear = self._listen(kept, sock)
+
+        def later(callback: Callable[[], object]) -> None:
+            self._loop.call(lambda: callback() if self._ears.get(kept) is ear else None)
+
+        def lost() -> None:
+            ear.overrun()
+            later(ear.ready)
+
+        return Answers(sock, lambda message: later(lambda: self._hearer.heard(kept, message)), lost)
+
+    def _listen(self, kept: K, sock: socket.socket) -> _OneEar[K]:
+        ear = self._ears[kept] = _OneEar(sock, kept, self._hearer, *self._buffers, additions=self._additions)
+        self._loop.watch(ear.fileno(), ear.ready)
+        return ear
+
+    def detach(self, kept: K) -> None:
+        """Hear it no more, see `Watch`."""
+        if (ear := self._ears.pop(kept, None)) is not None:
+            self._loop.unwatch(ear.fileno())
+            ear.close()
+
+    def close(self) -> None:
+        """Hear nothing any more."""
+        for kept in tuple(self._ears):
+            self.detach(kept)
+
+
+# --- one socket for all -----------------------------------------------------------------------------------------------
+
+
+class _AllEars(Ear, Generic[K]):
+    """Hears all namespaces that have an id."""
+
+    __slots__ = ("_by_id", "_hearer")
+
+    def __init__(self, sock: socket.socket, by_id: dict[bytes, K], hearer: Hearer[K], largest: int) -> None:
+        super().__init__(sock, largest, largest)
+        self._by_id = by_id
+        self._hearer = hearer
+
+    def _read(self) -> bool:
+        try:
+            message, ancillary, _, _ = self._sock.recvmsg(DATAGRAM, _ANCILLARY)
+        except OSError as error:
+            return self._unread(error)
+        if (kept := self._by_id.get(ancillary[0][2] if ancillary else HERE)) is not None:
+            self._hearer.heard(kept, message)
+        return True
+
+    def _lost(self) -> None:
+        self._hearer.lost(None)
+
+
+_ANCILLARY: Final = socket.CMSG_SPACE(4)
+
+
+class NsidWatch(Generic[K]):
+    """Hears all namespaces by one socket, having given each of them an id.  Its arguments are those of `SocketWatch`.
+
+    Raises:
+        KernelError: CAP_NET_BROADCAST is missing.
+    """
+
+    def __init__(self, loop: Loop, hearer: Hearer[K], *, additions: bool = True, largest: int = _AT_LAST) -> None:
+        def prepare(sock: socket.socket) -> None:
+            hear_lo(sock, additions=additions)
+            set_buffer(sock, largest)
+            _hear_all(sock)
+
+        self._loop = loop
+        self._by_id: dict[bytes, K] = {}
+        self._id_of: dict[K, bytes] = {}
+        self._ear = _AllEars(open_rtnl(groups=GROUPS, prepare=prepare), self._by_id, hearer, largest)
+        self._ids = Ids()
+        self._adopted = SocketWatch(loop, hearer, additions=additions, largest=largest)
+        loop.watch(self._ear.fileno(), self._ear.ready)
+
+    def attach(self, kept: K, netns_fd: int) -> None:
+        """Hear a namespace from now on, see `Watch`."""
+        number = self._id_of[kept] = self._ids.of(netns_fd)
+        self._by_id[number] = kept
+
+    def adopt(self, kept: K, sock: socket.socket) -> socket.socket:
+        """Hear a namespace by a socket that was opened there, see `Watch`."""
+        return self._adopted.adopt(kept, sock)
+
+    def detach(self, kept: K) -> None:
+        """Hear it no more, see `Watch`."""
+        self._adopted.detach(kept)
+        if (number := self._id_of.pop(kept, None)) is not None:
+            del self._by_id[number]
+
+    def close(self) -> None:
+        """Hear nothing any more."""
+        self._adopted.close()
+        self._loop.unwatch(self._ear.fileno())
+        self._ear.close()
+        self._ids.close()
+
+
+def _hear_all(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
+    except PermissionError as error:
+        raise KernelError(
+            error.errno or EPERM, "hearing all network namespaces by one socket needs CAP_NET_BROADCAST"
+        ) from None
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+class AutoWatch(Generic[K]):
+    """Hears the first namespaces by a socket each, and all others by one, which is opened when it is needed first.
+
+    Where that may not be opened all get sockets, and `why_sockets` tells why.  The arguments are those of
+    `SocketWatch`, and how many are the first.
+    """
+
+    def __init__(
+        self, loop: Loop, hearer: Hearer[K], *, additions: bool = True, largest: int = _AT_LAST, many: int = _MANY
+    ) -> None:
+        self._sockets = SocketWatch(loop, hearer, additions=additions, largest=largest)
+        self._open: Callable[[], NsidWatch[K]] = lambda: NsidWatch(loop, hearer, additions=additions, largest=largest)
+        self._others: NsidWatch[K] | None = None
+        self._many = many
+        self.why_sockets = ""
+
+    def attach(self, kept: K, netns_fd: int) -> None:
+        """Hear a namespace from now on, see `Watch`."""
+        others = self._for_others() if len(self._sockets) >= self._many else None
+        (others or self._sockets).attach(kept, netns_fd)
+
+    def _for_others(self) -> NsidWatch[K] | None:
+        if self._others is None and not self.why_sockets:
+            try:
+                self._others = self._open()
+            except KernelError as error:
+                self.why_sockets = str(error)
+        return self._others
+
+    def adopt(self, kept: K, sock: socket.socket) -> socket.socket:
+        """Hear a namespace by a socket that was opened there, see `Watch`."""
+        return self._sockets.adopt(kept, sock)
+
+    def detach(self, kept: K) -> None:
+        """Hear it no more, see `Watch`."""
+        self._sockets.detach(kept)
+        if self._others is not None:
+            self._others.detach(kept)
+
+    def close(self) -> None:
+        """Hear nothing any more."""
+        self._sockets.close()
+        if self._others is not None:
+            self._others.close()

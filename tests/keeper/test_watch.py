@@ -1,0 +1,400 @@
+"""addrsvc.keeper.watch on namespaces of the running kernel, by each of its ways."""
+
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from addrsvc.errors import KernelError
+from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_UP, RESTORE_LOOPBACK, deladdr, newaddr
+from addrsvc.keeper.rtnl import Requests
+from addrsvc.keeper.watch import GROUPS, AutoWatch, NsidWatch, SocketWatch, Watch
+from addrsvc.mirror.netns import NetNs, create_anonymous, open_netns, run_in
+from addrsvc.netlink.codec import decode
+from addrsvc.netlink.messages import AddrMsg
+from addrsvc.uapi import RTM_DELADDR, RTM_NEWADDR, RTM_NEWLINK
+
+PATIENCE = 20.0
+V6, V4 = bytes([0xFD, *bytes(14), 9]), bytes([192, 0, 2, 9])
+
+
+class Heard:
+    """Notes who was heard, and what."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, bytes]] = []
+        self.losses: list[str | None] = []
+
+    def heard(self, kept: str, message: bytes) -> None:
+        self.messages.append((kept, message))
+
+    def lost(self, kept: str | None) -> None:
+        self.losses.append(kept)
+
+    @property
+    def kinds(self) -> list[tuple[str, int]]:
+        return [(kept, int.from_bytes(message[4:6], sys.byteorder)) for kept, message in self.messages]
+
+
+WAYS: dict[str, Callable[..., Watch[str]]] = {
+    "sockets": SocketWatch,
+    "nsid": NsidWatch,
+    "auto": partial(AutoWatch, many=1),
+}
+pytestmark = pytest.mark.needs_cap_sys_admin
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    before = sorted(os.listdir("/proc/self/fd"))
+    with Loop() as loop:
+        yield loop
+    assert sorted(os.listdir("/proc/self/fd")) == before, "a descriptor is left open"
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture(params=WAYS)
+def watch(request: pytest.FixtureRequest, loop: Loop, heard: Heard) -> Iterator[Watch[str]]:
+    watch = WAYS[request.param](loop, heard)
+    yield watch
+    watch.close()
+
+
+@pytest.fixture
+def blue(cap_sys_admin: None) -> Iterator[NetNs]:
+    with create_anonymous("blue") as netns:
+        yield netns
+
+
+@pytest.fixture
+def red(cap_sys_admin: None) -> Iterator[NetNs]:
+    with create_anonymous("red") as netns:
+        yield netns
+
+
+def change(netns: NetNs, *messages: bytes) -> None:
+    with Requests.to(netns.fileno()) as requests:
+        assert requests.ask(messages) == []
+
+
+def until(loop: Loop, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it does not come to hold"
+        loop.turn(0.1)
+
+
+def hears(loop: Loop, heard: Heard, *kinds: tuple[str, int]) -> None:
+    """Let the loop turn until these messages have been heard, and nothing else."""
+    with suppress(AssertionError):
+        until(loop, lambda: len(heard.messages) >= len(kinds))
+    for _ in range(3):
+        loop.turn()
+    assert heard.kinds == list(kinds)
+
+
+def test_what_happens_to_lo_is_heard_with_where_it_happened(
+    watch: Watch[str], loop: Loop, heard: Heard, blue: NetNs, red: NetNs
+) -> None:
+    watch.attach("blue", blue.fileno())
+    watch.attach("red", red.fileno())
+
+    change(blue, LO_UP)
+    hears(loop, heard, ("blue", RTM_NEWLINK), ("blue", RTM_NEWADDR), ("blue", RTM_NEWADDR))
+    heard.messages.clear()
+    change(red, LO_UP, DELETE_LOOPBACK)
+
+    hears(loop, heard, *(("red", kind) for kind in (RTM_NEWLINK, RTM_NEWADDR, RTM_NEWADDR, RTM_DELADDR)))
+    gone = decode(heard.messages[-1][1])
+    assert isinstance(gone, AddrMsg)
+    assert gone.address == bytes(15) + b"\1"
+
+
+def test_the_host_is_heard_like_any_other(heard: Heard, loop: Loop, blue: NetNs, red: NetNs) -> None:
+    """By whichever way: from within a namespace, which is the host's for who is there."""
+
+    def inside() -> None:
+        for make in WAYS.values():
+            watch = make(loop, heard)
+            with open_netns("host") as host:
+                watch.attach("host", host.fileno())
+            watch.attach("red", red.fileno())
+            change(blue, newaddr(V6))
+            hears(loop, heard, ("host", RTM_NEWADDR))
+            heard.messages.clear()
+            change(blue, deladdr(V6))
+            hears(loop, heard, ("host", RTM_DELADDR))
+            heard.messages.clear()
+            watch.close()
+
+    run_in(blue, inside)
+
+
+def test_addresses_of_both_families_are_heard(watch: Watch[str], loop: Loop, heard: Heard, blue: NetNs) -> None:
+    change(blue, LO_UP)
+    watch.attach("blue", blue.fileno())
+
+    change(blue, newaddr(V4), deladdr(V4))
+    hears(loop, heard, ("blue", RTM_NEWADDR), ("blue", RTM_DELADDR))
+
+
+def test_what_happens_to_other_devices_is_not_heard(watch: Watch[str], loop: Loop, heard: Heard, blue: NetNs) -> None:
+    change(blue, LO_UP)
+    watch.attach("blue", blue.fileno())
+
+    for _ in range(20):
+        ip(blue, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+        ip(blue, "link", "del", "v0")
+    change(blue, DELETE_LOOPBACK)
+
+    hears(loop, heard, ("blue", RTM_DELADDR))
+    assert heard.losses == []
+
+
+def ip(netns: NetNs, *arguments: str) -> None:
+    run_in(netns, lambda: subprocess.run(["ip", *arguments], check=True))
+
+
+def test_a_noisy_namespace_gets_a_filter(loop: Loop, heard: Heard, blue: NetNs) -> None:
+    """From then on its kernel does not even queue what it says of other devices."""
+    watch = SocketWatch[str](loop, heard)
+    change(blue, LO_UP)
+    watch.attach("blue", blue.fileno())
+
+    is_readable = []
+    for _ in range(10):
+        ip(blue, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+        ip(blue, "link", "del", "v0")
+        is_readable.append(bool(select.select([watch._ears["blue"].fileno()], [], [], 0)[0]))
+        for _ in range(100):
+            loop.turn()
+
+    assert is_readable[0]
+    assert not is_readable[-1]
+    change(blue, DELETE_LOOPBACK)
+    hears(loop, heard, ("blue", RTM_DELADDR))
+    watch.close()
+
+
+def test_additions_may_be_left_out(loop: Loop, heard: Heard, blue: NetNs, red: NetNs) -> None:
+    change(blue, LO_UP)
+    change(red, LO_UP)
+    for make in WAYS.values():
+        watch = make(loop, heard, additions=False)
+        watch.attach("blue", blue.fileno())
+        watch.attach("red", red.fileno())
+        for number in range(40):
+            change(red, newaddr(bytes([*V6[:15], number])))
+        change(red, DELETE_LOOPBACK, RESTORE_LOOPBACK)
+        change(red, *(deladdr(bytes([*V6[:15], number])) for number in range(40)))
+
+        hears(loop, heard, *[("red", RTM_DELADDR)] * 41)
+        heard.messages.clear()
+        watch.close()
+
+
+def test_what_is_detached_is_not_heard(watch: Watch[str], loop: Loop, heard: Heard, blue: NetNs, red: NetNs) -> None:
+    change(blue, LO_UP)
+    change(red, LO_UP)
+    for name, netns in (("blue", blue), ("red", red)):
+        watch.attach(name, netns.fileno())
+    watch.detach("red")
+    watch.detach("red")
+
+    change(red, DELETE_LOOPBACK)
+    change(blue, DELETE_LOOPBACK)
+    hears(loop, heard, ("blue", RTM_DELADDR))
+
+    watch.attach("red again", red.fileno())
+    change(red, RESTORE_LOOPBACK)
+    hears(loop, heard, ("blue", RTM_DELADDR), ("red again", RTM_NEWADDR))
+
+
+@pytest.mark.parametrize(
+    ("make", "who"), [(SocketWatch, "red"), (NsidWatch, None), (partial(AutoWatch, many=1), None)], ids=WAYS
+)
+def test_what_no_buffer_holds_is_told_once_and_what_it_holds_is_heard(
+    make: Callable[..., Watch[str]], who: str | None, loop: Loop, heard: Heard, blue: NetNs, red: NetNs
+) -> None:
+    watch = make(loop, heard, largest=1 << 14)
+    watch.attach("blue", blue.fileno())
+    watch.attach("red", red.fileno())
+    many = [make_one(bytes([*V6[:14], 1, number])) for number in range(100) for make_one in (newaddr, deladdr)]
+
+    for losses in (1, 2):
+        change(red, *many)
+        until(loop, lambda count=losses: len(heard.losses) == count)  # type: ignore[misc]
+        for _ in range(10):
+            loop.turn()
+        assert heard.losses == [who] * losses
+        assert 0 < len(heard.messages) < len(many)
+        heard.messages.clear()
+        change(red, newaddr(V6), deladdr(V6))
+        hears(loop, heard, ("red", RTM_DELADDR))
+        heard.messages.clear()
+    watch.close()
+
+
+def test_a_buffer_grows_when_it_was_too_small(loop: Loop, heard: Heard, blue: NetNs) -> None:
+    """What overran it three times it holds at last; nobody has to say how large it has to be."""
+    watch = SocketWatch[str](loop, heard)
+    watch.attach("blue", blue.fileno())
+    many = [
+        make_one(bytes([*V4[:2], *divmod(number, 256)])) for number in range(4000) for make_one in (newaddr, deladdr)
+    ]
+
+    for _ in range(8):
+        heard.messages.clear()
+        heard.losses.clear()
+        change(blue, *many)
+        for _ in range(1000):
+            loop.turn()
+        if not heard.losses:
+            break
+    assert len(heard.messages) == len(many)
+    watch.close()
+
+
+def test_a_burst_is_heard_in_order(watch: Watch[str], loop: Loop, heard: Heard, blue: NetNs, red: NetNs) -> None:
+    watch.attach("blue", blue.fileno())
+    watch.attach("red", red.fileno())
+    addresses = [bytes([*V4[:2], *divmod(number, 256)]) for number in range(300)]
+
+    change(red, *map(newaddr, addresses))
+
+    until(loop, lambda: len(heard.messages) == len(addresses))
+    messages = [decode(message) for _, message in heard.messages]
+    assert [message.local for message in messages if isinstance(message, AddrMsg)] == addresses
+
+
+# --- a socket that somebody else has opened -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def given(blue: NetNs) -> socket.socket:
+    """As PID 1 opens it for a .socket unit: in another namespace, joined to groups, and able to block."""
+
+    def inside() -> socket.socket:
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        sock.bind((0, sum(1 << group - 1 for group in GROUPS)))
+        return sock
+
+    return run_in(blue, inside)
+
+
+def test_a_namespace_is_heard_and_asked_by_one_socket(
+    watch: Watch[str], loop: Loop, heard: Heard, blue: NetNs, given: socket.socket
+) -> None:
+    with Requests(watch.adopt("blue", given)) as requests:
+        assert requests.ask([LO_UP]) == []
+        hears(loop, heard, ("blue", RTM_NEWLINK), ("blue", RTM_NEWADDR), ("blue", RTM_NEWADDR))
+        heard.messages.clear()
+
+        change(blue, DELETE_LOOPBACK)
+        assert set(requests.addresses()) == {(bytes([127, 0, 0, 1]), 8)}
+        assert requests.ask([RESTORE_LOOPBACK]) == []
+        assert len(requests.addresses()) == 2
+
+        hears(loop, heard, ("blue", RTM_DELADDR), ("blue", RTM_NEWADDR))
+    watch.detach("blue")
+
+
+def test_what_was_said_before_a_socket_was_taken_over_is_heard(
+    watch: Watch[str], loop: Loop, heard: Heard, blue: NetNs, given: socket.socket
+) -> None:
+    change(blue, LO_UP, DELETE_LOOPBACK)
+
+    with Requests(watch.adopt("blue", given)) as requests:
+        hears(loop, heard, *(("blue", kind) for kind in (RTM_NEWLINK, RTM_NEWADDR, RTM_NEWADDR, RTM_DELADDR)))
+        assert requests.ask([RESTORE_LOOPBACK]) == []
+
+
+def test_what_is_lost_while_asking_is_told(loop: Loop, heard: Heard, blue: NetNs, given: socket.socket) -> None:
+    watch = SocketWatch[str](loop, heard, largest=1 << 14)
+    with Requests(watch.adopt("blue", given)) as requests:
+        change(blue, *(make_one(bytes([*V4[:3], n])) for n in range(200) for make_one in (newaddr, deladdr)))
+        requests.ask([LO_UP])
+        until(loop, lambda: heard.losses == ["blue"])
+    watch.close()
+
+
+def test_nothing_is_heard_of_a_socket_that_was_let_go_meanwhile(
+    loop: Loop, heard: Heard, blue: NetNs, given: socket.socket
+) -> None:
+    watch = SocketWatch[str](loop, heard)
+    with Requests(watch.adopt("blue", given)) as requests:
+        change(blue, LO_UP)
+        assert requests.ask([LO_UP]) == []
+        watch.detach("blue")
+        for _ in range(3):
+            loop.turn()
+    assert heard.messages == []
+
+
+# --- what is not allowed ------------------------------------------------------------------------------------------
+
+
+def test_who_may_not_hear_all_by_one_socket_uses_many_and_says_why(blue: NetNs, red: NetNs) -> None:
+    script = f"""
+import sys
+from addrsvc.errors import KernelError
+from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.watch import AutoWatch, NsidWatch
+
+class Heard:
+    def heard(self, kept, message): print(kept, message[4])
+
+with Loop() as loop:
+    try:
+        NsidWatch(loop, Heard())
+    except KernelError as error:
+        print(error)
+    watch = AutoWatch(loop, Heard(), many=1)
+    watch.attach("blue", {blue.fileno()})
+    watch.attach("red", {red.fileno()})
+    print(watch.why_sockets, flush=True)
+    sys.stdin.readline()
+    loop.turn(10)
+"""
+    without = [
+        "setpriv",
+        "--bounding-set",
+        "-net_broadcast",
+        "--inh-caps",
+        "-net_broadcast",
+        sys.executable,
+        "-c",
+        script,
+    ]
+    process = subprocess.Popen(
+        without, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[blue.fileno(), red.fileno()]
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        why = "hearing all network namespaces by one socket needs CAP_NET_BROADCAST (EPERM)\n"
+        assert [process.stdout.readline() for _ in range(2)] == [why, why]
+        change(red, newaddr(V4))
+        process.stdin.write("go on\n")
+        process.stdin.close()
+        assert process.stdout.read() == f"red {int(RTM_NEWADDR)}\n"
+
+
+def test_what_is_no_namespace_cannot_be_attached(watch: Watch[str], tmp_path: Path) -> None:
+    with open(tmp_path / "file", "w") as file, pytest.raises(KernelError):
+        watch.attach("file", file.fileno())
+    with open(tmp_path / "file") as file, pytest.raises(KernelError):
+        watch.attach("file", file.fileno())
