@@ -408,7 +408,11 @@ def _add_systemd(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     from addrsvc.daemon.units import OPTIONS
 
     parser = _add(subparsers, "systemd", _systemd, _SYSTEMD_HELP, asks=False)
-    parser.add_argument("action", choices=("install", "uninstall", "show"), help="show is what install would write")
+    parser.add_argument(
+        "action",
+        choices=("install", "uninstall", "show", "lend-probe"),
+        help="show is what install would write; lend-probe is for the units alone",
+    )
     parser.add_argument("--prefix", type=Path, default=Path("/usr/local"), metavar="DIR", help="default: /usr/local")
     parser.add_argument(
         "--root", type=Path, default=Path("/"), metavar="DIR", help="a directory in front of all paths, for packages"
@@ -945,6 +949,8 @@ def _netlink(arguments: argparse.Namespace) -> int:
 def _systemd(arguments: argparse.Namespace) -> int:
     from addrsvc.daemon.units import Place, install, next_commands, planned, uninstall
 
+    if arguments.action == "lend-probe":
+        return _lend_probe()
     place = Place(arguments.prefix.absolute(), arguments.root.absolute())
     if arguments.action == "show":
         files = {str(path): text for path, text in planned(place, arguments.options).items()}
@@ -957,6 +963,14 @@ def _systemd(arguments: argparse.Namespace) -> int:
         say(json_text({"changes": [[change.what, str(change.path)] for change in changes], "next": commands}))
     else:
         say("\n".join([*map(str, changes), *(f"next: {command}" for command in commands)]))
+    return 0
+
+
+def _lend_probe() -> int:
+    from addrsvc.daemon.probe import lend
+
+    if not lend():
+        raise ControlError("systemd: lend-probe is for the units: there is no service manager to give a socket to")
     return 0
 
 

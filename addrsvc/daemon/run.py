@@ -144,9 +144,9 @@ def _require_another(service: "Service", name: str) -> None:
 def _control_socket(given: Path | None) -> "Iterator[socket.socket]":
     from addrsvc.daemon.client import control_path
     from addrsvc.daemon.listen import control_socket
-    from addrsvc.daemon.systemd import inherited_socket
+    from addrsvc.daemon.systemd import listening_socket, passed_descriptors
 
-    inherited = inherited_socket()
+    inherited = listening_socket(passed_descriptors(), "control")
     if inherited is not None:
         with inherited:
             yield inherited

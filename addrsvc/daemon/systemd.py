@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 __all__ = [
-    "NETLINK", "Passed", "forget", "inherited_socket", "listening_socket", "netlink_sockets", "notify",
-    "passed_descriptors", "reloading", "store", "watchdog_period",
+    "NETLINK", "PROBE", "Passed", "forget", "inherited_socket", "listening_socket", "netlink_sockets", "notify",
+    "passed_descriptors", "passed_socket", "reloading", "store", "watchdog_period",
 ]  # fmt: skip
 
 NETLINK: Final = "netlink-"
 """What the name of a netlink socket begins with; the rest is what its namespace is called."""
+PROBE: Final = "probe"
+"""The name of an IPv6 socket that a service may bind to see whether that can be done."""
 
 _LISTEN_FDS_START: Final = 3
 _LISTEN: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
@@ -125,10 +127,20 @@ def listening_socket(
         OSError: it is no socket.
         ValueError: it is no listening Unix socket of this kind.
     """
+    sock = passed_socket(passed, name)
+    return None if sock is None else _checked(sock, kind)
+
+
+def passed_socket(passed: list[Passed], name: str) -> socket.socket | None:
+    """Take the socket of this name out of what was passed; None if there is none.
+
+    Raises:
+        OSError: it is no socket.
+    """
     for found in passed:
         if found.name == name:
             passed.remove(found)
-            return _checked(socket.socket(fileno=found.fd), kind)
+            return socket.socket(fileno=found.fd)
     return None
 
 

@@ -1,4 +1,4 @@
-"""The system calls of namespaces, Python 3.11 having none of them."""
+"""The system calls of namespaces, Python 3.11 having none of them, and another one that it has not in this form."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Final, cast
 
 __all__ = [
     "CLONE_NEWNET", "CLONE_NEWUSER", "MNT_DETACH", "MS_BIND", "MS_REC", "MS_SHARED", "NotMounted", "die_with_parent",
-    "mount", "setns", "umount", "unshare",
+    "disconnect", "mount", "setns", "umount", "unshare",
 ]  # fmt: skip
 
 CLONE_NEWNET: Final = 0x40000000
@@ -20,6 +20,7 @@ MS_SHARED: Final = 1 << 20
 MNT_DETACH: Final = 2
 _PR_SET_PDEATHSIG: Final = 1
 _SIGKILL: Final = 9
+_SOCKADDR_UNSPEC: Final = bytes(16)
 
 
 class NotMounted(OSError):
@@ -60,6 +61,11 @@ def umount(target: Path) -> None:
         NotMounted: it is none.
     """
     _call("umount2", os.fsencode(target), MNT_DETACH)
+
+
+def disconnect(fd: int) -> None:
+    """Undo the bind(2) of a datagram socket to an address without a port, by connect(2) to AF_UNSPEC."""
+    _call("connect", fd, _SOCKADDR_UNSPEC, len(_SOCKADDR_UNSPEC))
 
 
 def die_with_parent() -> None:

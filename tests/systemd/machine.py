@@ -102,8 +102,11 @@ class Machine:
             timeout=_PATIENCE,
             check=False,
         )
-        assert code is None or done.returncode == code, f"{words}: {done.returncode}\n{done.stderr}{done.stdout}"
-        return (done.stderr + done.stdout).strip()
+        said = (done.stderr + done.stdout).strip()
+        if code not in (None, done.returncode):
+            last = "" if words[0] == "journalctl" else self.run("journalctl", "--lines=20", "--output=cat", code=None)
+            raise AssertionError(f"{words}: {done.returncode}, not {code}\n{said}\nin the journal:\n{last}")
+        return said
 
     def systemctl(self, *words: str, code: int | None = 0) -> str:
         """Run systemctl(1)."""
