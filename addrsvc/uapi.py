@@ -426,6 +426,7 @@ RTPROT_UNSPEC: Final = 0
 RTPROT_KERNEL: Final = 2
 RTPROT_BOOT: Final = 3
 RTPROT_STATIC: Final = 4
+RTPROT_RA: Final = 9
 RTPROT_MROUTED: Final = 17
 RTPROT_ADDRSVC: Final = 0xAD
 """The same for routes.  Values from 5 up are user space's own, and nobody is known to use this one."""

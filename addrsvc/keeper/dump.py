@@ -16,6 +16,7 @@ from addrsvc.uapi import (
     DEVCONF_DISABLE_IPV6,
     IFA_ADDRESS,
     IFA_CACHEINFO,
+    IFA_F_DEPRECATED,
     IFA_FLAGS,
     IFA_LOCAL,
     IFA_PROTO,
@@ -25,6 +26,8 @@ from addrsvc.uapi import (
     IFLA_MTU,
     INFINITY_LIFE_TIME,
     IP6_RT_PRIO_USER,
+    NLMSG_DONE,
+    NLMSG_ERROR,
     RT_TABLE_LOCAL,
     RTA_DST,
     RTA_OIF,
@@ -33,10 +36,13 @@ from addrsvc.uapi import (
     RTM_NEWROUTE,
     RTN_LOCAL,
     RTPROT_ADDRSVC,
+    RTPROT_KERNEL,
+    RTPROT_RA,
 )
 
 __all__ = [
-    "Addresses", "Key", "LoState", "Present", "Route", "read_addresses", "read_lo", "read_routes",
+    "Addresses", "Key", "LoState", "Present", "Route", "is_made_by_kernel", "read_addresses", "read_lo",
+    "read_messages", "read_routes",
 ]  # fmt: skip
 
 Key: TypeAlias = tuple[bytes, int]
@@ -44,7 +50,16 @@ Key: TypeAlias = tuple[bytes, int]
 
 
 class Present(NamedTuple):
-    """What the kernel says of an address: IFA_F_* flags, whose it is (IFA_PROTO), its scope, times and metric."""
+    """What the kernel says of an address.
+
+    Attributes:
+        flags: IFA_F_*.
+        proto: whose it is (IFA_PROTO); kernels before Linux 5.18 do not remember that.
+        scope: RT_SCOPE_*.
+        preferred_lft: seconds from now; 0 once it is deprecated.  A time in between is IPv6's alone.
+        valid_lft: seconds from now.
+        metric: of its route in the main table; 0 for the kernel's own choice, or none.
+    """
 
     flags: int
     proto: int = 0
@@ -58,7 +73,7 @@ Addresses: TypeAlias = dict[Key, Present]
 
 
 class LoState(NamedTuple):
-    """lo itself: IFF_* flags, MTU, and its disable_ipv6, which is None where the MTU leaves IPv6 no room on it."""
+    """lo itself: IFF_* flags, MTU, and its disable_ipv6, which is None where there is no IPv6."""
 
     flags: int
     mtu: int
@@ -129,12 +144,13 @@ def _read_one(data: bytes, at: int, into: Addresses) -> Present | None:
     address = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
     if ifindex != LO_IFINDEX or address is None:
         return None
+    flags = _u32(found, IFA_FLAGS, flags)
     preferred_lft, valid_lft = _TIMES.unpack_from(found.get(IFA_CACHEINFO, _FOR_EVER))
     present = Present(
-        _u32(found, IFA_FLAGS, flags),
+        flags,
         found.get(IFA_PROTO, b"\0")[0],
         scope,
-        preferred_lft,
+        0 if flags & IFA_F_DEPRECATED else preferred_lft,  # of an IPv4 address that lasts, flags alone tell the truth
         valid_lft,
         _u32(found, IFA_RT_PRIORITY),
     )
@@ -189,6 +205,11 @@ def _read_route(data: bytes, at: int, end: int, into: list[Route]) -> None:
     into.append(Route(prefix, prefixlen, 0 if metric == IP6_RT_PRIO_USER and family == AF_INET6 else metric))
 
 
+def is_made_by_kernel(said: bytes) -> bool:
+    """Whether a route that a RTM_NEWROUTE message tells of is there because of an address or an advertisement."""
+    return _RTMSG.unpack_from(said, _NLMSGHDR.size)[5] in (RTPROT_KERNEL, RTPROT_RA)
+
+
 def read_lo(data: bytes, at: int = 0) -> LoState | None:
     """lo as a RTM_NEWLINK message tells of it; None where it is about another device."""
     (length,) = _U32.unpack_from(data, at)
@@ -203,3 +224,18 @@ def _disable_ipv6(af_spec: bytes) -> int | None:
     inet6 = _attributes(af_spec, 0, len(af_spec)).get(AF_INET6, b"")
     conf = _attributes(inet6, 0, len(inet6)).get(IFLA_INET6_CONF, b"")
     return _U32.unpack_from(conf, 4 * DEVCONF_DISABLE_IPV6)[0] if len(conf) > 4 * DEVCONF_DISABLE_IPV6 else None
+
+
+# --- bytes ------------------------------------------------------------------------------------------------------------
+
+
+def read_messages(data: bytes, into: list[bytes]) -> int:
+    """Add the messages at the start of `data`, as they are, up to what ends a dump; gives where that is."""
+    at, end = 0, len(data)
+    while at + _NLMSGHDR.size <= end:
+        length, nlmsg_type = _START.unpack_from(data, at)
+        if nlmsg_type in (NLMSG_DONE, NLMSG_ERROR):
+            break
+        into.append(data[at : at + length])
+        at += max(_NLMSGHDR.size, length + 3 & ~3)
+    return at

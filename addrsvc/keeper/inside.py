@@ -37,10 +37,12 @@ def inside(netns_fd: int | None, function: Callable[[], T], label: str = "networ
     if home is None or not _enter(netns_fd):
         with NetNs(os.dup(netns_fd), label) as netns:
             return run_in(netns, function)
+    _HERE.home = None  # who goes on from there goes by another thread
     try:
         return function()
     finally:
         setns(home.fd, CLONE_NEWNET)
+        _HERE.home = home
 
 
 def _enter(netns_fd: int) -> bool:
@@ -69,7 +71,7 @@ class _Here(threading.local):
 
     def __init__(self) -> None:
         home = _Home()
-        self.home = home if _enter(home.fd) else None
+        self.home: _Home | None = home if _enter(home.fd) else None
 
 
 _HERE: Final = _Here()

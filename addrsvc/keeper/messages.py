@@ -51,8 +51,9 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "DELETE_LOOPBACK", "DUMP_ADDRESSES", "DUMP_ROUTES", "GET_LO", "LOOPBACK", "LO_DOWN", "LO_IFINDEX", "LO_UP",
-    "RESTORE_LOOPBACK", "deladdr", "delroute", "family_of", "getaddr", "newaddr", "newroute",
+    "DELETE_LOOPBACK", "DUMP_ADDRESSES", "DUMP_LO_ROUTES6", "DUMP_ROUTES", "GET_LO", "LOOPBACK", "LO_DOWN",
+    "LO_IFINDEX", "LO_UP", "RESTORE_LOOPBACK", "again", "deladdr", "delroute", "family_of", "getaddr", "newaddr",
+    "newroute",
 ]  # fmt: skip
 
 LO_IFINDEX: Final = 1
@@ -115,7 +116,8 @@ def newaddr(
     Args:
         address: 4 or 16 bytes.
         metric: of the route in the main table; 0 for none.
-        preferred_lft: seconds; 0 deprecates it at once.
+        preferred_lft: seconds, after which it is deprecated; 0 deprecates it at once.  An IPv4 address that is valid
+            for ever takes no notice of a time in between.
         flags: IFA_F_* to ask for besides.
         proto: whose it is.
         replace: change it, if it is there; else that is refused with EEXIST.
@@ -218,6 +220,16 @@ DUMP_ROUTES: Final = {
     for family in (AF_INET6, AF_INET)
 }
 """By address family: our local routes alone where the socket is strict, else all routes."""
+DUMP_LO_ROUTES6: Final = _message(
+    RTM_GETROUTE, NLM_F_DUMP, _RTMSG.pack(AF_INET6, 0, 0, 0, 0, 0, 0, 0, 0), _u32(RTA_OIF, LO_IFINDEX)
+)
+"""All IPv6 routes over lo, whoever made them, where the socket is strict."""
+
+
+def again(said: bytes) -> bytes:
+    """The request that makes an address or a route which the kernel told of, as it was."""
+    length, nlmsg_type, _, _, _ = _NLMSGHDR.unpack_from(said)
+    return _NLMSGHDR.pack(length, nlmsg_type, NLM_F_REQUEST | _ADD, 0, 0) + said[_NLMSGHDR.size :]
 
 
 # --- lo ---------------------------------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ is in the socket's buffer by then: so nothing here ever waits, and what is not t
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from errno import EADDRNOTAVAIL, EAGAIN, EINTR, ENOBUFS, ENODEV
+from errno import EADDRNOTAVAIL, EINTR, ENOBUFS, ENODEV
 from struct import Struct
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
 from addrsvc.errors import KernelError
-from addrsvc.keeper.dump import Addresses, LoState, Present, Route, read_addresses, read_lo, read_routes
+from addrsvc.keeper.dump import Addresses, LoState, Present, Route, read_addresses, read_lo, read_messages, read_routes
 from addrsvc.keeper.inside import inside
 from addrsvc.keeper.messages import DUMP_ADDRESSES, DUMP_ROUTES, GET_LO, family_of, getaddr
 from addrsvc.netlink.nlattr import nla_for_each_attr
@@ -205,6 +205,14 @@ class Requests:
         found = self._dump(DUMP_ROUTES[AF_INET6], read_routes, list[Route])
         return found + self._dump(DUMP_ROUTES[AF_INET], read_routes, list[Route])
 
+    def dump(self, request: bytes) -> list[bytes]:
+        """All that the kernel answers to a question of `messages` for a list, message by message.
+
+        Raises:
+            KernelError: the kernel refused, or never came to rest while we looked (EINTR).
+        """
+        return self._dump(request, read_messages, list[bytes])
+
     def present(self, address: bytes) -> Present | None:
         """One address of lo, as the kernel has it; None where it has not.
 
@@ -281,13 +289,15 @@ class Requests:
         return first
 
     def _receive(self) -> bytes | None:
-        """The next datagram; None where it was lost for want of room."""
-        try:
-            return self._sock.recv(_DATAGRAM)
-        except OSError as error:
-            if error.errno not in (EAGAIN, ENOBUFS):
-                raise
-            return None
+        """The next datagram; None where there is none, because the buffer had no room for it."""
+        while True:
+            try:
+                return self._sock.recv(_DATAGRAM)
+            except BlockingIOError:
+                return None
+            except OSError as error:  # something was lost, and everything since: what came before is still there
+                if error.errno != ENOBUFS:
+                    raise
 
     def __enter__(self) -> Self:
         return self
