@@ -42,7 +42,7 @@ class Result:
     Attributes:
         found: differences by kind, each with the first few scripts that show it.
         chance: how often the running kernel gave first another answer than the model and then the same, by kind.
-        twofold: one such case of each kind.
+        twofold: one such case of each kind, by the name of its script.
     """
 
     steps: int = 0
@@ -52,7 +52,7 @@ class Result:
     kinds: Counter[str] = field(default_factory=Counter)
     chance: Counter[str] = field(default_factory=Counter)
     found: dict[str, list[Difference]] = field(default_factory=dict)
-    twofold: dict[str, Difference] = field(default_factory=dict)
+    twofold: dict[str, tuple[str, Difference]] = field(default_factory=dict)
 
     def add(self, other: "Result") -> None:
         """Take in the result of another part."""
@@ -75,14 +75,14 @@ def campaign(seed: int, steps: int, *, only: str = "", twin: bool = False, shrin
     """Play scripts of one seed until there were so many steps."""
     result, start = Result(), time.monotonic()
     while result.steps < steps:
-        length = min(LENGTH, steps - result.steps)
-        _one(script(f"{seed}.{result.scripts}", length, result.counts, only), result, twin=twin, shrinking=shrinking)
+        length, name = min(LENGTH, steps - result.steps), f"{seed}.{result.scripts}"
+        _one(name, script(name, length, result.counts, only), result, twin=twin, shrinking=shrinking)
         result.scripts += 1
     result.seconds = time.monotonic() - start
     return result
 
 
-def _one(steps: Iterator[Op], result: Result, *, twin: bool, shrinking: float) -> None:
+def _one(name: str, steps: Iterator[Op], result: Result, *, twin: bool, shrinking: float) -> None:
     model = Twin if twin else Modelled
     difference, counts = play(steps, model)
     result.counts += counts
@@ -91,7 +91,7 @@ def _one(steps: Iterator[Op], result: Result, *, twin: bool, shrinking: float) -
         return
     if not twin and kernel_has_two_answers(difference):
         result.chance[difference.kind] += 1
-        result.twofold.setdefault(difference.kind, difference)
+        result.twofold.setdefault(difference.kind, (name, difference))
         return
     result.kinds[difference.kind] += 1
     shown = result.found.setdefault(difference.kind, [])
@@ -177,8 +177,9 @@ def report(result: Result) -> Iterator[str]:
         yield f"\n=== {kind} ({result.kinds[kind]} times) ==="
         for difference in differences:
             yield f"{difference}\n\n{as_test(difference)}"
-    for kind, difference in result.twofold.items():
-        yield f"\n=== two answers of the running kernel: {kind} ({result.chance[kind]} times) ===\n{difference}"
+    for kind, (name, difference) in result.twofold.items():
+        times = f"{result.chance[kind]} times, so in script {name}"
+        yield f"\n=== two answers of the running kernel: {kind} ({times}) ===\n{difference}"
     yield ""
     yield from _categories(result.counts)
     for title, kinds in (
