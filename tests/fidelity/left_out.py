@@ -269,8 +269,8 @@ RACES: Final = (
 CHANCE: Final = (
     "an acknowledgement and what a work queue says: it is sent when the lock has been released, so that the work may "
     "come first",
-    "kept addresses, when lo comes up: their DAD is queued, and by the same request queued again, behind that of others, "
-    "or taken down with IPv6, for an mtu below 1280; whether the work item has started by then is chance",
+    "kept addresses, when lo comes up: their DAD is queued, and by the same request queued again, behind that of "
+    "others, or taken down with IPv6, for an mtu below 1280; whether the work item has started by then is chance",
 )
 
 
