@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+import pytest
+
 from tests.systemd.boot import ENVIRONMENT, SKIP
 
 __all__ = ["CannotBoot", "Machine", "until"]
@@ -115,6 +117,12 @@ class Machine:
     def show(self, unit: str, name: str) -> str:
         """A property of a unit, as systemctl(1) has it."""
         return self.systemctl("show", "--value", f"--property={name}", unit)
+
+    def require_exposure(self, unit: str, most: int) -> None:
+        """Have systemd-analyze(1) find a unit exposed no more than so many tenths."""
+        if int(self.systemctl("--version").split()[1]) < 250:
+            pytest.skip("systemd-analyze(1) knows no threshold before systemd 250")
+        self.run("systemd-analyze", "security", f"--threshold={most}", unit)
 
     def journal(self, *matches: str) -> list[dict[str, str]]:
         """What the journal holds, oldest first; see journalctl(1) for what may be matched."""
