@@ -145,6 +145,7 @@ def test_the_multicast_routers_have_no_route(
 # --- single look-ups --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs_cap_sys_admin  # who asks is told by uid, and is root here
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize(
@@ -205,6 +206,7 @@ def test_a_flow_label_is_looked_at_before_what_may_not_be_there(up: Twins, head:
         up.ask(nlmsg(RTM_GETROUTE, head + label + attrs), strict=strict)
 
 
+@pytest.mark.needs_cap_sys_admin  # who asks is told by uid, and is root here
 @pytest.mark.parametrize("seed", range(4))
 def test_random_lookups(up: Twins, seed: int) -> None:
     for text, plen in (("10.0.0.1", 24), ("10.0.0.9", 24)):
@@ -276,6 +278,7 @@ def random_query(rng: Random, family: int) -> bytes:
     return nlmsg(RTM_GETROUTE, rtmsg(family, dst=bits, src=bits, tos=rng.choice((0, 0, 8)), flags=flags) + attrs)
 
 
+@pytest.mark.needs_cap_sys_admin  # who asks is told by uid, and is root here
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_lookups_among_rules_and_tables(up: Twins, family: int, seed: int) -> None:

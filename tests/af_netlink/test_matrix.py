@@ -51,7 +51,7 @@ def requests(first: int) -> Iterator[tuple[bytes, bool]]:
             yield nlmsg(nlmsg_type, body, flags), strict
 
 
-@pytest.mark.needs_netns
+@pytest.mark.needs_cap_sys_admin  # an administrator of the machine, not of a user namespace
 @pytest.mark.parametrize("first", FOURS)
 @pytest.mark.parametrize("state", ["twins", "up"])
 def test_what_an_administrator_is_answered(state: str, first: int, request: pytest.FixtureRequest) -> None:
@@ -60,7 +60,7 @@ def test_what_an_administrator_is_answered(state: str, first: int, request: pyte
         twins.ask(data, strict=strict)
 
 
-@pytest.mark.needs_netns
+@pytest.mark.needs_cap_sys_admin  # an administrator of the machine, not of a user namespace
 @pytest.mark.parametrize("first", FOURS)
 def test_what_anybody_else_is_answered(first: int, twins: Twins) -> None:
     for data, strict in requests(first):

@@ -42,6 +42,10 @@ from tests.fidelity.steps import Send
 LO, NOWHERE = 1, 77
 TC_H_ROOT, TC_H_INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
 KIND = 1
+BY_ROOT = pytest.mark.parametrize(
+    "sides", ["model", pytest.param("both", marks=pytest.mark.needs_cap_sys_admin)], indirect=True
+)
+"""Actions are the machine's administrator's to change, not a user namespace's."""
 
 
 def tcmsg(ifindex: int = LO, parent: int = 0, *, handle: int = 0, info: int = 0) -> bytes:
@@ -111,6 +115,7 @@ REFUSALS = [
 ]  # fmt: skip
 
 
+@BY_ROOT
 @pytest.mark.parametrize(("nlmsg_type", "flags", "body", "errno", "words"), REFUSALS)
 def test_refusals(sides: Twins, nlmsg_type: int, flags: int, body: bytes, errno: int, words: str) -> None:
     assert refusal(sides.ask(nlmsg(nlmsg_type, body, NLM_F_ACK | flags))) == (errno, words)
@@ -142,6 +147,7 @@ def test_dumps_find_nothing(sides: Twins, nlmsg_type: int) -> None:
     assert [kind for data in answer for kind, *_ in messages(data)] == [3]
 
 
+@BY_ROOT
 def test_what_is_said_of_the_request_is_told_with_the_action(sides: Twins) -> None:
     sides.ask(nlmsg(RTM_NEWACTION, tcamsg()))
     (answer, ack) = sides.ask(nlmsg(RTM_NEWACTION, tcamsg() + b"???", NLM_F_ACK | 8))
@@ -151,7 +157,7 @@ def test_what_is_said_of_the_request_is_told_with_the_action(sides: Twins) -> No
     assert refusal([ack]) == (0, "bytes leftover after parsing attributes")
 
 
-@pytest.mark.needs_netns
+@pytest.mark.needs_cap_sys_admin  # actions are the machine's administrator's to change
 @pytest.mark.parametrize("kind", OBJECTS)
 @pytest.mark.parametrize("state", ["twins", "up"])
 def test_random_requests(kind: str, state: str, request: pytest.FixtureRequest) -> None:

@@ -143,6 +143,7 @@ def random_rule(rng: Random) -> bytes:
     return head + attrs
 
 
+@pytest.mark.needs_cap_sys_admin  # user ids that a user namespace does not have
 @pytest.mark.parametrize("seed", range(4))
 def test_random_rules(up: Twins, seed: int) -> None:
     """Added and deleted, well- and ill-formed, with what is told of it and what there is in the end."""

@@ -366,6 +366,7 @@ def test_an_option_is_read_into_the_room_there_is(both: Both, option: int, lengt
     both(script)
 
 
+@pytest.mark.needs_cap_sys_admin  # SO_RCVBUFFORCE
 @pytest.mark.parametrize("option", [SO_RCVBUF, SO_SNDBUF, SO_RCVBUFFORCE])
 @pytest.mark.parametrize("value", [0, 1, 1152, 1153, 2304, 2305, 5000, 1 << 20, 1 << 22, (1 << 22) + 1, 0x7FFFFFFF, -1])
 def test_buffers_are_as_large_as_asked_for_within_limits(both: Both, option: int, value: int) -> None:
