@@ -14,7 +14,8 @@ from threading import RLock
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from addrsvc.af_netlink.faults import Faults
-from addrsvc.af_netlink.sock import NetlinkSock, NetlinkTable
+from addrsvc.af_netlink.sock import NetlinkSock
+from addrsvc.af_netlink.table import NetlinkTable
 from addrsvc.errors import ControlError
 from addrsvc.injection import make_info, parse_event
 from addrsvc.mirror.operations import Address, Operations, check_range, host_address, hwaddr, no_device

@@ -17,7 +17,7 @@ from struct import Struct
 from types import TracebackType
 from typing import Final, Self
 
-from addrsvc.af_netlink.sock import Datagram
+from addrsvc.af_netlink.table import Datagram
 from addrsvc.errors import KernelError
 
 __all__ = ["CAN_RESET", "IS_REPLY", "LARGEST", "VERSION", "WANTS_REPLY", "Control", "NluxSocket", "Op"]

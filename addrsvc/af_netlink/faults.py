@@ -23,7 +23,8 @@ from addrsvc.uapi import AF_INET, AF_INET6, AF_UNSPEC, NLM_F_DUMP, Rtm, Rtnlgrp
 
 if TYPE_CHECKING:
     from addrsvc.af_netlink.request import Request
-    from addrsvc.af_netlink.sock import Datagram, NetlinkSock, NetlinkTable
+    from addrsvc.af_netlink.sock import NetlinkSock
+    from addrsvc.af_netlink.table import Datagram, NetlinkTable
 
 __all__ = ["Fault", "Faults", "Telling"]
 

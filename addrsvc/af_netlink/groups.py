@@ -41,9 +41,13 @@ from addrsvc.uapi import (
     RTNLGRP_NSID,
     RTNLGRP_STATS,
     RTNLGRP_TC,
+    Rtnlgrp,
 )
 
-__all__ = ["group_of"]
+__all__ = ["NGROUPS", "group_of"]
+
+NGROUPS: Final = max(Rtnlgrp)
+"""Multicast groups of NETLINK_ROUTE."""
 
 _ADDRESS: Final[Mapping[int, int]] = {AF_INET: RTNLGRP_IPV4_IFADDR, AF_INET6: RTNLGRP_IPV6_IFADDR}
 _MULTICAST: Final[Mapping[int, int]] = {AF_INET: RTNLGRP_IPV4_MCADDR, AF_INET6: RTNLGRP_IPV6_MCADDR}

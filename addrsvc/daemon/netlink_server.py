@@ -21,7 +21,8 @@ from types import FrameType, TracebackType
 from typing import Final, NamedTuple, Self, TypeAlias
 
 from addrsvc.af_netlink.faults import Faults
-from addrsvc.af_netlink.sock import NGROUPS, Datagram
+from addrsvc.af_netlink.groups import NGROUPS
+from addrsvc.af_netlink.table import Datagram
 from addrsvc.daemon.listen import listening_socket
 from addrsvc.daemon.printer import json_text, say
 from addrsvc.daemon.systemd import inherited_socket, notify

@@ -18,7 +18,7 @@ from addrsvc.errors import KernelError
 
 __all__ = [
     "Attrs", "ExtAck", "nla_for_each_attr", "nla_parse", "nla_parse_nested", "nla_parse_nested_deprecated", "NlaPolicy",
-    "nlmsg_parse", "Policies", "policy_tlv",
+    "NLMSG_ALIGN", "nlmsg_parse", "Policies", "policy_tlv",
 ]  # fmt: skip
 
 NLMSG_HDRLEN: Final = 16
@@ -53,6 +53,14 @@ MAX_POLICY_RECURSION_DEPTH: Final = 10
 
 _NLATTR: Final = Struct("=HH")
 _BITFIELD32: Final = Struct("=II")
+
+
+def NLMSG_ALIGN(length: int) -> int:
+    """So many bytes and what pads them.
+
+    Kernel: include/uapi/linux/netlink.h, NLMSG_ALIGN(), NLA_ALIGN().
+    """
+    return length + 3 & ~3
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +229,7 @@ def nlmsg_parse(
     if len(data) < NLMSG_HDRLEN + hdrlen:
         extack.msg = "Invalid header length"
         raise KernelError(EINVAL, extack.msg)
-    return nla_parse(data, NLMSG_HDRLEN + _aligned(hdrlen), len(data), maxtype, policy, validate, extack)
+    return nla_parse(data, NLMSG_HDRLEN + NLMSG_ALIGN(hdrlen), len(data), maxtype, policy, validate, extack)
 
 
 def nla_parse(
@@ -244,7 +252,7 @@ def nla_for_each_attr(data: bytes, pos: int, end: int) -> Iterator[tuple[int, in
         if not NLA_HDRLEN <= nla_len <= end - pos:
             return
         yield nla_type & NLA_TYPE_MASK, pos + NLA_HDRLEN, nla_len - NLA_HDRLEN
-        pos += _aligned(nla_len)
+        pos += NLMSG_ALIGN(nla_len)
 
 
 def nla_parse_nested(
@@ -294,7 +302,7 @@ def _validate_parse(
             found[type_] = (pos + NLA_HDRLEN, nla_len - NLA_HDRLEN)
         elif validate & NL_VALIDATE_MAXTYPE:
             _refuse(extack, pos, "Unknown attribute type")
-        pos += _aligned(nla_len)
+        pos += NLMSG_ALIGN(nla_len)
     if pos < end:
         extack.msg = "bytes leftover after parsing attributes"
         if validate & NL_VALIDATE_TRAILING:
@@ -396,7 +404,7 @@ def _check_array(data: bytes, pos: int, length: int, pt: NlaPolicy, validate: in
             _refuse(extack, at, "Array element too short", pt.nested.get(0, _UNSPEC), ERANGE)
         if nla_len > NLA_HDRLEN:
             _validate_parse(data, at + NLA_HDRLEN, at + nla_len, pt.len, pt.nested, validate, extack, depth + 1)
-        at += _aligned(nla_len)
+        at += NLMSG_ALIGN(nla_len)
 
 
 def _check_unspec(data: bytes, pos: int, length: int, pt: NlaPolicy, validate: int, extack: ExtAck, depth: int) -> None:
@@ -481,10 +489,6 @@ def _fail(extack: ExtAck, pos: int, pt: NlaPolicy, errno: int = ERANGE) -> NoRet
 def _refuse(extack: ExtAck, pos: int, words: str, pt: NlaPolicy | None = None, errno: int = EINVAL) -> NoReturn:
     extack.blame(pos, words, pt)
     raise KernelError(errno, words)
-
-
-def _aligned(length: int) -> int:
-    return length + 3 & ~3
 
 
 # --- what is told of a policy ----------------------------------------------------------------------------------------

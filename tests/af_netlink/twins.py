@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from addrsvc import Linux
-from addrsvc.af_netlink.sock import NGROUPS
+from addrsvc.af_netlink.groups import NGROUPS
 from addrsvc.linux import Namespace
 from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.uapi import (

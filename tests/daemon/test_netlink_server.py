@@ -32,7 +32,8 @@ from typing import TypeAlias
 import pytest
 
 from addrsvc import Linux
-from addrsvc.af_netlink.sock import Datagram, NetlinkSock
+from addrsvc.af_netlink.sock import NetlinkSock
+from addrsvc.af_netlink.table import Datagram
 from addrsvc.cli import main
 from addrsvc.daemon.netlink_server import _OUTQ_EMPTY, _Connection, _Model, _unread
 from addrsvc.errors import KernelError

@@ -7,7 +7,9 @@ from struct import Struct
 from typing import Final
 
 from addrsvc import Linux
-from addrsvc.af_netlink.sock import NGROUPS, Datagram, NetlinkSock
+from addrsvc.af_netlink.groups import NGROUPS
+from addrsvc.af_netlink.sock import NetlinkSock
+from addrsvc.af_netlink.table import Datagram
 from addrsvc.errors import KernelError
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, RouteMsg
 from addrsvc.uapi import (
