@@ -27,7 +27,7 @@ from addrsvc.uapi import (
     SOL_NETLINK,
 )
 
-__all__ = ["GROUPS", "AutoWatch", "Hearer", "NsidWatch", "SocketWatch", "Watch"]
+__all__ = ["GROUPS", "AutoWatch", "Hearer", "NsidWatch", "SocketWatch", "Watch", "watch_by"]
 
 K = TypeVar("K", bound=Hashable)
 K_contra = TypeVar("K_contra", contravariant=True)
@@ -36,7 +36,7 @@ GROUPS: Final = (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR)
 """Never those of routes: whoever changes routes would pay for it."""
 _MANY: Final = 64
 """More than so many namespaces do not get a socket each."""
-_AT_FIRST: Final = 1 << 20
+_AT_FIRST: Final = 4 << 20
 """What a buffer may take where there are many of them; it costs nothing until it is used."""
 _AT_LAST: Final = 8 << 20
 _NOISY: Final = 16
@@ -305,3 +305,13 @@ class AutoWatch(Generic[K]):
         self._sockets.close()
         if self._others is not None:
             self._others.close()
+
+
+def watch_by(method: str, loop: Loop, hearer: Hearer[K], *, largest: int = _AT_LAST) -> Watch[K]:
+    """Hear namespaces as a configuration says: by ``sockets``, by ``nsid``, or by both (``auto``).
+
+    Raises:
+        KernelError: that way is not allowed; ``auto`` always is.
+    """
+    ways: dict[str, Callable[..., Watch[K]]] = {"auto": AutoWatch, "sockets": SocketWatch, "nsid": NsidWatch}
+    return ways[method](loop, hearer, largest=largest)
