@@ -1,0 +1,229 @@
+"""What is remembered of one namespace that is kept: what is wanted of it, and where it differs.
+
+Namespaces are many and nearly all of them are as they should be, so only what is out of the ordinary is stored: who is
+wanted alike shares one `Wanted`, and what has no entry here is as it should be.
+"""
+
+from collections.abc import Container
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from addrsvc.keeper.fights import Quarrel
+from addrsvc.keeper.loop import Timer
+from addrsvc.keeper.wanted import Wanted
+from addrsvc.uapi import IFF_UP
+
+if TYPE_CHECKING:
+    from addrsvc.keeper.rtnl import Requests
+
+__all__ = ["LO", "LOOPBACK", "Kept", "Key", "Repair", "Why", "key_text"]
+
+Key: TypeAlias = tuple[bytes, int]
+"""An address in network order, and its prefix length."""
+
+LOOPBACK: Final[Key] = (bytes(15) + b"\x01", 128)
+"""::1/128."""
+LO: Final[Key] = (b"", 0)
+"""Stands for lo being up, where addresses and lo are listed together."""
+
+
+def key_text(key: Key) -> str:
+    """An address as people write it; ``lo`` for lo itself."""
+    from socket import AF_INET, AF_INET6, inet_ntop
+
+    address, prefixlen = key
+    return f"{inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)}/{prefixlen}" if address else "lo"
+
+
+class Why(StrEnum):
+    """What a repair is caused by."""
+
+    DELETED = "deleted"
+    """Somebody has deleted it."""
+    LO_DOWN = "lo down"
+    """lo went down, and IPv6 addresses with it."""
+    MTU = "mtu"
+    """The MTU fell below 1280, and IPv6 addresses with it."""
+    DISABLED = "disable_ipv6"
+    """IPv6 was switched off, and addresses with it, and is on again."""
+    START = "start"
+    """It was missing when the namespace was first looked at."""
+    RELOAD = "reload"
+    """Another configuration wants it, or wants it no more."""
+    LOST = "lost"
+    """It was missing when the namespace was looked at because messages were lost."""
+    SWEEP = "sweep"
+    """It was missing though nobody said so; found by looking now and then."""
+    YIELDED = "yielded"
+    """It has not come back by itself in time."""
+    FIGHT = "fight"
+    """It has waited in a fight."""
+    RESUME = "resume"
+    """A fight was ended by command."""
+    RETRY = "retry"
+    """It was refused before."""
+    COMMAND = "command"
+    """Somebody asked for it."""
+
+
+class Repair(NamedTuple):
+    """The last repair of a namespace: when (seconds since 1970), why and how, what it repaired, and how long it took."""
+
+    time: float
+    why: Why
+    recipe: str
+    what: str
+    us: float
+
+
+class Kept:
+    """One namespace that is kept.
+
+    Attributes:
+        label: what discovery calls it.
+        fd: the namespace; -1 where only a socket of it is known.  It belongs to discovery.
+        requests: the socket for asking.
+        wanted: what is wanted of it.
+        cause: the number of the event that attached it.
+        flags, mtu: of lo, as last heard.
+        reason: why addresses are going just now: their deletion, unless something else was heard.
+        is_disabled: IPv6 is switched off, so that there is no use in asking for its addresses.
+        missing: what is wanted and is not there, and why not.
+        foreign: addresses that are wanted, and somebody else has made.
+        made: those that we have made, remembered only where the kernel keeps no marks.
+        expected: what we have deleted and have not heard of yet.
+        quarrels: about addresses, or LO.
+        timers: what is due for an address: the end of yielding, of a drain, or another try.
+        last: the last repair.
+        repairs, fights, lost: how many there were.
+        heard_at: when the last message came, in seconds of the monotonic clock.
+        is_claimed: it is ours to keep; nobody else's service has the namespace.
+    """
+
+    __slots__ = (
+        "__weakref__", "cause", "expected", "fd", "fights", "flags", "foreign", "heard_at", "is_claimed",
+        "is_disabled", "label", "last", "lost", "made", "missing", "mtu", "quarrels", "reason", "repairs", "requests",
+        "timers", "wanted",
+    )  # fmt: skip
+
+    def __init__(self, label: str, fd: int, requests: "Requests", wanted: Wanted) -> None:
+        self.label = label
+        self.fd = fd
+        self.requests = requests
+        self.wanted = wanted
+        self.cause = 0
+        self.flags = 0
+        self.mtu = 0
+        self.reason = Why.DELETED
+        self.is_disabled = False
+        self.missing: dict[Key, str] | None = None
+        self.foreign: set[Key] | None = None
+        self.made: set[Key] | None = None
+        self.expected: dict[Key, int] | None = None
+        self.quarrels: dict[Key, Quarrel] | None = None
+        self.timers: dict[Key, Timer] | None = None
+        self.last: Repair | None = None
+        self.repairs = 0
+        self.fights = 0
+        self.lost = 0
+        self.heard_at = 0.0
+        self.is_claimed = True
+
+    @property
+    def is_up(self) -> bool:
+        """Whether lo is up, as last heard."""
+        return bool(self.flags & IFF_UP)
+
+    @property
+    def ours(self) -> Container[Key]:
+        """What we know to be ours beside what bears our mark."""
+        return self.made or ()
+
+    # --- what is missing ---
+
+    def lacks(self, key: Key, why: str) -> None:
+        """Remember that something is not there."""
+        if self.missing is None:
+            self.missing = {}
+        self.missing[key] = why
+
+    def has(self, key: Key) -> None:
+        """Remember that something is there."""
+        if self.missing is not None and self.missing.pop(key, None) is not None and not self.missing:
+            self.missing = None
+
+    def is_foreign(self, key: Key, *, foreign: bool) -> None:
+        """Remember whether somebody else has made an address."""
+        if foreign:
+            self.foreign = (self.foreign or set()) | {key}
+        elif self.foreign is not None:
+            self.foreign.discard(key)
+
+    # --- what we did ourselves ---
+
+    def expect(self, key: Key) -> None:
+        """Expect to hear that an address is gone, since we have deleted it."""
+        if self.expected is None:
+            self.expected = {}
+        self.expected[key] = self.expected.get(key, 0) + 1
+
+    def is_expected(self, key: Key) -> bool:
+        """Whether that an address is gone was expected; once for each time."""
+        if self.expected is None or key not in self.expected:
+            return False
+        self.expected[key] -= 1
+        if not self.expected[key]:
+            del self.expected[key]
+        if not self.expected:
+            self.expected = None
+        return True
+
+    # --- what is due ---
+
+    def due(self, key: Key, timer: Timer | None) -> None:
+        """Have something due for an address instead of what was due before, or nothing."""
+        before = self.timers.pop(key, None) if self.timers is not None else None
+        if before is not None:
+            before.cancel()
+        if timer is not None:
+            self.timers = self.timers or {}
+            self.timers[key] = timer
+        if not self.timers:
+            self.timers = None
+
+    def is_due(self, key: Key) -> bool:
+        """Whether something is due for an address."""
+        return self.timers is not None and key in self.timers
+
+    def quarrel(self, key: Key) -> Quarrel | None:
+        """The quarrel about something, if there is one."""
+        return None if self.quarrels is None else self.quarrels.get(key)
+
+    def is_fought_about(self, key: Key) -> bool:
+        """Whether repairs of something have to wait."""
+        quarrel = self.quarrel(key)
+        return quarrel is not None and quarrel.is_fight
+
+    def forget_quarrel(self, key: Key) -> None:
+        """Forget a quarrel, and what is due in it; a second time does nothing."""
+        quarrel = self.quarrels.pop(key, None) if self.quarrels is not None else None
+        if quarrel is not None:
+            quarrel.rearm(None)
+        if not self.quarrels:
+            self.quarrels = None
+
+    @property
+    def is_fighting(self) -> bool:
+        """Whether any repair has to wait."""
+        return self.quarrels is not None and any(quarrel.is_fight for quarrel in self.quarrels.values())
+
+    def calm(self) -> None:
+        """Cancel all that is due, and forget quarrels."""
+        for timer in (self.timers or {}).values():
+            timer.cancel()
+        for quarrel in (self.quarrels or {}).values():
+            quarrel.rearm(None)
+        self.timers = self.quarrels = None
+
+    def __repr__(self) -> str:
+        return f"<Kept: {self.label}>"

@@ -1,0 +1,252 @@
+"""Repairs: at once, where one message says what is missing; else by looking at the namespace, and asking for the rest.
+
+Whatever is asked for is told: why, by which recipe, what came of it, and how long that took since it was heard.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from errno import EACCES, EADDRNOTAVAIL, EEXIST, ESRCH, errorcode
+from functools import partial
+from typing import Final, TypeAlias
+
+from addrsvc.errors import KernelError
+from addrsvc.keeper import compare
+from addrsvc.keeper.compare import Step
+from addrsvc.keeper.dump import Addresses, Route
+from addrsvc.keeper.events import Ring
+from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Key, Repair, Why, key_text
+from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.messages import LO_UP
+from addrsvc.keeper.reactions import Reactions
+from addrsvc.keeper.rtnl import ADDS_AT_ONCE, DELETES_AT_ONCE, Refusal
+from addrsvc.keeper.wanted import Lo
+from addrsvc.uapi import IFF_UP
+
+__all__ = ["KEEPS_MARKS", "Mender", "why_not"]
+
+Refusals: TypeAlias = Mapping[int, Refusal]
+"""What was refused, by its place among the steps."""
+
+_ALREADY_SO: Final = (EEXIST, EADDRNOTAVAIL, ESRCH)
+"""What comes of adding what is there, and of deleting what is not: nothing is left to do."""
+_OWN_WISH: Final = ((Why.START, Why.RELOAD, Why.RESUME, Why.COMMAND)
+"""Why one looks without anybody having removed anything: what is missing is simply made."""
+_PRUNES: Final = (Why.START, Why.RELOAD)
+"""Why one looks in order to take away what is not wanted any more, too."""
+_REMOVE: Final = (compare.DELETE, compare.FORBID)
+_LO_UP: Final = Step(LO, compare.LO_UP_RECIPE, LO_UP)
+_RETRY: Final = 1.0
+"""Seconds after which something that was refused is tried once more."""
+_SHOWN: Final = 16
+"""How many addresses an event names."""
+
+_RELEASE: Final = tuple(int(part) for part in os.uname().release.partition("-")[0].split(".")[:2])
+KEEPS_MARKS: Final = _RELEASE >= (5, 18)
+"""Whether this kernel keeps IFA_PROTO, so that an address tells whose it is."""
+
+
+def why_not(kept: Kept, key: Key) -> str:
+    """Why an address cannot be asked for now; empty where it can."""
+    if len(key[0]) == 4:
+        return ""
+    if not kept.is_up:
+        return "lo is down"
+    return "IPv6 is disabled" if kept.is_disabled else ""
+
+
+class Mender:
+    """Asks for what is missing, and tells.
+
+    Args:
+        loop: whose timers bring further tries.
+        ring: where everything is told.
+
+    Attributes:
+        reactions: to what was removed and is not simply put back.
+    """
+
+    def __init__(self, loop: Loop, ring: Ring) -> None:
+        self._loop = loop
+        self._ring = ring
+        self.reactions: Final = Reactions(loop, ring, self.put_back)
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def look(self, kept: Kept, why: Why, cause: int, since: int = 0, only: Key | None = None) -> None:
+        """Look at a namespace, compare, and mend; tell only what there was to mend.
+
+        Args:
+            kept: which namespace.
+            why: what makes one look, which is also why something is repaired then.
+            cause: the number of the event that began it.
+            since: when that was heard, in nanoseconds of the monotonic clock; now, if not told.
+            only: mend this alone, even if it is fought about.
+        """
+        since = since or time.monotonic_ns()
+        try:
+            self._look_at_lo(kept, why, cause, since, only)
+            present, routes = kept.requests.addresses(), self._routes(kept, why)
+        except (KernelError, OSError) as error:
+            self._ring.tell("refused", kept.label, cause, recipe="look", error=str(error))
+            self._try_again(kept, why)
+            return
+        self._note(kept, present, routes)
+        steps = [*compare.missing(kept.wanted, present, routes), *compare.differing(kept.wanted, present, kept.ours)]
+        self.apply(kept, [step for step in steps if self._is_due(kept, step, why, cause, only)], why, cause, since)
+        if only in (None, LOOPBACK) and (step := compare.forbidden(kept.wanted, present)):
+            self.apply(kept, [step] if only or not kept.is_fought_about(LOOPBACK) else [], why, cause, since)
+        if why in _PRUNES:
+            self.apply(kept, self.surplus(kept, present, routes), why, cause, since)
+
+    def put_back(self, kept: Kept, key: Key, why: Why, cause: int) -> None:
+        """Mend one thing that had to wait."""
+        self.look(kept, why, cause, only=key)
+
+    def plan(self, kept: Kept) -> list[Step]:
+        """What `look` would ask for at the start: nothing is asked, but for what there is."""
+        lo, present, routes = kept.requests.lo(), kept.requests.addresses(), kept.requests.routes()
+        steps = [] if lo.flags & IFF_UP or kept.wanted.lo is Lo.LEAVE else [_LO_UP]
+        steps += compare.missing(kept.wanted, present, routes)
+        steps += compare.differing(kept.wanted, present, kept.ours)
+        forbidden = compare.forbidden(kept.wanted, present)
+        return [*steps, *([forbidden] if forbidden else []), *self.surplus(kept, present, routes)]
+
+    def surplus(self, kept: Kept, present: Addresses, routes: Sequence[Route]) -> list[Step]:
+        """What is ours, and wanted no more."""
+        steps = compare.surplus(kept.wanted, present, kept.ours)
+        return [*steps, *compare.surplus_routes(kept.wanted, routes)]
+
+    def _routes(self, kept: Kept, why: Why) -> list[Route]:
+        is_needed = why in _PRUNES or any(service.is_route for service in kept.wanted.addresses.values())
+        return kept.requests.routes() if is_needed else []
+
+    def _look_at_lo(self, kept: Kept, why: Why, cause: int, since: int, only: Key | None) -> None:
+        """Note what lo is like, and bring it up where that is wanted."""
+        self._note_lo(kept)
+        if kept.wanted.lo is Lo.LEAVE or kept.is_up:
+            return
+        if only == LO or (only is None and not kept.is_fought_about(LO)):
+            self.apply(kept, [_LO_UP], why, cause, since)
+            self._note_lo(kept)
+
+    def _note_lo(self, kept: Kept) -> None:
+        kept.flags, kept.mtu, disabled = kept.requests.lo()
+        kept.is_disabled = bool(disabled)
+
+    def _note(self, kept: Kept, present: Addresses, routes: Sequence[Route]) -> None:
+        """Note what is there after all, and what somebody else has made."""
+        there = {(route.prefix, route.prefixlen) for route in routes}
+        for key in tuple(kept.missing or ()):
+            if key in present or key in there or (key == LO and kept.is_up):
+                kept.has(key)
+        foreign = compare.foreign(kept.wanted, present, kept.ours)
+        kept.foreign = set(foreign) if foreign else None
+
+    def _is_due(self, kept: Kept, step: Step, why: Why, cause: int, only: Key | None) -> bool:
+        """Whether a step is to be taken now; if not it is noted why."""
+        if only is not None and step.key != only:
+            return False
+        if reason := why_not(kept, step.key):
+            kept.lacks(step.key, reason)
+            return False
+        if only is not None:
+            return True
+        if why in _OWN_WISH and not kept.is_fought_about(step.key):
+            return True
+        return not self.reactions.hold(kept, step.key, why, cause)
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def apply(self, kept: Kept, steps: Sequence[Step], why: Why, cause: int, since: int) -> None:
+        """Send steps, take down what came of them, and tell."""
+        if steps:
+            self.tell(kept, steps, self.ask(kept, steps), why, cause, since)
+
+    def ask(self, kept: Kept, steps: Sequence[Step]) -> Refusals:
+        """Send steps; what was refused."""
+        at_once = DELETES_AT_ONCE if steps[0].recipe in _REMOVE else ADDS_AT_ONCE
+        return {refusal.index: refusal for refusal in kept.requests.ask([step.message for step in steps], at_once)}
+
+    def tell(
+        self, kept: Kept, steps: Sequence[Step], refusals: Refusals, why: Why, cause: int, since: int
+    ) -> None:
+        """Take down what came of steps, and tell."""
+        us = (time.monotonic_ns() - since) / 1000
+        for recipe in dict.fromkeys(step.recipe for step in steps):
+            done = [step.key for index, step in enumerate(steps) if step.recipe == recipe and index not in refusals]
+            refused = [
+                (step.key, refusals[index])
+                for index, step in enumerate(steps)
+                if step.recipe == recipe and index in refusals
+            ]
+            news = [(key, refusal) for key, refusal in refused if self._note_refusal(kept, key, recipe, refusal)]
+            if recipe in _REMOVE:
+                self._note_removed(kept, done, why, recipe, cause)
+            else:
+                self._note_made(kept, done, why, recipe, cause, us, told=bool(news))
+            self._tell_refused(kept, news, why, recipe, cause)
+
+    def _note_made(
+        self, kept: Kept, done: Sequence[Key], why: Why, recipe: str, cause: int, us: float, *, told: bool
+    ) -> None:
+        if done or told:
+            self._ring.tell("repair", kept.label, cause, why=why, recipe=recipe, **_named(done))
+        if not done:
+            return
+        for key in done:
+            kept.has(key)
+        if not KEEPS_MARKS:
+            kept.made = (kept.made or set()) | {key for key in done if key not in (LO, LOOPBACK)}
+        kept.repairs += 1
+        kept.last = Repair(time.time(), why, recipe, key_text(done[0]) if len(done) == 1 else f"{len(done)} addresses", us)
+        self._ring.tell("repaired", kept.label, cause, recipe=recipe, us=round(us, 1), **_named(done))
+
+    def _note_removed(self, kept: Kept, done: Sequence[Key], why: Why, recipe: str, cause: int) -> None:
+        if not done:
+            return
+        for key in done:
+            kept.expect(key)
+        self._ring.tell("withdrawn", kept.label, cause, why=why, recipe=recipe, **_named(done))
+
+    def _note_refusal(self, kept: Kept, key: Key, recipe: str, refusal: Refusal) -> bool:
+        """Remember a refusal; whether it is news."""
+        errno = refusal.errno
+        if errno in _ALREADY_SO:
+            if recipe not in _REMOVE:
+                kept.has(key)
+            return False
+        kept.is_disabled = kept.is_disabled or (errno == EACCES and len(key[0]) == 16)
+        text = refusal.extack or os.strerror(errno)
+        is_news = kept.missing is None or kept.missing.get(key) != text
+        kept.lacks(key, text)
+        return is_news
+
+    def _tell_refused(
+        self, kept: Kept, refused: Sequence[tuple[Key, Refusal]], why: Why, recipe: str, cause: int
+    ) -> None:
+        for errno in dict.fromkeys(refusal.errno for _, refusal in refused):
+            keys = [key for key, refusal in refused if refusal.errno == errno]
+            text = next(refusal.extack for _, refusal in refused if refusal.errno == errno)
+            name = errorcode.get(errno, str(errno))
+            self._ring.tell(
+                "refused", kept.label, cause, recipe=recipe, errno=name, error=text or os.strerror(errno), **_named(keys)
+            )
+            if errno != EACCES:
+                self._try_again(kept, why)
+
+    def _try_again(self, kept: Kept, why: Why) -> None:
+        """Look again soon; after that the sweep does."""
+        if why is not Why.RETRY and not kept.is_due(LO):
+            kept.due(LO, self._loop.call_later(_RETRY, partial(self._retried, kept)))
+
+    def _retried(self, kept: Kept) -> None:
+        kept.due(LO, None)
+        self.look(kept, Why.RETRY, kept.cause)
+
+
+
+def _named(keys: Sequence[Key]) -> dict[str, object]:
+    """How an event names addresses: one by itself, several by their number and the first of them."""
+    texts = [key_text(key) for key in keys[:_SHOWN]]
+    return {"address": texts[0]} if len(keys) == 1 else {"count": len(keys), "addresses": texts}
