@@ -15,8 +15,8 @@ from addrsvc.keeper.wanted import Loopback, ServiceAddress, Wanted
 from addrsvc.uapi import IFAPROT_ADDRSVC, INFINITY_LIFE_TIME
 
 __all__ = [
-    "ADD", "CHANGE", "DELETE", "FORBID", "FORBIDDEN", "LO_UP_RECIPE", "RESTORE", "ROUTE", "Step", "add", "differing",
-    "forbidden", "foreign", "is_ours", "missing", "surplus", "surplus_routes",
+    "add", "ADD", "CHANGE", "DELETE", "DELETE_ROUTE", "differing", "FORBID", "FORBIDDEN", "forbidden", "foreign",
+    "is_ours", "LO_UP_RECIPE", "missing", "RESTORE", "RESTORED", "ROUTE", "Step", "surplus", "surplus_routes",
 ]  # fmt: skip
 
 LO_UP_RECIPE: Final = "lo up"
@@ -24,6 +24,7 @@ RESTORE: Final = "restore ::1"
 ADD: Final = "add"
 CHANGE: Final = "change"
 DELETE: Final = "delete"
+DELETE_ROUTE: Final = "delete route"
 FORBID: Final = "forbid ::1"
 ROUTE: Final = "add route"
 
@@ -36,13 +37,14 @@ class Step(NamedTuple):
     message: bytes
 
 
+RESTORED: Final = Step(LOOPBACK, RESTORE, RESTORE_LOOPBACK)
 FORBIDDEN: Final = Step(LOOPBACK, FORBID, DELETE_LOOPBACK)
 
 
 def add(key: Key, service: ServiceAddress | None) -> Step:
     """What brings an address that is not there; ::1 where no service address is given."""
     if service is None:
-        return Step(LOOPBACK, RESTORE, RESTORE_LOOPBACK)
+        return RESTORED
     if service.is_route:
         return Step(key, ROUTE, newroute(*key, metric=service.metric))
     return Step(key, ADD, newaddr(key[0], metric=service.metric, preferred_lft=service.preferred_lft))
@@ -91,7 +93,7 @@ def surplus_routes(wanted: Wanted, routes: Sequence[Route]) -> Iterator[Step]:
     for route in routes:
         service = wanted.addresses.get((route.prefix, route.prefixlen))
         if service is None or not service.is_route:
-            yield Step((route.prefix, route.prefixlen), DELETE, delroute(*route[:2], metric=route.metric))
+            yield Step((route.prefix, route.prefixlen), DELETE_ROUTE, delroute(*route[:2], metric=route.metric))
 
 
 def is_ours(key: Key, seen: Present, wanted: Wanted, ours: Container[Key]) -> bool:

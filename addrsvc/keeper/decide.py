@@ -11,6 +11,7 @@ lo.  Its blocks are called in this order, and each does one thing:
 """
 
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from addrsvc.keeper import compare
@@ -28,7 +29,7 @@ from addrsvc.model.notifier import (
     raw_notifier_call_chain,
     raw_notifier_chain_register,
 )
-from addrsvc.uapi import IFF_UP, IPV6_MIN_MTU, RTM_DELADDR, RTM_NEWADDR, NetdevEvent, Rtm
+from addrsvc.uapi import IFF_UP, IPV6_MIN_MTU, RTM_NEWADDR, NetdevEvent, Rtm
 
 __all__ = ["Decisions"]
 
@@ -60,37 +61,146 @@ class Decisions:
         for val in _events(heard):
             raw_notifier_call_chain(self.chain, val, heard)
 
+    def call(self, val: int, heard: Heard) -> int:
+        """Call the chain with what nobody has heard, as if somebody had; what it returned."""
+        return raw_notifier_call_chain(self.chain, val, heard)
+
     def heal(self, val: int, heard: Heard) -> int:
         """Put back at once what one message can put back."""
         kept, key = heard.kept, heard.key
         if val == NETDEV_DOWN and key is not LO and kept.is_expected(key):
             heard.is_own = True
             return NOTIFY_OK
-        step = self._step(val, heard)
+        step = _step(val, heard)
         if step is None or why_not(kept, key) or not self._mender.reactions.is_at_once(kept, key):
             return NOTIFY_DONE
         heard.step = step
         heard.refusals = self._mender.ask(kept, (step,))
+        heard.us = (time.monotonic_ns() - heard.since) / 1000
         return NOTIFY_OK
-
-    def _step(self, val: int, heard: Heard) -> Step | None:
-        """What would undo what has happened, where a rule wants that."""
-        wanted = heard.kept.wanted
-        if heard.key is LO:
-            return LO_UP_STEP if val == NETDEV_DOWN and wanted.lo is Lo.UP else None
-        if heard.key == LOOPBACK:
-            if val == NETDEV_UP:
-                return compare.FORBIDDEN if wanted.loopback is Loopback.FORBID else None
-            return compare.add(LOOPBACK, None) if wanted.loopback is Loopback.ENSURE else None
-        if val == NETDEV_UP:
-            return self._change(heard)
-        service = wanted.addresses[heard.key]
-        return None if service.is_route else compare.add(heard.key, service)
-
-    def _change(self, heard: Heard) -> Step | None:
-        """What makes an address of ours as it is wanted, where somebody has changed it."""
-        return None
 
     def note(self, val: int, heard: Heard) -> int:
         """Remember how things are now."""
+        kept, key = heard.kept, heard.key
+        if not heard.kind:
+            return NOTIFY_DONE
+        kept.heard_at = time.monotonic()
+        if key is LO:
+            _note_lo(val, heard)
+        elif val == NETDEV_UP:
+            _note_address(heard)
+        elif heard.step is None and not heard.is_own and _step(val, heard) is not None:
+            kept.lacks(key, why_not(kept, key) or "deleted")
         return NOTIFY_OK
+
+    def tell(self, val: int, heard: Heard) -> int:
+        """Say what was heard, what was done, and what came of it."""
+        kept = heard.kept
+        if heard.kind:
+            heard.cause = self._ring.tell(Rtm(heard.kind).name, kept.label, None, **_said(heard))
+        if heard.step is not None:
+            self._mender.tell(kept, (heard.step,), heard.refusals, heard.why, heard.cause, heard.us)
+        return NOTIFY_OK
+
+    def judge(self, val: int, heard: Heard) -> int:
+        """Count reversals, and see to what is not put back at once."""
+        kept, key = heard.kept, heard.key
+        if heard.is_own:
+            return NOTIFY_DONE
+        if heard.step is not None:
+            if not heard.refusals:
+                self._mender.reactions.reversed(kept, key, heard.portid, heard.cause)
+        elif _step(val, heard) is not None and not why_not(kept, key):
+            self._mender.reactions.hold(kept, key, heard.why, heard.cause)
+        return NOTIFY_OK
+
+    def look(self, val: int, heard: Heard) -> int:
+        """Look at the whole namespace where one message did not tell enough."""
+        why = _why_look(val, heard)
+        if why is not None:
+            self._mender.look(heard.kept, why, heard.cause, heard.since)
+        return NOTIFY_OK
+
+
+def _events(heard: Heard) -> Iterator[int]:
+    """What the kernel calls what has happened."""
+    if heard.key is not LO:
+        yield NETDEV_UP if heard.kind == RTM_NEWADDR else NETDEV_DOWN
+        return
+    kept = heard.kept
+    if (heard.flags ^ kept.flags) & IFF_UP:
+        yield NETDEV_UP if heard.flags & IFF_UP else NETDEV_DOWN
+    if heard.mtu != kept.mtu:
+        yield NETDEV_CHANGEMTU
+
+
+def _step(val: int, heard: Heard) -> Step | None:
+    """What would undo what has happened, where a rule wants that."""
+    wanted, key = heard.kept.wanted, heard.key
+    if not heard.kept.is_claimed:
+        return None
+    if key is LO:
+        return LO_UP_STEP if val == NETDEV_DOWN and wanted.lo is Lo.UP else None
+    if val == NETDEV_UP:
+        return _against(heard)
+    if key == LOOPBACK:
+        return compare.RESTORED if wanted.loopback is Loopback.ENSURE else None
+    service = wanted.addresses.get(key)
+    return None if service is None or service.is_route else compare.add(key, service)
+
+
+def _against(heard: Heard) -> Step | None:
+    """What undoes that an address has come, or has changed."""
+    kept, key = heard.kept, heard.key
+    if key == LOOPBACK:
+        return compare.FORBIDDEN if kept.wanted.loopback is Loopback.FORBID else None
+    seen = present_of(heard.data, key)
+    if seen is None or kept.lacks_or_shares(key):
+        return None
+    return next(compare.differing(kept.wanted, {key: seen}, (key,)), None)
+
+
+def _note_lo(val: int, heard: Heard) -> None:
+    kept = heard.kept
+    if val == NETDEV_CHANGEMTU:
+        kept.mtu = heard.mtu
+        kept.reason = Why.MTU if heard.mtu < IPV6_MIN_MTU else Why.DELETED
+        return
+    kept.flags = heard.flags
+    if val == NETDEV_DOWN:
+        kept.reason = Why.LO_DOWN
+
+
+def _note_address(heard: Heard) -> None:
+    """An address is there: whatever took others away is over, since it would have taken this one, too."""
+    kept, key = heard.kept, heard.key
+    kept.reason = Why.DELETED
+    if kept.missing is None or key not in kept.missing or kept.is_fought_about(key):
+        return
+    kept.has(key)
+    kept.due(key, None)
+    seen = present_of(heard.data, key)
+    if seen is not None and key in kept.wanted.addresses:
+        kept.is_foreign(key, foreign=not compare.is_ours(key, seen, kept.wanted, kept.ours))
+
+
+def _why_look(val: int, heard: Heard) -> Why | None:
+    """Why to look again, if there is a reason: something is back on which addresses depend."""
+    kept, key = heard.kept, heard.key
+    if not kept.is_claimed:
+        return None
+    if not heard.kind:
+        return Why.COMMAND
+    if key is LO and val == NETDEV_UP:
+        return Why.LO_DOWN
+    if key is LO and val == NETDEV_CHANGEMTU:
+        return Why.MTU if kept.missing and kept.mtu >= IPV6_MIN_MTU else None
+    return Why.DISABLED if val == NETDEV_UP and key == LOOPBACK and kept.is_disabled else None
+
+
+def _said(heard: Heard) -> dict[str, object]:
+    """What an event says of what was heard."""
+    if heard.key is LO:
+        return {"up": bool(heard.flags & IFF_UP), "mtu": heard.mtu}
+    said: dict[str, object] = {"address": key_text(heard.key)}
+    return {**said, "own": True} if heard.is_own else said

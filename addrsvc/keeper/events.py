@@ -25,6 +25,7 @@ VOCABULARY: Final[Mapping[str, Word]] = {
     "RTM_DELADDR": Word("debug", "the kernel has an address less"),
     "RTM_NEWLINK": Word("debug", "lo has changed"),
     "attached": Word("info", "a namespace is watched from now on"),
+    "renamed": Word("info", "a namespace is kept under another of its names from now on, which field instead tells"),
     "gone": Word("info", "a namespace has gone"),
     "waiting": Word("info", "a namespace that is wanted is not there"),
     "drift": Word("info", "something was missing, or too much, when it was looked at"),

@@ -56,18 +56,35 @@ class Heard:
         flags, mtu: of lo, if it is about lo.
         why: what it counts as, where something is repaired because of it.
         is_own: it is our own doing.
-        step, refusals: what was asked for at once, and what was refused of it.
-        has_begun_fight: it was one reversal too many.
+        step, refusals, us: what was asked for at once, what was refused of it, and how long that took since `since`.
         cause: the number of the event that told it.
     """
 
     __slots__ = (
-        "cause", "data", "flags", "has_begun_fight", "is_own", "key", "kept", "kind", "mtu", "portid", "refusals",
-        "since", "step", "why",
+        "cause",
+        "data",
+        "flags",
+        "is_own",
+        "kept",
+        "key",
+        "kind",
+        "mtu",
+        "portid",
+        "refusals",
+        "since",
+        "step",
+        "us",
+        "why",
     )  # fmt: skip
 
     def __init__(
-        self, kept: Kept, key: Key, kind: int, since: int = 0, portid: int = 0, data: Message = b"",
+        self,
+        kept: Kept,
+        key: Key,
+        kind: int,
+        since: int = 0,
+        portid: int = 0,
+        data: Message = b"",
         why: Why = Why.DELETED,
     ) -> None:
         self.kept = kept
@@ -82,7 +99,7 @@ class Heard:
         self.is_own = False
         self.step: Step | None = None
         self.refusals: Refusals = {}
-        self.has_begun_fight = False
+        self.us = 0.0
         self.cause = 0
 
 
@@ -123,7 +140,7 @@ def _hear_lo(kept: Kept, data: Message, since: int) -> Heard | None:
     if len(data) < _LINKS_AT:
         return None
     _, kind, portid, _, _, flags = _LINK.unpack_from(data)
-    heard = Heard(kept, LO, kind, since, portid, data)
+    heard = Heard(kept, LO, kind, since, portid, data, Why.LO_DOWN)
     heard.flags = flags
     for number, at, size in nla_for_each_attr(bytes(data), _LINKS_AT, _end(data)):
         if number == IFLA_MTU and size >= _U32.size:
@@ -132,7 +149,8 @@ def _hear_lo(kept: Kept, data: Message, since: int) -> Heard | None:
 
 
 def _end(data: Message) -> int:
-    return min(_U32.unpack_from(data)[0], len(data))
+    length: int = _U32.unpack_from(data)[0]
+    return min(length, len(data))
 
 
 def present_of(data: Message, key: Key) -> Present | None:

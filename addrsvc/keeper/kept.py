@@ -67,7 +67,7 @@ class Why(StrEnum):
 
 
 class Repair(NamedTuple):
-    """The last repair of a namespace: when (seconds since 1970), why and how, what it repaired, and how long it took."""
+    """The last repair of a namespace: when (seconds since 1970), why, how, of what, and in how many microseconds."""
 
     time: float
     why: Why
@@ -158,6 +158,10 @@ class Kept:
             self.foreign = (self.foreign or set()) | {key}
         elif self.foreign is not None:
             self.foreign.discard(key)
+
+    def lacks_or_shares(self, key: Key) -> bool:
+        """Whether an address was missing until now, or is somebody else's."""
+        return (self.missing is not None and key in self.missing) or (self.foreign is not None and key in self.foreign)
 
     # --- what we did ourselves ---
 

@@ -5,8 +5,8 @@ Whatever is asked for is told: why, by which recipe, what came of it, and how lo
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from errno import EACCES, EADDRNOTAVAIL, EEXIST, ESRCH, errorcode
+from collections.abc import Mapping, Sequence
+from errno import EACCES, EADDRNOTAVAIL, EEXIST, EIO, ESRCH, errorcode
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -20,22 +20,22 @@ from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.messages import LO_UP
 from addrsvc.keeper.reactions import Reactions
 from addrsvc.keeper.rtnl import ADDS_AT_ONCE, DELETES_AT_ONCE, Refusal
-from addrsvc.keeper.wanted import Lo
+from addrsvc.keeper.wanted import Lo, Wanted
 from addrsvc.uapi import IFF_UP
 
-__all__ = ["KEEPS_MARKS", "Mender", "why_not"]
+__all__ = ["KEEPS_MARKS", "LO_UP_STEP", "Mender", "Refusals", "why_not"]
 
 Refusals: TypeAlias = Mapping[int, Refusal]
 """What was refused, by its place among the steps."""
 
 _ALREADY_SO: Final = (EEXIST, EADDRNOTAVAIL, ESRCH)
 """What comes of adding what is there, and of deleting what is not: nothing is left to do."""
-_OWN_WISH: Final = ((Why.START, Why.RELOAD, Why.RESUME, Why.COMMAND)
+_OWN_WISH: Final = (Why.START, Why.RELOAD, Why.RESUME, Why.COMMAND)
 """Why one looks without anybody having removed anything: what is missing is simply made."""
 _PRUNES: Final = (Why.START, Why.RELOAD)
 """Why one looks in order to take away what is not wanted any more, too."""
-_REMOVE: Final = (compare.DELETE, compare.FORBID)
-_LO_UP: Final = Step(LO, compare.LO_UP_RECIPE, LO_UP)
+_REMOVE: Final = (compare.DELETE, compare.DELETE_ROUTE, compare.FORBID)
+LO_UP_STEP: Final = Step(LO, compare.LO_UP_RECIPE, LO_UP)
 _RETRY: Final = 1.0
 """Seconds after which something that was refused is tried once more."""
 _SHOWN: Final = 16
@@ -97,25 +97,22 @@ class Mender:
         if only in (None, LOOPBACK) and (step := compare.forbidden(kept.wanted, present)):
             self.apply(kept, [step] if only or not kept.is_fought_about(LOOPBACK) else [], why, cause, since)
         if why in _PRUNES:
-            self.apply(kept, self.surplus(kept, present, routes), why, cause, since)
+            surplus = compare.surplus(kept.wanted, present, kept.ours)
+            self.apply(kept, [*surplus, *compare.surplus_routes(kept.wanted, routes)], why, cause, since)
 
     def put_back(self, kept: Kept, key: Key, why: Why, cause: int) -> None:
         """Mend one thing that had to wait."""
         self.look(kept, why, cause, only=key)
 
-    def plan(self, kept: Kept) -> list[Step]:
-        """What `look` would ask for at the start: nothing is asked, but for what there is."""
+    def plan(self, kept: Kept, wanted: Wanted) -> list[Step]:
+        """What `look` would ask for at the start, were this wanted: nothing is asked, but for what there is."""
         lo, present, routes = kept.requests.lo(), kept.requests.addresses(), kept.requests.routes()
-        steps = [] if lo.flags & IFF_UP or kept.wanted.lo is Lo.LEAVE else [_LO_UP]
-        steps += compare.missing(kept.wanted, present, routes)
-        steps += compare.differing(kept.wanted, present, kept.ours)
-        forbidden = compare.forbidden(kept.wanted, present)
-        return [*steps, *([forbidden] if forbidden else []), *self.surplus(kept, present, routes)]
-
-    def surplus(self, kept: Kept, present: Addresses, routes: Sequence[Route]) -> list[Step]:
-        """What is ours, and wanted no more."""
-        steps = compare.surplus(kept.wanted, present, kept.ours)
-        return [*steps, *compare.surplus_routes(kept.wanted, routes)]
+        steps = [] if lo.flags & IFF_UP or wanted.lo is Lo.LEAVE else [LO_UP_STEP]
+        steps += compare.missing(wanted, present, routes)
+        steps += compare.differing(wanted, present, kept.ours)
+        forbidden = compare.forbidden(wanted, present)
+        steps += compare.surplus(wanted, present, kept.ours)
+        return [*steps, *([forbidden] if forbidden else []), *compare.surplus_routes(wanted, routes)]
 
     def _routes(self, kept: Kept, why: Why) -> list[Route]:
         is_needed = why in _PRUNES or any(service.is_route for service in kept.wanted.addresses.values())
@@ -127,7 +124,7 @@ class Mender:
         if kept.wanted.lo is Lo.LEAVE or kept.is_up:
             return
         if only == LO or (only is None and not kept.is_fought_about(LO)):
-            self.apply(kept, [_LO_UP], why, cause, since)
+            self.apply(kept, [LO_UP_STEP], why, cause, since)
             self._note_lo(kept)
 
     def _note_lo(self, kept: Kept) -> None:
@@ -161,18 +158,20 @@ class Mender:
     def apply(self, kept: Kept, steps: Sequence[Step], why: Why, cause: int, since: int) -> None:
         """Send steps, take down what came of them, and tell."""
         if steps:
-            self.tell(kept, steps, self.ask(kept, steps), why, cause, since)
+            refusals = self.ask(kept, steps)
+            self.tell(kept, steps, refusals, why, cause, (time.monotonic_ns() - since) / 1000)
 
     def ask(self, kept: Kept, steps: Sequence[Step]) -> Refusals:
         """Send steps; what was refused."""
         at_once = DELETES_AT_ONCE if steps[0].recipe in _REMOVE else ADDS_AT_ONCE
-        return {refusal.index: refusal for refusal in kept.requests.ask([step.message for step in steps], at_once)}
+        try:
+            refusals = kept.requests.ask([step.message for step in steps], at_once)
+        except OSError as error:
+            refusals = [Refusal(nth, error.errno or EIO) for nth in range(len(steps))]
+        return {refusal.nth: refusal for refusal in refusals}
 
-    def tell(
-        self, kept: Kept, steps: Sequence[Step], refusals: Refusals, why: Why, cause: int, since: int
-    ) -> None:
-        """Take down what came of steps, and tell."""
-        us = (time.monotonic_ns() - since) / 1000
+    def tell(self, kept: Kept, steps: Sequence[Step], refusals: Refusals, why: Why, cause: int, us: float) -> None:
+        """Take down what came of steps within so many microseconds, and tell."""
         for recipe in dict.fromkeys(step.recipe for step in steps):
             done = [step.key for index, step in enumerate(steps) if step.recipe == recipe and index not in refusals]
             refused = [
@@ -199,13 +198,14 @@ class Mender:
         if not KEEPS_MARKS:
             kept.made = (kept.made or set()) | {key for key in done if key not in (LO, LOOPBACK)}
         kept.repairs += 1
-        kept.last = Repair(time.time(), why, recipe, key_text(done[0]) if len(done) == 1 else f"{len(done)} addresses", us)
+        what = key_text(done[0]) if len(done) == 1 else f"{len(done)} addresses"
+        kept.last = Repair(time.time(), why, recipe, what, us)
         self._ring.tell("repaired", kept.label, cause, recipe=recipe, us=round(us, 1), **_named(done))
 
     def _note_removed(self, kept: Kept, done: Sequence[Key], why: Why, recipe: str, cause: int) -> None:
         if not done:
             return
-        for key in done:
+        for key in done if recipe != compare.DELETE_ROUTE else ():
             kept.expect(key)
         self._ring.tell("withdrawn", kept.label, cause, why=why, recipe=recipe, **_named(done))
 
@@ -227,11 +227,9 @@ class Mender:
     ) -> None:
         for errno in dict.fromkeys(refusal.errno for _, refusal in refused):
             keys = [key for key, refusal in refused if refusal.errno == errno]
-            text = next(refusal.extack for _, refusal in refused if refusal.errno == errno)
+            text = next(refusal.extack for _, refusal in refused if refusal.errno == errno) or os.strerror(errno)
             name = errorcode.get(errno, str(errno))
-            self._ring.tell(
-                "refused", kept.label, cause, recipe=recipe, errno=name, error=text or os.strerror(errno), **_named(keys)
-            )
+            self._ring.tell("refused", kept.label, cause, recipe=recipe, errno=name, error=text, **_named(keys))
             if errno != EACCES:
                 self._try_again(kept, why)
 
@@ -243,7 +241,6 @@ class Mender:
     def _retried(self, kept: Kept) -> None:
         kept.due(LO, None)
         self.look(kept, Why.RETRY, kept.cause)
-
 
 
 def _named(keys: Sequence[Key]) -> dict[str, object]:

@@ -1,0 +1,322 @@
+"""The keeper: all namespaces that a configuration names, found, watched, looked at, and kept as they are wanted.
+
+It lives in one thread, that of its loop, and never waits there.  What happens is heard by `watch` and decided in
+`decide`; what is asked of kernels is asked by `mend`.  Addresses stay where they are when it ends, however that is, and
+when it begins again it only looks: where all is well nothing is sent.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from errno import EWOULDBLOCK
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from typing import Final, Protocol
+
+from addrsvc.errors import ControlError, KernelError
+from addrsvc.keeper.compare import Step
+from addrsvc.keeper.decide import Decisions
+from addrsvc.keeper.discover import Discovery
+from addrsvc.keeper.events import Event, Ring
+from addrsvc.keeper.hear import Heard, hear
+from addrsvc.keeper.kept import Kept, Key, Why, key_text
+from addrsvc.keeper.loop import Loop, Timer
+from addrsvc.keeper.mend import Mender
+from addrsvc.keeper.rtnl import Requests
+from addrsvc.keeper.status import NetnsStatus, Snapshot, status_of
+from addrsvc.keeper.wanted import NOTHING, Wanted
+from addrsvc.keeper.watch import SocketWatch, Watch
+
+__all__ = ["Keeper", "Rules"]
+
+_SWEEP_EVERY: Final = 1.0
+"""Seconds between two parts of a sweep."""
+
+
+class Rules(Protocol):
+    """What a configuration is asked."""
+
+    def selectors(self) -> "tuple[str, ...]":
+        """Which namespaces it is about."""
+
+    def wanted(self, label: str) -> Wanted | None:
+        """What it wants of one; None where no rule is about it."""
+
+
+class Keeper:
+    """Keeps namespaces.
+
+    Args:
+        loop: in whose thread all of it happens, but for `__init__`.
+        ring: where it is told.
+        rules: what is wanted where.
+        may_enter: whether other namespaces than the host's may be entered.
+        sweep: seconds in which every namespace is looked at once, for what no message told; 0 for never.
+    """
+
+    def __init__(self, loop: Loop, ring: Ring, rules: Rules, *, may_enter: bool = True, sweep: float = 60.0) -> None:
+        self._loop = loop
+        self._ring = ring
+        self.rules = rules
+        self.mender: Final = Mender(loop, ring)
+        self.decisions: Final = Decisions(ring, self.mender)
+        self._kept: dict[str, Kept] = {}
+        self._failed: dict[str, tuple[int, str]] = {}
+        self._sweep_in = sweep
+        self._to_sweep: list[Kept] = []
+        self._sweeping: Timer | None = None
+        self._watch: Watch[Kept] = SocketWatch(loop, self)
+        self.discovery: Final = Discovery(loop, self, may_enter=may_enter)
+        self._repairs: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._end_counting = ring.subscribe(self._count)
+
+    def start(self) -> None:
+        """Find what there is, and mend it; go on with what comes."""
+        self.discovery.select(self.rules.selectors())
+        if self._sweep_in:
+            self._sweeping = self._loop.call_later(_SWEEP_EVERY, self._sweep)
+
+    def close(self) -> None:
+        """Let go of everything; all addresses stay."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for kept in self._kept.values():
+            self._let_go(kept)
+        self._kept.clear()
+        self._watch.close()
+        self.discovery.close()
+        self._end_counting()
+
+    # --- namespaces come and go ---------------------------------------------------------------------------------------
+
+    def found(self, label: str, netns_fd: int) -> None:
+        """A namespace is there: hear it, look at it, mend it."""
+        try:
+            requests = Requests.to(netns_fd, label)
+        except KernelError as error:
+            self._cannot(label, netns_fd, str(error))
+            return
+        kept = Kept(label, netns_fd, requests, self.rules.wanted(label) or NOTHING)
+        try:
+            self._watch.attach(kept, netns_fd)
+        except KernelError as error:
+            requests.close()
+            self._cannot(label, netns_fd, str(error))
+            return
+        self._failed.pop(label, None)
+        self._kept[label] = kept
+        kept.heard_at = time.monotonic()
+        kept.cause = self._ring.tell("attached", label, None, rules=list(kept.wanted.rules))
+        self._claim(kept)
+
+    def _cannot(self, label: str, netns_fd: int, why: str) -> None:
+        """It cannot be heard or asked; the sweep tries again."""
+        if self._failed.get(label, (0, ""))[1] != why:
+            self._ring.tell("waiting", label, None, why=why)
+        self._failed[label] = netns_fd, why
+
+    def _claim(self, kept: Kept) -> None:
+        """Keep it, unless another service does: two of them would never agree.
+
+        It is a lock on the namespace itself, which ends with the process.
+        """
+        try:
+            flock(kept.fd, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            if kept.is_claimed and error.errno == EWOULDBLOCK:
+                kept.is_claimed = False
+                self._ring.tell("waiting", kept.label, kept.cause, why="another service keeps it")
+            return
+        kept.is_claimed = True
+        self.mender.look(kept, Why.START, kept.cause)
+
+    def gone(self, label: str) -> None:
+        """Nothing leads to it any more: forget everything about it."""
+        self._failed.pop(label, None)
+        kept = self._kept.pop(label, None)
+        if kept is not None:
+            self._let_go(kept)
+            self._ring.tell("gone", label, kept.cause)
+
+    def _let_go(self, kept: Kept) -> None:
+        self._watch.detach(kept)
+        kept.calm()
+        kept.requests.close()
+        if kept.is_claimed:
+            flock(kept.fd, LOCK_UN)
+
+    def renamed(self, label: str, instead: str) -> None:
+        """It is kept under another name, which other rules may be about."""
+        if label in self._failed:
+            self._failed[instead] = self._failed.pop(label)
+        kept = self._kept.pop(label, None)
+        if kept is None:
+            return
+        cause = self._ring.tell("renamed", label, kept.cause, instead=instead)
+        self._kept[instead] = kept
+        kept.label = instead
+        self._want(kept, self.rules.wanted(instead) or NOTHING, cause)
+
+    def waiting(self, label: str, why: str) -> None:
+        """It is named, and not there."""
+        self._ring.tell("waiting", label, None, why=why)
+
+    # --- what happens in them -----------------------------------------------------------------------------------------
+
+    def heard(self, kept: Kept, message: bytes) -> None:
+        """A namespace's kernel has said something."""
+        heard = hear(kept, message, time.monotonic_ns())
+        if heard is not None:
+            self.decisions.decide(heard)
+
+    def lost(self, kept: Kept | None) -> None:
+        """It has said more than was heard: whatever it was, its result can be looked at."""
+        now = time.monotonic()
+        where = tuple(self._kept.values()) if kept is None else (kept,)
+        seconds = max((now - each.heard_at for each in where), default=0.0)
+        cause = self._ring.tell(
+            "lost", kept.label if kept else "", None, seconds=round(seconds, 6), namespaces=len(where)
+        )
+        for each in where:
+            each.lost += 1
+            each.expected = None
+            each.heard_at = now
+            if each.is_claimed:
+                self.mender.look(each, Why.LOST, cause)
+
+    # --- what is wanted of them ---------------------------------------------------------------------------------------
+
+    def reconfigure(self, rules: Rules, *, sweep: float | None = None) -> int:
+        """Put another configuration in force; what both want is not touched.
+
+        Returns:
+            The number of the event that tells it.
+        """
+        cause = self._ring.tell("reload", "", None, namespaces=len(self._kept))
+        self.rules = rules
+        self._sweep_in = self._sweep_in if sweep is None else sweep
+        left = self.discovery.select(rules.selectors())
+        for label, kept in tuple(self._kept.items()):
+            wanted = rules.wanted(label) if label not in left else None
+            self._want(kept, wanted or NOTHING, cause)
+        for label in left:
+            self._leave(label, cause)
+        return cause
+
+    def _want(self, kept: Kept, wanted: Wanted, cause: int) -> None:
+        """Want something else of a namespace."""
+        before, kept.wanted = kept.wanted, wanted
+        if before == wanted:
+            return
+        for key in tuple(kept.missing or ()):
+            kept.has(key)
+        kept.calm()
+        if kept.is_claimed:
+            self.mender.look(kept, Why.RELOAD, cause)
+
+    def _leave(self, label: str, cause: int) -> None:
+        """No rule is about it any more: what was ours has been withdrawn."""
+        kept = self._kept.pop(label, None)
+        self._failed.pop(label, None)
+        if kept is not None:
+            self._let_go(kept)
+            self._ring.tell("gone", label, cause, why="no rule is about it any more")
+        self.discovery.forget(label)
+
+    # --- the sweep ----------------------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """Look at some namespaces, so that each has its turn in time."""
+        if not self._to_sweep:
+            self._to_sweep = list(self._kept.values())
+            for label, (netns_fd, _) in tuple(self._failed.items()):
+                self.found(label, netns_fd)
+        turns = max(1.0, self._sweep_in / _SWEEP_EVERY)
+        count = -(-max(len(self._kept), 1) // int(turns))
+        for kept in [self._to_sweep.pop() for _ in range(min(count, len(self._to_sweep)))]:
+            if self._kept.get(kept.label) is kept:
+                self._check(kept)
+        pause = max(_SWEEP_EVERY, self._sweep_in / max(len(self._kept), 1)) if count == 1 else _SWEEP_EVERY
+        self._sweeping = self._loop.call_later(min(pause, self._sweep_in), self._sweep)
+
+    def _check(self, kept: Kept) -> None:
+        self.mender.reactions.tidy(kept)
+        if kept.is_claimed:
+            self.mender.look(kept, Why.SWEEP, kept.cause)
+        else:
+            self._claim(kept)
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def _named(self, label: str) -> Kept:
+        if label not in self._kept:
+            raise ControlError(f"netns: {label!r} is not kept; see: addrsvc status")
+        return self._kept[label]
+
+    def resume(self, label: str) -> list[str]:
+        """End all fights of a namespace, and mend at once; what they were about.
+
+        Raises:
+            ControlError: it is not kept.
+        """
+        kept = self._named(label)
+        keys = self.mender.reactions.resume(kept)
+        if keys:
+            cause = self._ring.tell("peace", label, None, addresses=[key_text(key) for key in keys], why="command")
+            self.mender.look(kept, Why.RESUME, cause)
+        return [key_text(key) for key in keys]
+
+    def look(self, label: str) -> None:
+        """Look at a namespace now, and mend it.
+
+        Raises:
+            ControlError: it is not kept.
+        """
+        kept = self._named(label)
+        if kept.is_claimed:
+            self.mender.look(kept, Why.COMMAND, kept.cause)
+
+    def plan(self, label: str, rules: Rules | None = None) -> list[Step]:
+        """What would be asked of a namespace if the service began now, with what is wanted or with other rules.
+
+        Raises:
+            ControlError: it is not kept.
+            KernelError: it does not tell how it is.
+        """
+        kept = self._named(label)
+        return self.mender.plan(kept, kept.wanted if rules is None else rules.wanted(label) or NOTHING)
+
+    def inject(self, val: int, label: str, key: Key, cause: int) -> None:
+        """Let an event run through the chain as if a kernel had told it; nothing is believed, all is looked at.
+
+        Raises:
+            ControlError: it is not kept.
+        """
+        heard = Heard(self._named(label), key, 0, time.monotonic_ns(), why=Why.COMMAND)
+        heard.cause = cause
+        self.decisions.call(val, heard)
+
+    # --- how it is ----------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Kept]:
+        """All that are kept."""
+        return iter(self._kept.values())
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def snapshot(self, lag: float = 0.0) -> Snapshot:
+        """How everything is, in the thread of the loop."""
+        aliases = self.discovery.aliases()
+        here = [status_of(kept, aliases.get(label, ())) for label, kept in self._kept.items()]
+        waiting = {**self.discovery.waiting(), **{label: why for label, (_, why) in self._failed.items()}}
+        missing = [NetnsStatus(label, "waiting", why) for label, why in waiting.items()]
+        return Snapshot(
+            (*here, *missing), dict(self._repairs), self._counts["lost"], self._counts["fight"],
+            self._counts["drift"], lag, type(self._watch).__name__,
+        )  # fmt: skip
+
+    def _count(self, event: Event) -> None:
+        self._counts[event.name] += 1
+        if event.name == "repair":
+            self._repairs[str(event.fields["why"])] += 1

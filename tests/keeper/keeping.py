@@ -1,0 +1,108 @@
+"""A keeper in the thread of the test: namespaces are handed to it, time passes as the test turns its loop."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from addrsvc.keeper.events import Event, Ring
+from addrsvc.keeper.keep import Keeper
+from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.wanted import ServiceAddress, Wanted
+from addrsvc.mirror.netns import NetNs
+
+PATIENCE = 20.0
+LABEL = "blue"
+
+
+@dataclass
+class Rules:
+    """The same is wanted of every namespace, unless one is named; none is looked for."""
+
+    usual: Wanted | None
+    by_label: dict[str, Wanted | None] = field(default_factory=dict)
+
+    def selectors(self) -> tuple[str, ...]:
+        return ()
+
+    def wanted(self, label: str) -> Wanted | None:
+        return self.by_label.get(label, self.usual)
+
+
+class Keeping:
+    """A keeper with its loop and ring, and what it has told since the last look."""
+
+    def __init__(self, wanted: Wanted | None, *, sweep: float = 0.0) -> None:
+        self.loop = Loop()
+        self.ring = Ring()
+        self.keeper = Keeper(self.loop, self.ring, Rules(wanted), sweep=sweep)
+        self._cursor = self.ring.next
+
+    def close(self) -> None:
+        self.keeper.close()
+        self.loop.close()
+
+    def found(self, netns: NetNs, label: str = LABEL) -> None:
+        self.keeper.found(label, netns.fileno())
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Turn the loop until something is so."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, [tuple(event)[2:] for event in self.ring.since(0)[0]]
+            self.loop.turn(0.01)
+
+    def until_told(self, name: str, **fields: object) -> Event:
+        """Turn the loop until such an event is told, and go on behind it."""
+        found: list[Event] = []
+
+        def is_told() -> bool:
+            for event in self.ring.since(self._cursor)[0]:
+                if event.name == name and fields.items() <= dict(event.fields).items():
+                    self._cursor = event.seq + 1
+                    found.append(event)
+                    return True
+            return False
+
+        self.until(is_told)
+        return found[0]
+
+    def quiet(self) -> None:
+        """Turn the loop until nothing is ready any more."""
+        before = -1
+        while before != self.ring.next:
+            before = self.ring.next
+            for _ in range(3):
+                self.loop.turn(0.001)
+
+    def skip(self) -> None:
+        """Let `until_told` pass by what was told until now."""
+        self._cursor = self.ring.next
+
+    def told(self, *names: str) -> list[Event]:
+        """All events of these names that were ever told."""
+        return [event for event in self.ring.since(0, 1 << 20)[0] if event.name in names]
+
+
+@contextmanager
+def keeping(netns: NetNs | None, wanted: Wanted | None, *, sweep: float = 0.0) -> Iterator[Keeping]:
+    """Keep a namespace while the block runs."""
+    kept = Keeping(wanted, sweep=sweep)
+    try:
+        if netns is not None:
+            kept.found(netns)
+            kept.quiet()
+            kept.skip()
+        yield kept
+    finally:
+        kept.close()
+
+
+def service(text: str, **values: object) -> tuple[tuple[bytes, int], ServiceAddress]:
+    """A service address by its text."""
+    from socket import AF_INET, AF_INET6, inet_pton
+
+    address, _, length = text.partition("/")
+    packed = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    prefixlen = int(length or len(packed) * 8)
+    return (packed, prefixlen), ServiceAddress(packed, prefixlen, **values)  # type: ignore[arg-type]
