@@ -39,7 +39,11 @@ _RUN_HELP: Final = """\
 Boot a model of Linux, bring its loopback device up, and tell what happens: one line for each event, for each callback
 that it passed, and for each rtnetlink message, indented under what caused it.  Then serve the control socket until
 SIGINT or SIGTERM.  With --netns the model's namespaces are mirrored onto namespaces of the running kernel, and
-repaired whenever somebody changes what is ours there."""
+repaired whenever somebody changes what is ours there.
+
+With --keep it is the loopback address service instead: it finds the namespaces that the configuration names, follows
+them as they come and go, and keeps lo, ::1 and the service addresses there as they are declared.  Without any file of
+configuration that is the host: lo is up, and ::1 is there."""
 
 _NETLINK_HELP: Final = """\
 Serve the model to programs that speak rtnetlink: a Unix socket stands in for the kernel.  Each connection is one
@@ -365,6 +369,9 @@ def _add_run(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument("--once", action="store_true", help="end after converging, without serving")
     _add_netns(parser, "mirror onto this namespace of the running kernel: a name below /run/netns, a path, a process "
                "id, or host for the one this command runs in; may be repeated")  # fmt: skip
+    parser.add_argument("--keep", action="store_true", help="keep the namespaces that the configuration names")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="keep what this file, and FILE.d/*.toml, say, "
+                        "instead of the files in the standard places")  # fmt: skip
     _add_seed(parser)
     parser.add_argument("--verbose", "-v", action="store_true", help="log all that is heard of the running kernel")
 
@@ -911,8 +918,15 @@ def _fresh_plans(names: Sequence[str]) -> list[object]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from addrsvc.daemon.run import run
+    from addrsvc.daemon.run import keep, run
 
+    if arguments.keep or arguments.config:
+        if arguments.netns:
+            raise ControlError("--netns: the configuration says which namespaces are kept; --netns is without --keep")
+        return keep(
+            arguments.config, seed=arguments.seed, once=arguments.once, control=arguments.control,
+            as_json=arguments.json, verbose=arguments.verbose,
+        )  # fmt: skip
     printer = Printer(as_json=arguments.json)
     return run(
         arguments.netns, printer, seed=arguments.seed, once=arguments.once, control=arguments.control,

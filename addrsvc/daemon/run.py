@@ -1,9 +1,11 @@
 """A run of the service from the boot of its model to its last line; nothing is left behind, however it ends."""
 
+import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from addrsvc.daemon.commands import INIT_NET
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from addrsvc.daemon.service import Service
 
-__all__ = ["UNSENT", "booted", "bring_up", "mirror", "run"]
+__all__ = ["UNSENT", "booted", "bring_up", "keep", "mirror", "run"]
 
 UNSENT: Final = 3
 """The exit code where everything was done that could be, and something wanted could not."""
@@ -60,6 +62,68 @@ def run(
     finally:
         signal.signal(signal.SIGTERM, before)
     return UNSENT if once and any(followed.divergences for followed in service.mirrors.values()) else 0
+
+
+def keep(
+    file: Path | None,
+    *,
+    seed: int = 0,
+    once: bool = False,
+    control: Path | None = None,
+    as_json: bool = False,
+    verbose: bool = False,
+) -> int:
+    """Keep the namespaces that the configuration names, and serve, until SIGINT or SIGTERM.  Gives the exit code.
+
+    Args:
+        file: the configuration, with what is in FILE.d; None for the standard places.
+        seed: of the chance of the model that stands beside.
+        once: look, mend, and end.
+        control: the control socket, if not the default one.
+        as_json: log JSON, one object a line.
+        verbose: log what needed no action, too.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        ServiceError: a service is running already, or there is no place for the socket.
+    """
+    from addrsvc.daemon.keeping import KeeperThread, LogFollower
+    from addrsvc.daemon.log import Log
+    from addrsvc.daemon.server import serve
+    from addrsvc.keeper.config import places
+    from addrsvc.keeper.events import Ring
+    from addrsvc.keeper.keep import Keeper
+    from addrsvc.mirror.netns import has_cap_sys_admin
+
+    log, ring = Log(as_json=as_json, verbose=verbose), Ring()
+    with ExitStack() as stack:
+        thread = stack.enter_context(KeeperThread(lambda: places(file), ring, _end, may_enter=has_cap_sys_admin()))
+        sock = None if once else stack.enter_context(_control_socket(control))
+        stack.enter_context(LogFollower(ring, log))
+        stack.enter_context(_handling(signal.SIGHUP, lambda number, frame: thread.reload_soon()))
+        stack.enter_context(_handling(signal.SIGTERM, signal.default_int_handler))
+        with suppress(KeyboardInterrupt):
+            thread.start()
+            if sock is None:
+                return 0 if thread.ask(Keeper.summary).lacking is None else UNSENT
+            serve(booted(seed), sock, log, ready=thread.serving)
+    if thread.failure is not None:
+        raise thread.failure
+    return 0
+
+
+def _end() -> None:
+    """End this process as a service manager would."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def _handling(number: int, handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def booted(seed: int = 0) -> "Service":

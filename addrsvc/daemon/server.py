@@ -63,21 +63,25 @@ class _Peer(NamedTuple):
         return self.conn.fileno() >= 0
 
 
-def serve(service: Service, sock: socket.socket, log: Log) -> None:
+def serve(service: Service, sock: socket.socket, log: Log, ready: Callable[[], object] | None = None) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         service: what answers; its `rearm` is taken over.
         sock: a listening Unix stream socket; it stays the caller's to close.
         log: what clients do wrong, what was heard of the running kernel, and what came of it.
+        ready: called when clients are answered; if not given, the service manager is told that all is ready.
     """
-    asyncio.run(Server(service, sock, log).run())
+    asyncio.run(Server(service, sock, log, ready).run())
 
 
 class Server:
     """One service on one control socket."""
 
-    def __init__(self, service: Service, sock: socket.socket, log: Log) -> None:
+    def __init__(
+        self, service: Service, sock: socket.socket, log: Log, ready: Callable[[], object] | None = None
+    ) -> None:
+        self._ready = self._tell_ready if ready is None else ready
         self._service = service
         self._socket = sock
         self._log = log
@@ -123,6 +127,9 @@ class Server:
         self._sent = {name: mirror.sent for name, mirror in self._service.mirrors.items()}
         self._service.rearm, self._service.heed = self._pumped, self._listen
         self._tick()
+        self._ready()
+
+    def _tell_ready(self) -> None:
         notify("READY=1", f"STATUS=Mirroring {len(self._service.mirrors)} namespaces of the running kernel")
 
     async def _close(self) -> None:

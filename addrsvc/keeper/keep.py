@@ -18,12 +18,13 @@ from addrsvc.keeper.decide import Decisions
 from addrsvc.keeper.discover import Discovery
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.hear import Heard, hear
-from addrsvc.keeper.kept import Kept, Key, Why, key_text
+from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text
 from addrsvc.keeper.loop import Loop, Timer
 from addrsvc.keeper.mend import Mender
+from addrsvc.keeper.places import HOST
 from addrsvc.keeper.rtnl import Requests
-from addrsvc.keeper.status import NetnsStatus, Snapshot, status_of
-from addrsvc.keeper.wanted import NOTHING, Wanted
+from addrsvc.keeper.status import NetnsStatus, Snapshot, Summary, status_of
+from addrsvc.keeper.wanted import NOTHING, Loopback, Wanted
 from addrsvc.keeper.watch import SocketWatch, Watch
 
 __all__ = ["Keeper", "Rules"]
@@ -296,6 +297,23 @@ class Keeper:
         heard.cause = cause
         self.decisions.call(val, heard)
 
+    def is_alive(self) -> bool:
+        """Whether a kernel answers, and answers what is believed of it; if it does not, that is mended first."""
+        kept = self._kept.get(HOST) or next(iter(self._kept.values()), None)
+        if kept is None or not kept.is_claimed:
+            return True
+        try:
+            if self._is_as_believed(kept):
+                return True
+            self.mender.look(kept, Why.SWEEP, kept.cause)
+            return self._is_as_believed(kept)
+        except KernelError:
+            return False
+
+    def _is_as_believed(self, kept: Kept) -> bool:
+        is_believed = kept.wanted.loopback is Loopback.ENSURE and LOOPBACK not in (kept.missing or ())
+        return kept.requests.has(LOOPBACK[0]) or not is_believed
+
     # --- how it is ----------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Kept]:
@@ -304,6 +322,34 @@ class Keeper:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def summary(self) -> Summary:
+        """How everything is, in numbers."""
+        wanted = present = fighting = 0
+        lacking = None
+        for kept in self._kept.values():
+            count = kept.how_many
+            wanted += count
+            present += count if kept.is_claimed else 0
+            if not kept.is_as_wanted:
+                present -= len(kept.missing or ())
+                fighting += kept.is_fighting
+                lacking = kept.label
+        waiting = len(self.discovery.waiting()) + len(self._failed)
+        return Summary(len(self._kept), waiting, fighting, wanted, max(0, present), lacking)
+
+    def wants_loopback(self, label: str) -> bool:
+        """Whether a namespace is kept, and ::1 is wanted there."""
+        kept = self._kept.get(label)
+        return kept is not None and kept.wanted.loopback is Loopback.ENSURE
+
+    def status(self, label: str) -> NetnsStatus:
+        """How one namespace is.
+
+        Raises:
+            ControlError: it is not kept.
+        """
+        return status_of(self._named(label))
 
     def snapshot(self, lag: float = 0.0) -> Snapshot:
         """How everything is, in the thread of the loop."""

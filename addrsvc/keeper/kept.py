@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from addrsvc.keeper.fights import Quarrel
 from addrsvc.keeper.loop import Timer
-from addrsvc.keeper.wanted import Wanted
+from addrsvc.keeper.wanted import Lo, Loopback, Wanted
 from addrsvc.uapi import IFF_UP
 
 if TYPE_CHECKING:
@@ -133,6 +133,17 @@ class Kept:
     def is_up(self) -> bool:
         """Whether lo is up, as last heard."""
         return bool(self.flags & IFF_UP)
+
+    @property
+    def is_as_wanted(self) -> bool:
+        """Whether nothing is missing."""
+        is_down = self.wanted.lo is Lo.UP and not self.is_up
+        return self.is_claimed and not self.missing and not is_down and not self.is_fighting
+
+    @property
+    def how_many(self) -> int:
+        """How many addresses are wanted."""
+        return len(self.wanted.addresses) + (self.wanted.loopback is Loopback.ENSURE)
 
     @property
     def ours(self) -> Container[Key]:

@@ -190,7 +190,7 @@ class Mender:
         self, kept: Kept, done: Sequence[Key], why: Why, recipe: str, cause: int, us: float, *, told: bool
     ) -> None:
         if done or told:
-            self._ring.tell("repair", kept.label, cause, why=why, recipe=recipe, **_named(done))
+            self._ring.tell("repair", kept.label, cause, why=why.value, recipe=recipe, **_named(done))
         if not done:
             return
         for key in done:
@@ -207,7 +207,7 @@ class Mender:
             return
         for key in done if recipe != compare.DELETE_ROUTE else ():
             kept.expect(key)
-        self._ring.tell("withdrawn", kept.label, cause, why=why, recipe=recipe, **_named(done))
+        self._ring.tell("withdrawn", kept.label, cause, why=why.value, recipe=recipe, **_named(done))
 
     def _note_refusal(self, kept: Kept, key: Key, recipe: str, refusal: Refusal) -> bool:
         """Remember a refusal; whether it is news."""

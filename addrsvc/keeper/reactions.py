@@ -60,13 +60,13 @@ class Reactions:
 
     def _report(self, kept: Kept, key: Key, why: Why, cause: int) -> None:
         if kept.missing is None or kept.missing.get(key) != "reported":
-            self._ring.tell("reported", kept.label, cause, address=key_text(key), why=why)
+            self._ring.tell("reported", kept.label, cause, address=key_text(key), why=why.value)
         kept.lacks(key, "reported")
 
     def _yield(self, kept: Kept, key: Key, why: Why, cause: int, seconds: float) -> None:
         kept.lacks(key, "yield")
         if not kept.is_due(key):
-            self._ring.tell("yield", kept.label, cause, address=key_text(key), why=why, seconds=seconds)
+            self._ring.tell("yield", kept.label, cause, address=key_text(key), why=why.value, seconds=seconds)
             kept.due(key, self._loop.call_later(seconds, partial(self._yielded, kept, key, cause)))
 
     def _yielded(self, kept: Kept, key: Key, cause: int) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from addrsvc.keeper.kept import LOOPBACK, Kept, Repair, key_text
-from addrsvc.keeper.wanted import Lo, Loopback
+from addrsvc.keeper.wanted import Loopback
 
-__all__ = ["AddressStatus", "NetnsStatus", "Snapshot", "status_of"]
+__all__ = ["AddressStatus", "NetnsStatus", "Snapshot", "Summary", "status_of"]
 
 
 class AddressStatus(NamedTuple):
@@ -101,6 +101,23 @@ class Snapshot:
         return all(status.is_as_wanted for status in self.namespaces if status.state != "waiting")
 
 
+class Summary(NamedTuple):
+    """The same in numbers, which are quick to find.
+
+    Attributes:
+        namespaces, waiting, fighting: how many are there, are not, and are fought about.
+        wanted, present: how many addresses.
+        lacking: the label of one that is not as it is wanted; None if there is none.
+    """
+
+    namespaces: int
+    waiting: int
+    fighting: int
+    wanted: int
+    present: int
+    lacking: str | None
+
+
 def status_of(kept: Kept, aliases: tuple[str, ...] = ()) -> NetnsStatus:
     """How a namespace is."""
     wanted = kept.wanted
@@ -119,8 +136,7 @@ def _state(kept: Kept) -> str:
         return "claimed"
     if kept.is_fighting:
         return "fighting"
-    is_down = kept.wanted.lo is Lo.UP and not kept.is_up
-    return "missing" if kept.missing or is_down else "kept"
+    return "kept" if kept.is_as_wanted else "missing"
 
 
 def _loopback(kept: Kept) -> AddressStatus:

@@ -1,0 +1,263 @@
+"""The keeper as the rest of the service sees it: a thread of its own, asked by others, and never waiting for them."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from addrsvc.daemon.log import Log
+from addrsvc.daemon.systemd import notify, reloading
+from addrsvc.daemon.vitals import Vitals
+from addrsvc.errors import AddrsvcError, ConfigError
+from addrsvc.keeper.config import Loaded, load
+from addrsvc.keeper.events import VOCABULARY, Ring
+from addrsvc.keeper.keep import Keeper
+from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.status import Snapshot
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["KeeperThread", "LogFollower", "NotRunning"]
+
+T = TypeVar("T")
+
+_SWITCH_SECONDS: Final = 0.0005
+"""How long another thread may keep the interpreter for itself when the keeper has something to repair."""
+
+
+class NotRunning(AddrsvcError):
+    """The keeper has ended, or has not begun."""
+
+
+class KeeperThread:
+    """A keeper in a thread of its own.
+
+    Args:
+        files: gives the files of the configuration, again and again.
+        ring: where everything is told.
+        failed: called, in the keeper's thread, when a bug has ended it.
+        may_enter: whether other namespaces than the host's may be entered.
+        probe: an IPv6 socket to bind, where this process may make none.
+
+    Attributes:
+        loaded: the configuration in force.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
+
+    def __init__(
+        self,
+        files: Callable[[], Sequence[Path]],
+        ring: Ring,
+        failed: Callable[[], object],
+        *,
+        may_enter: bool = True,
+        probe: "socket.socket | None" = None,
+    ) -> None:
+        self.ring: Final = ring
+        self.loaded: Loaded = load(files())
+        self.failure: BaseException | None = None
+        self._files = files
+        self._failed = failed
+        self._may_enter = may_enter
+        self._probe = probe
+        self._loop = Loop()
+        self._keeper: Keeper | None = None
+        self._vitals: Vitals | None = None
+        self._reloading = threading.Lock()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper")
+
+    # --- its life -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to keep; comes back when every namespace that is there was looked at."""
+        import sys
+
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        self._thread.start()
+        self._started.wait()
+        if self.failure is not None:
+            self._thread.join()
+            raise self.failure
+
+    def close(self) -> None:
+        """End it; addresses stay where they are."""
+        if self._thread.ident is not None:
+            self._loop.stop()
+            self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            self._keep()
+        except BaseException as error:
+            self.failure = error
+            self._failed()
+        finally:
+            self._started.set()
+
+    def _keep(self) -> None:
+        config = self.loaded.config
+        _take_priority(config.daemon.realtime, self.ring)
+        keeper = self._keeper = Keeper(
+            self._loop, self.ring, config, may_enter=self._may_enter, sweep=config.watch.sweep
+        )
+        try:
+            keeper.start()
+            self._vitals = Vitals(keeper, self._loop, self.ring, self._probe)
+            _settle_memory()
+            self._started.set()
+            self._loop.run()
+        finally:
+            self._keeper = None
+            keeper.close()
+
+    # --- what others ask ----------------------------------------------------------------------------------------------
+
+    def ask(self, question: Callable[[Keeper], T]) -> T:
+        """Have a question answered in the keeper's thread, from any other one.
+
+        Raises:
+            NotRunning: nobody answers any more.
+            BaseException: what the question raised.
+        """
+        answers: SimpleQueue[tuple[BaseException | None, T | None]] = SimpleQueue()
+        self._loop.call(lambda: answers.put(self._answer(question)))
+        while self._thread.is_alive():
+            try:
+                error, answer = answers.get(timeout=1.0)
+            except Empty:
+                continue
+            if error is not None:
+                raise error
+            return answer  # type: ignore[return-value]
+        raise NotRunning("the keeper does not run")
+
+    def _answer(self, question: Callable[[Keeper], T]) -> tuple[BaseException | None, T | None]:
+        if self._keeper is None:
+            return NotRunning("the keeper does not run"), None
+        try:
+            return None, question(self._keeper)
+        except AddrsvcError as error:
+            return error, None
+
+    def snapshot(self) -> Snapshot:
+        """How everything is, and how long it took until the keeper had time to say so."""
+        asked = time.monotonic()
+        return self.ask(lambda keeper: keeper.snapshot(time.monotonic() - asked))
+
+    def serving(self) -> None:
+        """Let it be known that others can ask, too: what is left for readiness are the addresses."""
+        vitals = self._vitals
+        if vitals is not None:
+            self._loop.call(vitals.serving)
+
+    def reload(self) -> int:
+        """Read the configuration again, and put it in force; one after the other, if several ask.
+
+        Returns:
+            The number of the event that tells it.
+
+        Raises:
+            ConfigError: it is wrong; the one before stays in force.
+        """
+        with self._reloading:
+            is_told = reloading()
+            try:
+                loaded = load(self._files())
+                cause = self.ask(
+                    lambda keeper: keeper.reconfigure(loaded.config, sweep=loaded.config.watch.sweep)
+                )
+                self.loaded = loaded
+                return cause
+            except ConfigError as error:
+                problems = [str(problem) for problem in error.problems]
+                self._loop.call(lambda: self.ring.tell("reload failed", problems=problems))
+                raise
+            finally:
+                if is_told:
+                    notify("READY=1")
+
+    def reload_soon(self) -> None:
+        """The same, later and in another thread, as a signal asks for it: what is wrong is told as an event."""
+
+        def body() -> None:
+            with suppress(ConfigError, NotRunning):
+                self.reload()
+
+        threading.Thread(target=body, name="reload").start()
+
+
+def _take_priority(priority: int, ring: Ring) -> None:
+    """Let no other process of this machine keep the calling thread from its work, if that is wanted and allowed."""
+    if not priority:
+        return
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except OSError as error:
+        ring.tell("refused", "", None, recipe=f"SCHED_FIFO {priority}", error=error.strerror)
+
+
+def _settle_memory() -> None:
+    """What is there now stays; the collector need not look at it again."""
+    import gc
+
+    gc.collect()
+    gc.freeze()
+
+
+class LogFollower:
+    """Writes what a ring tells into a log, in a thread of its own: a slow log keeps nobody waiting."""
+
+    def __init__(self, ring: Ring, log: Log) -> None:
+        self._ring = ring
+        self._log = log
+        self._cursor = ring.next
+        self._woken = threading.Event()
+        self._is_closed = False
+        self._unsubscribe = ring.subscribe(lambda event: self._woken.set())
+        self._thread = threading.Thread(target=self._follow, name="log")
+        self._thread.start()
+
+    def _follow(self) -> None:
+        while not self._is_closed:
+            self._woken.wait()
+            self._woken.clear()
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        while self._cursor != self._ring.next:
+            events, self._cursor, lost = self._ring.since(self._cursor)
+            if lost:
+                self._log("log", "warning", lost=lost)
+            for event in events:
+                fields = {"netns": event.netns} if event.netns else {}
+                self._log(event.name, VOCABULARY[event.name].level, **fields, cause=event.cause, **event.fields)
+
+    def close(self) -> None:
+        """Write what there is, and end."""
+        self._unsubscribe()
+        self._is_closed = True
+        self._woken.set()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
