@@ -3,8 +3,9 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -18,7 +19,9 @@ from addrsvc.keeper.config import Loaded, load
 from addrsvc.keeper.events import VOCABULARY, Ring
 from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.settings import Method
 from addrsvc.keeper.status import Snapshot
+from addrsvc.keeper.watch import AutoWatch, NsidWatch, SocketWatch
 
 if TYPE_CHECKING:
     import socket
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["KeeperThread", "LogFollower", "NotRunning"]
 
 T = TypeVar("T")
+
+_WATCHES: Final = {Method.AUTO: AutoWatch, Method.SOCKETS: SocketWatch, Method.NSID: NsidWatch}
 
 _SWITCH_SECONDS: Final = 0.0005
 """How long another thread may keep the interpreter for itself when the keeper has something to repair."""
@@ -44,6 +49,7 @@ class KeeperThread:
         failed: called, in the keeper's thread, when a bug has ended it.
         may_enter: whether other namespaces than the host's may be entered.
         probe: an IPv6 socket to bind, where this process may make none.
+        sockets: netlink sockets that somebody has opened in namespaces, by what those are called.
 
     Attributes:
         loaded: the configuration in force.
@@ -60,6 +66,7 @@ class KeeperThread:
         *,
         may_enter: bool = True,
         probe: "socket.socket | None" = None,
+        sockets: "Mapping[str, socket.socket] | None" = None,
     ) -> None:
         self.ring: Final = ring
         self.loaded: Loaded = load(files())
@@ -68,6 +75,7 @@ class KeeperThread:
         self._failed = failed
         self._may_enter = may_enter
         self._probe = probe
+        self._sockets = sockets or {}
         self._loop = Loop()
         self._keeper: Keeper | None = None
         self._vitals: Vitals | None = None
@@ -114,9 +122,12 @@ class KeeperThread:
         config = self.loaded.config
         _take_priority(config.daemon.realtime, self.ring)
         keeper = self._keeper = Keeper(
-            self._loop, self.ring, config, may_enter=self._may_enter, sweep=config.watch.sweep
-        )
+            self._loop, self.ring, config, may_enter=self._may_enter, sweep=config.watch.sweep,
+            make_watch=partial(_WATCHES[config.watch.method], largest=config.watch.receive_buffer),
+        )  # fmt: skip
         try:
+            for label, sock in self._sockets.items():
+                keeper.adopt(label, sock)
             keeper.start()
             self._vitals = Vitals(keeper, self._loop, self.ring, self._probe)
             _settle_memory()

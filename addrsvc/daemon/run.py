@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import socket
 
     from addrsvc.daemon.service import Service
+    from addrsvc.daemon.systemd import Passed
 
 __all__ = ["UNSENT", "booted", "bring_up", "keep", "mirror", "run"]
 
@@ -48,10 +49,12 @@ def run(
         ControlError: a namespace does not exist, or is mirrored onto already.
         KernelError: a privilege is missing.
     """
+    from addrsvc.daemon.systemd import passed_descriptors
+
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as stack:
-            sock = None if once else stack.enter_context(_control_socket(control))
+            sock = None if once else stack.enter_context(_control_socket(control, passed_descriptors()))
             service = booted(seed)
             with suppress(OutputError) if sock is not None else nullcontext():
                 _converge(service, netns, printer, stack)
@@ -90,6 +93,7 @@ def keep(
     from addrsvc.daemon.keeping import KeeperThread, LogFollower
     from addrsvc.daemon.log import Log
     from addrsvc.daemon.server import serve
+    from addrsvc.daemon.systemd import PROBE, netlink_sockets, passed_descriptors, passed_socket
     from addrsvc.keeper.config import places
     from addrsvc.keeper.events import Ring
     from addrsvc.keeper.keep import Keeper
@@ -97,8 +101,14 @@ def keep(
 
     log, ring = Log(as_json=as_json, verbose=verbose), Ring()
     with ExitStack() as stack:
-        thread = stack.enter_context(KeeperThread(lambda: places(file), ring, _end, may_enter=has_cap_sys_admin()))
-        sock = None if once else stack.enter_context(_control_socket(control))
+        passed = passed_descriptors()
+        thread = stack.enter_context(
+            KeeperThread(
+                lambda: places(file), ring, _end, may_enter=has_cap_sys_admin(), probe=passed_socket(passed, PROBE),
+                sockets=netlink_sockets(passed),
+            )
+        )  # fmt: skip
+        sock = None if once else stack.enter_context(_control_socket(control, passed))
         stack.enter_context(LogFollower(ring, log))
         stack.enter_context(_handling(signal.SIGHUP, lambda number, frame: thread.reload_soon()))
         stack.enter_context(_handling(signal.SIGTERM, signal.default_int_handler))
@@ -205,12 +215,12 @@ def _require_another(service: "Service", name: str) -> None:
 
 
 @contextmanager
-def _control_socket(given: Path | None) -> "Iterator[socket.socket]":
+def _control_socket(given: Path | None, passed: "list[Passed]") -> "Iterator[socket.socket]":
     from addrsvc.daemon.client import control_path
     from addrsvc.daemon.listen import control_socket
-    from addrsvc.daemon.systemd import listening_socket, passed_descriptors
+    from addrsvc.daemon.systemd import listening_socket
 
-    inherited = listening_socket(passed_descriptors(), "control")
+    inherited = listening_socket(passed, "control")
     if inherited is not None:
         with inherited:
             yield inherited

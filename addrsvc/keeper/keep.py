@@ -7,9 +7,9 @@ when it begins again it only looks: where all is well nothing is sent.
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from errno import EWOULDBLOCK
+from collections.abc import Callable, Iterator
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from socket import socket
 from typing import Final, Protocol
 
 from addrsvc.errors import ControlError, KernelError
@@ -25,7 +25,7 @@ from addrsvc.keeper.places import HOST
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.status import NetnsStatus, Snapshot, Summary, status_of
 from addrsvc.keeper.wanted import NOTHING, Loopback, Wanted
-from addrsvc.keeper.watch import SocketWatch, Watch
+from addrsvc.keeper.watch import AutoWatch, Hearer, Watch
 
 __all__ = ["Keeper", "Rules"]
 
@@ -52,9 +52,19 @@ class Keeper:
         rules: what is wanted where.
         may_enter: whether other namespaces than the host's may be entered.
         sweep: seconds in which every namespace is looked at once, for what no message told; 0 for never.
+        make_watch: makes what hears namespaces.
     """
 
-    def __init__(self, loop: Loop, ring: Ring, rules: Rules, *, may_enter: bool = True, sweep: float = 60.0) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        ring: Ring,
+        rules: Rules,
+        *,
+        may_enter: bool = True,
+        sweep: float = 60.0,
+        make_watch: Callable[[Loop, Hearer[Kept]], Watch[Kept]] = AutoWatch,
+    ) -> None:
         self._loop = loop
         self._ring = ring
         self.rules = rules
@@ -65,7 +75,7 @@ class Keeper:
         self._sweep_in = sweep
         self._to_sweep: list[Kept] = []
         self._sweeping: Timer | None = None
-        self._watch: Watch[Kept] = SocketWatch(loop, self)
+        self._watch = make_watch(loop, self)
         self.discovery: Final = Discovery(loop, self, may_enter=may_enter)
         self._repairs: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
@@ -105,9 +115,23 @@ class Keeper:
             self._cannot(label, netns_fd, str(error))
             return
         self._failed.pop(label, None)
-        self._kept[label] = kept
+        self._attached(kept)
+
+    def adopt(self, label: str, sock: socket) -> None:
+        """Keep a namespace of which only a netlink socket is known, that somebody else has opened there.
+
+        Raises:
+            KernelError: it cannot be used.
+        """
+        kept = Kept(label, -1, Requests(sock), self.rules.wanted(label) or NOTHING)
+        kept.requests = Requests(self._watch.adopt(kept, sock))
+        self._attached(kept)
+
+    def _attached(self, kept: Kept) -> None:
+        """It is heard from now on: look at it."""
+        self._kept[kept.label] = kept
         kept.heard_at = time.monotonic()
-        kept.cause = self._ring.tell("attached", label, None, rules=list(kept.wanted.rules))
+        kept.cause = self._ring.tell("attached", kept.label, None, rules=list(kept.wanted.rules))
         self._claim(kept)
 
     def _cannot(self, label: str, netns_fd: int, why: str) -> None:
@@ -121,13 +145,14 @@ class Keeper:
 
         It is a lock on the namespace itself, which ends with the process.
         """
-        try:
-            flock(kept.fd, LOCK_EX | LOCK_NB)
-        except OSError as error:
-            if kept.is_claimed and error.errno == EWOULDBLOCK:
-                kept.is_claimed = False
-                self._ring.tell("waiting", kept.label, kept.cause, why="another service keeps it")
-            return
+        if kept.fd >= 0:
+            try:
+                flock(kept.fd, LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                if kept.is_claimed:
+                    kept.is_claimed = False
+                    self._ring.tell("waiting", kept.label, kept.cause, why="another service keeps it")
+                return
         kept.is_claimed = True
         self.mender.look(kept, Why.START, kept.cause)
 
@@ -143,7 +168,7 @@ class Keeper:
         self._watch.detach(kept)
         kept.calm()
         kept.requests.close()
-        if kept.is_claimed:
+        if kept.is_claimed and kept.fd >= 0:
             flock(kept.fd, LOCK_UN)
 
     def renamed(self, label: str, instead: str) -> None:
@@ -335,8 +360,7 @@ class Keeper:
                 present -= len(kept.missing or ())
                 fighting += kept.is_fighting
                 lacking = kept.label
-        waiting = len(self.discovery.waiting()) + len(self._failed)
-        return Summary(len(self._kept), waiting, fighting, wanted, max(0, present), lacking)
+        return Summary(len(self._kept), len(self._waiting()), fighting, wanted, max(0, present), lacking)
 
     def wants_loopback(self, label: str) -> bool:
         """Whether a namespace is kept, and ::1 is wanted there."""
@@ -355,12 +379,17 @@ class Keeper:
         """How everything is, in the thread of the loop."""
         aliases = self.discovery.aliases()
         here = [status_of(kept, aliases.get(label, ())) for label, kept in self._kept.items()]
-        waiting = {**self.discovery.waiting(), **{label: why for label, (_, why) in self._failed.items()}}
+        waiting = self._waiting()
         missing = [NetnsStatus(label, "waiting", why) for label, why in waiting.items()]
         return Snapshot(
             (*here, *missing), dict(self._repairs), self._counts["lost"], self._counts["fight"],
             self._counts["drift"], lag, type(self._watch).__name__,
         )  # fmt: skip
+
+    def _waiting(self) -> dict[str, str]:
+        """What is named and not kept, and why not."""
+        failed = {label: why for label, (_, why) in self._failed.items()}
+        return {label: why for label, why in (self.discovery.waiting() | failed).items() if label not in self._kept}
 
     def _count(self, event: Event) -> None:
         self._counts[event.name] += 1
