@@ -101,6 +101,7 @@ def _around(length: int, message: bytes) -> tuple[bytes, bytes]:
 
 def newaddr(
     address: bytes,
+    prefixlen: int | None = None,
     *,
     metric: int = 0,
     preferred_lft: int = INFINITY_LIFE_TIME,
@@ -108,13 +109,14 @@ def newaddr(
     proto: int = IFAPROT_ADDRSVC,
     replace: bool = False,
 ) -> bytes:
-    """Give lo an address of ours, valid for ever, that covers itself alone.
+    """Give lo an address of ours that is valid for ever.
 
     An IPv6 address comes without duplicate address detection, whose work would be many times that of adding it, and
     without a route in the main table, which it does not need, unless it has a metric: that is what a metric belongs to.
 
     Args:
         address: 4 or 16 bytes.
+        prefixlen: how long its prefix is; it covers itself alone unless told.
         metric: of the route in the main table; 0 for none.
         preferred_lft: seconds, after which it is deprecated; 0 deprecates it at once.  An IPv4 address that is valid
             for ever takes no notice of a time in between.
@@ -122,12 +124,17 @@ def newaddr(
         proto: whose it is.
         replace: change it, if it is there; else that is refused with EEXIST.
     """
-    before, behind = _newaddr(len(address), metric, preferred_lft, flags, proto, _CHANGE if replace else _ADD)
+    prefixlen = len(address) * 8 if prefixlen is None else prefixlen
+    before, behind = _newaddr(
+        len(address), prefixlen, metric, preferred_lft, flags, proto, _CHANGE if replace else _ADD
+    )
     return b"".join((before, address, behind))
 
 
 @lru_cache(maxsize=256)
-def _newaddr(length: int, metric: int, preferred_lft: int, flags: int, proto: int, how: int) -> tuple[bytes, bytes]:
+def _newaddr(
+    length: int, prefixlen: int, metric: int, preferred_lft: int, flags: int, proto: int, how: int
+) -> tuple[bytes, bytes]:
     family = AF_INET6 if length == 16 else AF_INET
     flags |= _HOW[family] & ~(IFA_F_NOPREFIXROUTE if metric else 0)
     attributes = [_attr(IFA_LOCAL, bytes(length)), _u32(IFA_FLAGS, flags), _attr(IFA_PROTO, bytes((proto,)))]
@@ -135,7 +142,7 @@ def _newaddr(length: int, metric: int, preferred_lft: int, flags: int, proto: in
         attributes.append(_u32(IFA_RT_PRIORITY, metric))
     if preferred_lft != INFINITY_LIFE_TIME:
         attributes.append(_attr(IFA_CACHEINFO, _IFA_CACHEINFO.pack(preferred_lft, INFINITY_LIFE_TIME, 0, 0)))
-    header = _IFADDRMSG.pack(family, length * 8, flags & 0xFF, RT_SCOPE_UNIVERSE, LO_IFINDEX)
+    header = _IFADDRMSG.pack(family, prefixlen, flags & 0xFF, RT_SCOPE_UNIVERSE, LO_IFINDEX)
     return _around(length, _message(RTM_NEWADDR, how, header, *attributes))
 
 

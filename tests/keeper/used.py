@@ -1,0 +1,17 @@
+"""Waiting for addresses to be in use: where nobody detects duplicates, a worker makes the route soon after."""
+
+from addrsvc.mirror.netns import NetNs
+from addrsvc.mirror.rtnl import RtnlKernel
+from addrsvc.netlink.messages import RouteMsg
+from addrsvc.pytest_plugin.waiting import wait_until
+from addrsvc.uapi import RT_TABLE_LOCAL
+
+
+def wait_for_routes(netns: NetNs, *addresses: bytes) -> None:
+    """Until each of these IPv6 addresses has its local route."""
+    with RtnlKernel(netns) as kernel:
+        wait_until(kernel, lambda: set(addresses) <= local(kernel))
+
+
+def local(kernel: RtnlKernel) -> set[bytes | None]:
+    return {msg.dst for msg in kernel.dump() if isinstance(msg, RouteMsg) and msg.table == RT_TABLE_LOCAL}
