@@ -372,6 +372,8 @@ def _add_run(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument("--keep", action="store_true", help="keep the namespaces that the configuration names")
     parser.add_argument("--config", type=Path, metavar="FILE", help="keep what this file, and FILE.d/*.toml, say, "
                         "instead of the files in the standard places")  # fmt: skip
+    parser.add_argument("--inside", metavar="NAME", help="keep only the namespace that this command runs in, by the "
+                        "rules for this name")  # fmt: skip
     _add_seed(parser)
     parser.add_argument("--verbose", "-v", action="store_true", help="log all that is heard of the running kernel")
 
@@ -920,12 +922,12 @@ def _fresh_plans(names: Sequence[str]) -> list[object]:
 def _run(arguments: argparse.Namespace) -> int:
     from addrsvc.daemon.run import keep, run
 
-    if arguments.keep or arguments.config:
+    if arguments.keep or arguments.config or arguments.inside:
         if arguments.netns:
             raise ControlError("--netns: the configuration says which namespaces are kept; --netns is without --keep")
         return keep(
-            arguments.config, seed=arguments.seed, once=arguments.once, control=arguments.control,
-            as_json=arguments.json, verbose=arguments.verbose,
+            arguments.config, inside=arguments.inside, seed=arguments.seed, once=arguments.once,
+            control=arguments.control, as_json=arguments.json, verbose=arguments.verbose,
         )  # fmt: skip
     printer = Printer(as_json=arguments.json)
     return run(

@@ -15,9 +15,10 @@ from addrsvc.daemon.log import Log
 from addrsvc.daemon.systemd import notify, reloading
 from addrsvc.daemon.vitals import Vitals
 from addrsvc.errors import AddrsvcError, ConfigError
-from addrsvc.keeper.config import Loaded, load
+from addrsvc.keeper.alone import Alone
+from addrsvc.keeper.config import Config, Loaded, load
 from addrsvc.keeper.events import VOCABULARY, Ring
-from addrsvc.keeper.keep import Keeper
+from addrsvc.keeper.keep import Keeper, Rules
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.settings import Method
 from addrsvc.keeper.status import Snapshot
@@ -50,6 +51,7 @@ class KeeperThread:
         may_enter: whether other namespaces than the host's may be entered.
         probe: an IPv6 socket to bind, where this process may make none.
         sockets: netlink sockets that somebody has opened in namespaces, by what those are called.
+        inside: what the one namespace is called that is kept, where it is the one that this process is in.
 
     Attributes:
         loaded: the configuration in force.
@@ -67,6 +69,7 @@ class KeeperThread:
         may_enter: bool = True,
         probe: "socket.socket | None" = None,
         sockets: "Mapping[str, socket.socket] | None" = None,
+        inside: str | None = None,
     ) -> None:
         self.ring: Final = ring
         self.loaded: Loaded = load(files())
@@ -76,6 +79,7 @@ class KeeperThread:
         self._may_enter = may_enter
         self._probe = probe
         self._sockets = sockets or {}
+        self._inside = inside
         self._loop = Loop()
         self._keeper: Keeper | None = None
         self._vitals: Vitals | None = None
@@ -122,7 +126,7 @@ class KeeperThread:
         config = self.loaded.config
         _take_priority(config.daemon.realtime, self.ring)
         keeper = self._keeper = Keeper(
-            self._loop, self.ring, config, may_enter=self._may_enter, sweep=config.watch.sweep,
+            self._loop, self.ring, self._rules(config), may_enter=self._may_enter, sweep=config.watch.sweep,
             make_watch=partial(_WATCHES[config.watch.method], largest=config.watch.receive_buffer),
         )  # fmt: skip
         try:
@@ -136,6 +140,9 @@ class KeeperThread:
         finally:
             self._keeper = None
             keeper.close()
+
+    def _rules(self, config: Config) -> Rules:
+        return config if self._inside is None else Alone(config, self._inside)
 
     # --- what others ask ----------------------------------------------------------------------------------------------
 
@@ -191,7 +198,7 @@ class KeeperThread:
             try:
                 loaded = load(self._files())
                 cause = self.ask(
-                    lambda keeper: keeper.reconfigure(loaded.config, sweep=loaded.config.watch.sweep)
+                    lambda keeper: keeper.reconfigure(self._rules(loaded.config), sweep=loaded.config.watch.sweep)
                 )
                 self.loaded = loaded
                 return cause

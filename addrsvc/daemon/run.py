@@ -70,6 +70,7 @@ def run(
 def keep(
     file: Path | None,
     *,
+    inside: str | None = None,
     seed: int = 0,
     once: bool = False,
     control: Path | None = None,
@@ -80,6 +81,7 @@ def keep(
 
     Args:
         file: the configuration, with what is in FILE.d; None for the standard places.
+        inside: keep only the namespace that this process is in, by the rules for this name.
         seed: of the chance of the model that stands beside.
         once: look, mend, and end.
         control: the control socket, if not the default one.
@@ -105,7 +107,7 @@ def keep(
         thread = stack.enter_context(
             KeeperThread(
                 lambda: places(file), ring, _end, may_enter=has_cap_sys_admin(), probe=passed_socket(passed, PROBE),
-                sockets=netlink_sockets(passed),
+                sockets=netlink_sockets(passed), inside=inside,
             )
         )  # fmt: skip
         sock = None if once else stack.enter_context(_control_socket(control, passed))

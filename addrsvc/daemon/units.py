@@ -24,6 +24,7 @@ OPTIONS: Final[Mapping[str, str]] = {
     "host-only": "only this host: without CAP_SYS_ADMIN",
     "docker": "containers of docker, too: with CAP_DAC_READ_SEARCH",
     "pids": "namespaces of processes, too: with CAP_SYS_PTRACE",
+    "fast-flush": "what fast_flush in a rule asks for: settings of the network can be written",
     "realtime": "a real-time priority, if the configuration says so: with CAP_SYS_NICE",
 }
 """What may be switched, each by a drop-in for addrsvc.service."""

@@ -54,7 +54,7 @@ def test_the_two_services_differ_only_in_what_they_are_for() -> None:
     ours, its = section("addrsvc.service"), section("addrsvc@.service")
 
     assert {key for key in {**ours, **its} if ours.get(key) != its.get(key)} == {
-        "AmbientCapabilities", "CapabilityBoundingSet", "FileDescriptorStoreMax", "LimitNOFILE",
+        "AmbientCapabilities", "CapabilityBoundingSet", "ExecStart", "FileDescriptorStoreMax", "LimitNOFILE",
         "NetworkNamespacePath", "RestrictNamespaces",
     }  # fmt: skip
 

@@ -17,6 +17,10 @@ from addrsvc.mirror.libc import CLONE_NEWNET, setns
 setns(os.open({path!r}, os.O_RDONLY), CLONE_NEWNET)
 """
 HURRY = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))"
+SWITCH = """
+with open("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "r+") as switch:
+    switch.write("1")
+"""
 NAMED = ENTER.format(path="/run/netns/blue")
 IN_DOCKER = ENTER.format(path="/run/docker/netns/1-abc")
 OF_A_PROCESS = ENTER.format(path="/run/of-a-process")
@@ -54,6 +58,8 @@ def option(request: pytest.FixtureRequest, systemd: Machine) -> Iterator[str]:
         ("docker", IN_DOCKER, None),
         ("", OF_A_PROCESS, "No such file"),  # ProtectProc= hides it
         ("pids", OF_A_PROCESS, None),
+        ("", NAMED + SWITCH, "Read-only file system"),
+        ("fast-flush", NAMED + SWITCH, None),
         ("", HURRY, "Operation not permitted"),
         ("realtime", HURRY, None),
     ],
@@ -69,7 +75,22 @@ def test_an_option_is_what_something_needs(systemd: Machine, option: str, script
         assert error in systemd.journal("--unit=addrsvc.service", "--identifier=python")[-1]["MESSAGE"]
 
 
-@pytest.mark.parametrize(("option", "most"), [("docker", 16), ("pids", 19), ("realtime", 17)], indirect=["option"])
+@pytest.mark.parametrize(
+    ("option", "most"), [("docker", 16), ("fast-flush", 15), ("pids", 19), ("realtime", 17)], indirect=["option"]
+)
 def test_an_option_costs_little_of_what_holds_it(systemd: Machine, option: str, most: int) -> None:
     systemd.systemctl("daemon-reload")
     systemd.require_exposure("addrsvc.service", most)
+
+
+@pytest.mark.parametrize("option", ["fast-flush"], indirect=True)
+def test_what_is_switched_is_the_namespace_that_was_entered(systemd: Machine, option: str) -> None:
+    switch = "/proc/sys/net/ipv6/conf/lo/disable_ipv6"
+    systemd.run("ip", "netns", "exec", "blue", "sh", "-c", f"echo 0 >{switch}")
+    systemd.write(SCRIPT, NAMED + SWITCH)
+    systemd.write("/etc/systemd/system/addrsvc.service.d/90-instead.conf", INSTEAD)
+    systemd.systemctl("daemon-reload")
+    systemd.systemctl("start", "addrsvc.service")
+
+    assert systemd.run("cat", switch) == "0"
+    assert systemd.run("ip", "netns", "exec", "blue", "cat", switch) == "1"

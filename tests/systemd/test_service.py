@@ -22,7 +22,7 @@ def test_who_connects_starts_it(systemd: Machine) -> None:
     assert systemd.systemctl("is-active", "addrsvc.service", code=None) == "inactive"
 
     systemd.run("addrsvc", "status")
-    assert systemd.systemctl("is-active", "addrsvc.service") == "active"
+    assert until(lambda: systemd.systemctl("is-active", "addrsvc.service", code=None) == "active")
 
 
 def test_the_address_is_there_when_it_is_ready(systemd: Machine) -> None:
