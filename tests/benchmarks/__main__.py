@@ -2,11 +2,11 @@
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import TypeAlias
 
-from tests.benchmarks import addresses, chains, packets, requests, startup
+from tests.benchmarks import addresses, chains, packets, requests, service, startup
 from tests.benchmarks.race import Lap, Result, race
 from tests.fuzz.__main__ import resident
 
@@ -23,6 +23,11 @@ MOCKED = (100, 1_000)
 DUMPED, DUMP_ROUNDS = 1_000, 20
 OF_KERNEL, OF_MOCK, OF_MOCK_DUMP = {1_000: 1.0, 10_000: 0.05}, 0.08, 0.005
 """Limits of requests: over the running kernel by number of addresses, and over IPEngine."""
+ADDED_ROUNDS, MOST_FOR_PEERS = {1_000: 11, 10_000: 3}, 1_000
+SERVED, SERVED_ROUNDS, MOST_SERVED = 1_000, 11, 10_000
+OF_ADDING = {1_000: {"C": 1.3, "ip -batch": 0.6, "pyroute2 addr(add)": 0.03}, 10_000: {"C": 1.05}}
+OF_DUMPING = {"C": 10, "ip -j addr, and json": 0.12, "pyroute2 get_addr": 0.02}
+"""Limits of service addresses: ours over each contender, by number of addresses."""
 MANY_PACKETS, MEASURES = 1_000_000, 10
 FLAT, OF_PEER, GROWTH = 1.25, 0.5, 4.0
 """Limits: over one packet in flight, over the peer, and in MiB after the first measure."""
@@ -179,9 +184,71 @@ def dumped() -> None:
     say_ratios(f"{title}; the model's first {first / DUMPED / 1000:.2f} us", results, unit=1000, unit_name="us")
 
 
+def service_addresses() -> None:
+    """What the keeper does with many addresses, on the running kernel."""
+    if why := service.why_no_race():
+        say(f"Nothing to compare with: {why}\n")
+        return
+    with service.in_c() as in_c:
+        for count, rounds in ADDED_ROUNDS.items():
+            peers = service.PEERS_ADDING if count <= MOST_FOR_PEERS else {}
+            contenders = {"C": in_c.added, "the keeper's requests": service.ours_added, **peers}
+            times = [[lap(count) / count for lap in contenders.values()] for _ in range(rounds)]
+            say_limits(f"Adding {count:,} to lo until in use, us each", contenders, times, OF_ADDING[count])
+        dumped_service_addresses(in_c)
+        deleted_service_addresses(in_c)
+
+
+def dumped_service_addresses(in_c: service.InC) -> None:
+    in_c.added(SERVED)
+    with service.full(SERVED) as (netns, asking), service.iproute(netns) as ipr:
+        contenders: dict[str, Callable[[], int]] = {
+            "C": lambda: in_c.dumped(SERVED),
+            "the keeper's dump": lambda: service.ours_dumped(asking, SERVED),
+            "ip -j addr, and json": lambda: service.ip_dumped(netns, SERVED),
+            "pyroute2 get_addr": lambda: service.pyroute2_dumped(ipr, SERVED),
+        }
+        times = [[lap() / SERVED for lap in contenders.values()] for _ in range(SERVED_ROUNDS)]
+    say_limits(f"Dumping {SERVED:,}, us each", contenders, times, OF_DUMPING)
+
+
+def deleted_service_addresses(in_c: service.InC) -> None:
+    contenders: dict[str, Callable[[], tuple[int, int]]] = {
+        f"C, {service.DELETES_AT_ONCE} at once": lambda: in_c.deleted(SERVED),
+        f"the keeper's requests, {service.DELETES_AT_ONCE} at once": lambda: service.ours_deleted(SERVED),
+        f"the keeper's requests, {service.C_AT_ONCE} at once": lambda: service.ours_deleted(SERVED, service.C_AT_ONCE),
+        "the fast flush": lambda: (service.ours_flushed(SERVED), 0),
+    }
+    both = [[lap() for lap in contenders.values()] for _ in range(SERVED_ROUNDS)]
+    say_limits(f"Deleting {SERVED:,}, us each", contenders, [[taken / SERVED for taken, _ in row] for row in both], {})
+    say("The longest of their datagrams, which no signal ends, ms")
+    for name, column in zip(contenders, zip(*both, strict=True), strict=True):
+        if longest := median(longest for _, longest in column):
+            say(f"  {name:44} {longest / 1e6:8.2f}")
+    say()
+    routed = [[service.ours_added(n) / n, service.ours_routed(n) / n] for n in (SERVED,) for _ in range(SERVED_ROUNDS)]
+    say_limits(f"{SERVED:,} as local routes, us each", ("addresses", "local routes"), routed, {})
+    most = [service.ours_routed(MOST_SERVED) / MOST_SERVED for _ in range(3)]
+    say(f"  {MOST_SERVED:,} local routes: {median(most) / 1000:.2f} us each\n")
+
+
+def say_limits(title: str, names: Iterable[str], times: list[list[float]], limits: Mapping[str, float]) -> None:
+    """Medians, ratios over the first, and those of the second over each, where that has a limit."""
+    results = dict(zip(names, (Result(column) for column in zip(*times, strict=True)), strict=True))
+    first, ours, *_ = results.values()
+    say(title)
+    for name, result in results.items():
+        line = f"  {name:44} {result.ns / 1000:8.2f}  {result.over(first):8.3f} x"
+        if name in limits:
+            line += f"; ours over it {ours.over(result):.4f} x (limit {limits[name]})"
+        say(line)
+    say()
+
+
 RACES = {
     "events": events,
     "requests": over_rtnetlink,
+    "service": service_addresses,
     "operations": operations,
     "processes": processes,
     "packets": through_lo,

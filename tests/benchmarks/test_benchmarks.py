@@ -1,7 +1,7 @@
 """Each workload does what it says; pytest-benchmark tells its cost where it is asked to (--benchmark-enable)."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from subprocess import CalledProcessError
 
@@ -16,7 +16,7 @@ from addrsvc.model.skbuff import SkBuff, skb_clone
 from addrsvc.model.structs import Inet6Dev, NetDevice, PacketType
 from addrsvc.model.xmit import skb_checksum_help
 from addrsvc.uapi import ETH_P_ALL, ETH_P_IPV6, NLM_F_ACK, PACKET_OUTGOING
-from tests.benchmarks import addresses, chains, packets, requests, startup
+from tests.benchmarks import addresses, chains, packets, requests, service, startup
 from tests.benchmarks.addresses import OPERATIONS, Operation
 from tests.benchmarks.chains import CALLBACKS, EVENT, Callback
 from tests.benchmarks.race import Lap, Result, race
@@ -160,3 +160,40 @@ def test_contenders_take_turns() -> None:
 
 def test_a_ratio_is_taken_round_by_round() -> None:
     assert Result((10.0, 40.0, 90.0)).over(Result((10.0, 20.0, 30.0))) == 2.0
+
+
+# --- service addresses, on the running kernel -------------------------------------------------------------------------
+
+FEW = 40
+
+
+@pytest.fixture(scope="module")
+def in_c() -> Iterator[service.InC]:
+    if why := service.why_no_race():
+        pytest.skip(f"no race of service addresses: {why}")
+    with service.in_c() as in_c:
+        yield in_c
+
+
+def test_every_contender_adds_what_it_is_told(in_c: service.InC) -> None:
+    """Each waits for the last address to be in use, and fails where one is refused."""
+    contenders = [in_c.added, service.ours_added, *service.PEERS_ADDING.values()]
+
+    assert all(added(FEW) > 0 for added in contenders)
+
+
+def test_every_contender_reads_all_there_is(in_c: service.InC) -> None:
+    in_c.added(FEW)
+    with service.full(FEW) as (netns, requests), service.iproute(netns) as ipr:
+        assert len(requests.addresses()) == FEW + 2
+        assert in_c.dumped(FEW) > 0
+        assert service.ours_dumped(requests, FEW) > 0
+        assert service.ip_dumped(netns, FEW) > 0
+        assert service.pyroute2_dumped(ipr, FEW) > 0
+
+
+def test_deletions_are_timed_as_a_whole_and_one_by_one(in_c: service.InC) -> None:
+    for whole, longest in (in_c.deleted(FEW), service.ours_deleted(FEW), service.ours_deleted(FEW, service.C_AT_ONCE)):
+        assert whole > longest > 0
+    assert service.ours_flushed(FEW) > 0
+    assert service.ours_routed(FEW) > 0
