@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import TypeAlias
 
+from addrsvc.keeper.rtnl import DELETES_AT_ONCE
 from tests.benchmarks import addresses, chains, packets, requests, service, startup
 from tests.benchmarks.race import Lap, Result, race
 from tests.fuzz.__main__ import resident
@@ -214,8 +215,8 @@ def dumped_service_addresses(in_c: service.InC) -> None:
 
 def deleted_service_addresses(in_c: service.InC) -> None:
     contenders: dict[str, Callable[[], tuple[int, int]]] = {
-        f"C, {service.DELETES_AT_ONCE} at once": lambda: in_c.deleted(SERVED),
-        f"the keeper's requests, {service.DELETES_AT_ONCE} at once": lambda: service.ours_deleted(SERVED),
+        f"C, {DELETES_AT_ONCE} at once": lambda: in_c.deleted(SERVED),
+        f"the keeper's requests, {DELETES_AT_ONCE} at once": lambda: service.ours_deleted(SERVED),
         f"the keeper's requests, {service.C_AT_ONCE} at once": lambda: service.ours_deleted(SERVED, service.C_AT_ONCE),
         "the fast flush": lambda: (service.ours_flushed(SERVED), 0),
     }
