@@ -1,36 +1,64 @@
 """The log of a running service, by structlog, loaded only by who serves.
 
-An entry is named by the kernel's own word where there is one: ``log("RTM_NEWADDR", netns="blue", dev="lo",
-address="::1/128")``.  The log goes to standard error: as text where people read it (with colours on a terminal), one
-JSON object a line where a program does.
+An entry is named by the kernel's own word where there is one, or by a word of `keeper.events`: ``log("RTM_NEWADDR",
+netns="blue", dev="lo", address="::1/128")``.  The log goes to standard error: as text where people read it (with
+colours on a terminal), one JSON object a line where a program does; or to the journal, with fields of its own, where
+that is what reads standard error.  What is not wanted costs a look into a set.
 """
 
 import os
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, TextIO
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
+
+from addrsvc.daemon.journal import PRIORITIES, entry, is_read_by_journal, send
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["Log", "wants_colour"]
+__all__ = ["LEVELS", "Log", "levels_from", "wants_colour"]
+
+LEVELS: Final = tuple(PRIORITIES)
+"""How serious an entry can be, the least serious first."""
+
+
+def levels_from(least: str) -> frozenset[str]:
+    """Those that are at least that serious."""
+    return frozenset(LEVELS[LEVELS.index(least) :])
 
 
 class Log:
-    """A log on standard error.
+    """A log.
 
     Args:
-        as_json: one JSON object a line.
-        verbose: log what needed no action, too.
+        form: "text", "json", "journal", or "auto" for what suits who reads standard error.
+        least: how serious an entry must be, "debug", "info", "warning" or "error".
     """
 
-    def __init__(self, *, as_json: bool = False, verbose: bool = False) -> None:
-        self._logger = _logger(_renderer(as_json=as_json), "debug" if verbose else "info")
+    def __init__(self, form: str = "auto", least: str = "info") -> None:
+        self._wanted = levels_from(least)
+        self._write = _writer(_form(form))
 
     def __call__(self, event: str, level: str = "info", /, **values: object) -> None:
-        """Write one entry, if it can be written.  `level` is "debug", "info", "warning" or "error"."""
+        """Write one entry, if it is wanted and can be written.  `level` is as `least` above."""
+        if level in self._wanted:
+            self.write(event, level, time.time(), values)
+
+    def write(self, event: str, level: str, seconds: float, values: Mapping[str, object]) -> None:
+        """Write an entry, wanted or not, of what happened so many seconds after 1970."""
         with suppress(OSError):
-            getattr(self._logger, level)(event, **values)
+            self._write(event, **{**values, "level": level, "timestamp": seconds})
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Which levels are written."""
+        return self._wanted
+
+    def want(self, least: str) -> None:
+        """Write from now on what is at least that serious."""
+        self._wanted = levels_from(least)
 
 
 def wants_colour(stream: TextIO) -> bool:
@@ -38,27 +66,107 @@ def wants_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _logger(renderer: "Processor", least: str) -> "FilteringBoundLogger":
+# --- how it is written ------------------------------------------------------------------------------------------------
+
+_Write: TypeAlias = Callable[..., object]
+_STDERR: Final = 2
+
+
+def _form(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    return "journal" if is_read_by_journal(_STDERR) else "text"
+
+
+def _writer(form: str) -> _Write:
+    """What an entry goes through: the processors of its form, and then the end of the pipe."""
+    with _without_rich():
+        import structlog
+    sink = _ToJournal() if form == "journal" else structlog.PrintLogger(sys.stderr)
+    logger = structlog.wrap_logger(sink, processors=_FORMS[form](), wrapper_class=structlog.BoundLogger)
+    write: _Write = logger.bind().msg
+    return write
+
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Have structlog not find rich, which it would load for tracebacks alone, megabytes of it."""
+    is_loaded = "rich" in sys.modules
+    if not is_loaded:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if not is_loaded:
+            del sys.modules["rich"]
+
+
+def _text() -> "list[Processor]":
     import structlog
 
-    made: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
-        processors=[structlog.processors.add_log_level, *_stamps(), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(least),
-    )
-    return made
+    stamp = _unstamped if is_read_by_journal(_STDERR) else _stamped
+    return [stamp, _printable, structlog.dev.ConsoleRenderer(colors=wants_colour(sys.stderr), pad_event_to=20)]
 
 
-def _stamps() -> "list[Processor]":
-    """A time stamp, unless the journal stamps what it reads."""
+def _json() -> "list[Processor]":
     import structlog
 
-    return [] if os.environ.get("JOURNAL_STREAM") else [structlog.processors.TimeStamper(fmt="iso", utc=False)]
+    return [_stamped, structlog.processors.JSONRenderer()]
 
 
-def _renderer(*, as_json: bool) -> "Processor":
-    import structlog
+_FORMS: "Final[Mapping[str, Callable[[], list[Processor]]]]" = {
+    "text": _text,
+    "json": _json,
+    "journal": lambda: [_for_journal],
+}
 
-    if as_json:
-        return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(colors=wants_colour(sys.stderr), pad_event_to=20)
+
+def _stamped(_: "WrappedLogger", __: str, values: "EventDict") -> "EventDict":
+    """The time as people and programs read it."""
+    from datetime import datetime
+
+    values["timestamp"] = datetime.fromtimestamp(values["timestamp"]).astimezone().isoformat(timespec="milliseconds")
+    return values
+
+
+def _unstamped(_: "WrappedLogger", __: str, values: "EventDict") -> "EventDict":
+    """No time: who reads it stamps it."""
+    del values["timestamp"]
+    return values
+
+
+def _printable(_: "WrappedLogger", __: str, values: "EventDict") -> "EventDict":
+    """Nothing that a terminal would take for more than text; a name can be anything."""
+    return {name: _escaped(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+# --- the journal ------------------------------------------------------------------------------------------------------
+
+
+def _for_journal(_: "WrappedLogger", __: str, values: "EventDict") -> tuple[tuple[object, ...], dict[str, object]]:
+    """What `_ToJournal.msg` is called with."""
+    event, level = values.pop("event"), values.pop("level")
+    del values["timestamp"]
+    message = " ".join([event, *(f"{name}={_said(value)}" for name, value in values.items())])
+    return (message, level, {"event": event, **values}), {}
+
+
+def _said(value: object) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+class _ToJournal:
+    """The end of the pipe to the journal; while nobody listens there, standard error has to do."""
+
+    @staticmethod
+    def msg(message: str, level: str, fields: Mapping[str, object]) -> None:
+        """Send an entry."""
+        try:
+            send(entry(message, level, fields))
+        except OSError:
+            line = message.replace("\n", " ")
+            print(f"<{PRIORITIES[level]}>{line}", file=sys.stderr, flush=True)  # noqa: T201

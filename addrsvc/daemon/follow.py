@@ -1,0 +1,99 @@
+"""What the keeper tells, written into the log by a thread of its own: a slow log keeps no repair waiting.
+
+The keeper's thread looks whether an event is wanted, and hands on those that are; a moment later, when it has most
+likely done what it was about, they are written.  Events that belong together bear the same `cause`.
+"""
+
+import threading
+import time
+from collections.abc import Iterable
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Final, Self
+
+from addrsvc.daemon.log import Log
+from addrsvc.keeper.events import VOCABULARY, Event, Ring
+
+__all__ = ["LogFollower"]
+
+_MOMENT: Final = 0.01
+"""How many seconds an event is left alone, so that its writing does not compete with what is done about it."""
+_MOST: Final = 10_000
+"""How many events may wait; what comes then is counted only."""
+
+
+class LogFollower:
+    """Writes what a ring tells from now on into a log.
+
+    Args:
+        ring: what is told.
+        log: whose levels say what is wanted.
+    """
+
+    def __init__(self, ring: Ring, log: Log) -> None:
+        self._log = log
+        self._names = _names(log.wanted)
+        self._queue: SimpleQueue[Event | None] = SimpleQueue()
+        self._lost = 0
+        self._unsubscribe = ring.subscribe(self._take)
+        self._thread = threading.Thread(target=self._follow, name="log")
+        self._thread.start()
+
+    def want(self, least: str) -> None:
+        """Write from now on what is at least that serious."""
+        self._log.want(least)
+        self._names = _names(self._log.wanted)
+
+    # --- in the thread of who tells ---
+
+    def _take(self, event: Event) -> None:
+        if event.name in self._names:
+            self._hand_on(event)
+
+    def _hand_on(self, event: Event) -> None:
+        if self._queue.qsize() < _MOST:
+            self._queue.put(event)
+        else:
+            self._lost += 1
+
+    # --- in its own ---
+
+    def _follow(self) -> None:
+        told = 0
+        for events in iter(self._batch, []):
+            for event in events:
+                self._write(event)
+            if (lost := self._lost) != told:
+                self._log("log", "warning", lost=lost - told)
+                told = lost
+
+    def _batch(self) -> list[Event]:
+        """What has come, when there is something; nothing at the end."""
+        events = [self._queue.get()]
+        time.sleep(_MOMENT)
+        events += [self._queue.get() for _ in range(self._queue.qsize())]
+        if events[-1] is None and len(events) > 1:
+            self._queue.put(None)
+        return [event for event in events if event is not None]
+
+    def _write(self, event: Event) -> None:
+        netns = {"netns": event.netns} if event.netns else {}
+        values = {**netns, **event.fields, "cause": event.cause, "seq": event.seq}
+        self._log.write(event.name, VOCABULARY[event.name].level, event.time / 1e9, values)
+
+    def close(self) -> None:
+        """Write what there is, and end."""
+        self._unsubscribe()
+        self._queue.put(None)
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def _names(levels: Iterable[str]) -> frozenset[str]:
+    """The words of the vocabulary that are that serious."""
+    return frozenset(name for name, word in VOCABULARY.items() if word.level in levels)
