@@ -35,18 +35,19 @@ class LogFollower:
         self._names = _names(log.wanted)
         self._queue: SimpleQueue[Event | None] = SimpleQueue()
         self._lost = 0
-        self._unsubscribe = ring.subscribe(self._take)
+        self._unsubscribe = ring.subscribe(self.take)
         self._thread = threading.Thread(target=self._follow, name="log")
         self._thread.start()
 
-    def want(self, least: str) -> None:
-        """Write from now on what is at least that serious."""
-        self._log.want(least)
+    def configure(self, form: str, least: str) -> None:
+        """Have the log written in that form, and what is at least that serious, from now on."""
+        self._log.configure(form, least)
         self._names = _names(self._log.wanted)
 
     # --- in the thread of who tells ---
 
-    def _take(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
+        """An event is told: hand it on, if it is wanted."""
         if event.name in self._names:
             self._hand_on(event)
 
@@ -64,7 +65,7 @@ class LogFollower:
             for event in events:
                 self._write(event)
             if (lost := self._lost) != told:
-                self._log("log", "warning", lost=lost - told)
+                self._log.entry("log", "warning", lost=lost - told)
                 told = lost
 
     def _batch(self) -> list[Event]:

@@ -11,13 +11,12 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from addrsvc.daemon.log import Log
 from addrsvc.daemon.systemd import notify, reloading
 from addrsvc.daemon.vitals import Vitals
 from addrsvc.errors import AddrsvcError, ConfigError
 from addrsvc.keeper.alone import Alone
 from addrsvc.keeper.config import Config, Loaded, load
-from addrsvc.keeper.events import VOCABULARY, Ring
+from addrsvc.keeper.events import Ring
 from addrsvc.keeper.keep import Keeper, Rules
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.settings import Method
@@ -27,7 +26,7 @@ from addrsvc.keeper.watch import AutoWatch, NsidWatch, SocketWatch
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["KeeperThread", "LogFollower", "NotRunning"]
+__all__ = ["KeeperThread", "NotRunning"]
 
 T = TypeVar("T")
 
@@ -84,6 +83,7 @@ class KeeperThread:
         self._keeper: Keeper | None = None
         self._vitals: Vitals | None = None
         self._reloading = threading.Lock()
+        self._reloaded: list[Callable[[Loaded], object]] = []
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper")
 
@@ -201,6 +201,8 @@ class KeeperThread:
                     lambda keeper: keeper.reconfigure(self._rules(loaded.config), sweep=loaded.config.watch.sweep)
                 )
                 self.loaded = loaded
+                for callback in self._reloaded:
+                    callback(loaded)
                 return cause
             except ConfigError as error:
                 problems = [str(problem) for problem in error.problems]
@@ -209,6 +211,10 @@ class KeeperThread:
             finally:
                 if is_told:
                     notify("READY=1")
+
+    def when_reloaded(self, callback: Callable[[Loaded], object]) -> None:
+        """Call back, in the thread that reloads, whenever another configuration is in force."""
+        self._reloaded.append(callback)
 
     def reload_soon(self) -> None:
         """The same, later and in another thread, as a signal asks for it: what is wrong is told as an event."""
@@ -236,46 +242,3 @@ def _settle_memory() -> None:
 
     gc.collect()
     gc.freeze()
-
-
-class LogFollower:
-    """Writes what a ring tells into a log, in a thread of its own: a slow log keeps nobody waiting."""
-
-    def __init__(self, ring: Ring, log: Log) -> None:
-        self._ring = ring
-        self._log = log
-        self._cursor = ring.next
-        self._woken = threading.Event()
-        self._is_closed = False
-        self._unsubscribe = ring.subscribe(lambda event: self._woken.set())
-        self._thread = threading.Thread(target=self._follow, name="log")
-        self._thread.start()
-
-    def _follow(self) -> None:
-        while not self._is_closed:
-            self._woken.wait()
-            self._woken.clear()
-            self._write()
-        self._write()
-
-    def _write(self) -> None:
-        while self._cursor != self._ring.next:
-            events, self._cursor, lost = self._ring.since(self._cursor)
-            if lost:
-                self._log("log", "warning", lost=lost)
-            for event in events:
-                fields = {"netns": event.netns} if event.netns else {}
-                self._log(event.name, VOCABULARY[event.name].level, **fields, cause=event.cause, **event.fields)
-
-    def close(self) -> None:
-        """Write what there is, and end."""
-        self._unsubscribe()
-        self._is_closed = True
-        self._woken.set()
-        self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()

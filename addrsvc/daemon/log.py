@@ -1,9 +1,9 @@
 """The log of a running service, by structlog, loaded only by who serves.
 
-An entry is named by the kernel's own word where there is one, or by a word of `keeper.events`: ``log("RTM_NEWADDR",
-netns="blue", dev="lo", address="::1/128")``.  The log goes to standard error: as text where people read it (with
-colours on a terminal), one JSON object a line where a program does; or to the journal, with fields of its own, where
-that is what reads standard error.  What is not wanted costs a look into a set.
+An entry is named by the kernel's own word where there is one, or by a word of `keeper.events`:
+``log.entry("RTM_NEWADDR", netns="blue", dev="lo", address="::1/128")``.  The log goes to standard error: as text where
+people read it (with colours on a terminal), one JSON object a line where a program does; or to the journal, with fields
+of its own, where that is what reads standard error.  What is not wanted costs a look into a set.
 """
 
 import os
@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
 
-from addrsvc.daemon.journal import PRIORITIES, entry, is_read_by_journal, send
+from addrsvc.daemon.journal import PRIORITIES, is_read_by_journal, send
+from addrsvc.daemon.journal import entry as journal_entry
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
@@ -38,11 +39,18 @@ class Log:
     """
 
     def __init__(self, form: str = "auto", least: str = "info") -> None:
+        self.configure(form, least)
+
+    def configure(self, form: str, least: str) -> None:
+        """Write in that form, and what is at least that serious, from now on."""
         self._wanted = levels_from(least)
         self._write = _writer(_form(form))
 
-    def __call__(self, event: str, level: str = "info", /, **values: object) -> None:
-        """Write one entry, if it is wanted and can be written.  `level` is as `least` above."""
+    def entry(self, event: str, level: str = "info", /, **values: object) -> None:
+        """Write one entry, if it is wanted and can be written.  `level` is as `least` above.
+
+        It is no `__call__`, which would cost several times as much where nothing is written.
+        """
         if level in self._wanted:
             self.write(event, level, time.time(), values)
 
@@ -55,10 +63,6 @@ class Log:
     def wanted(self) -> frozenset[str]:
         """Which levels are written."""
         return self._wanted
-
-    def want(self, least: str) -> None:
-        """Write from now on what is at least that serious."""
-        self._wanted = levels_from(least)
 
 
 def wants_colour(stream: TextIO) -> bool:
@@ -105,7 +109,8 @@ def _text() -> "list[Processor]":
     import structlog
 
     stamp = _unstamped if is_read_by_journal(_STDERR) else _stamped
-    return [stamp, _printable, structlog.dev.ConsoleRenderer(colors=wants_colour(sys.stderr), pad_event_to=20)]
+    render = structlog.dev.ConsoleRenderer(colors=wants_colour(sys.stderr), pad_event_to=20, sort_keys=False)
+    return [stamp, _printable, render]
 
 
 def _json() -> "list[Processor]":
@@ -166,7 +171,7 @@ class _ToJournal:
     def msg(message: str, level: str, fields: Mapping[str, object]) -> None:
         """Send an entry."""
         try:
-            send(entry(message, level, fields))
+            send(journal_entry(message, level, fields))
         except OSError:
             line = message.replace("\n", " ")
             print(f"<{PRIORITIES[level]}>{line}", file=sys.stderr, flush=True)  # noqa: T201

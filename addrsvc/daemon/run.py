@@ -85,23 +85,29 @@ def keep(
         seed: of the chance of the model that stands beside.
         once: look, mend, and end.
         control: the control socket, if not the default one.
-        as_json: log JSON, one object a line.
-        verbose: log what needed no action, too.
+        as_json: log JSON, one object a line, whatever the configuration says.
+        verbose: log what needed no action, too, whatever it says.
 
     Raises:
         ConfigError: the configuration is wrong.
         ServiceError: a service is running already, or there is no place for the socket.
     """
-    from addrsvc.daemon.keeping import KeeperThread, LogFollower
+    from addrsvc.daemon.follow import LogFollower
+    from addrsvc.daemon.keeping import KeeperThread
     from addrsvc.daemon.log import Log
     from addrsvc.daemon.server import serve
     from addrsvc.daemon.systemd import PROBE, netlink_sockets, passed_descriptors, passed_socket
-    from addrsvc.keeper.config import places
+    from addrsvc.keeper.config import Loaded, places
     from addrsvc.keeper.events import Ring
     from addrsvc.keeper.keep import Keeper
     from addrsvc.mirror.netns import has_cap_sys_admin
 
-    log, ring = Log(as_json=as_json, verbose=verbose), Ring()
+    def log_words(loaded: Loaded) -> tuple[str, str]:
+        """How the log is written, and how serious what is in it must be; the command line counts more."""
+        said = loaded.config.daemon
+        return "json" if as_json else said.log_format, "debug" if verbose else said.log_level
+
+    ring = Ring()
     with ExitStack() as stack:
         passed = passed_descriptors()
         thread = stack.enter_context(
@@ -111,7 +117,9 @@ def keep(
             )
         )  # fmt: skip
         sock = None if once else stack.enter_context(_control_socket(control, passed))
-        stack.enter_context(LogFollower(ring, log))
+        log = Log(*log_words(thread.loaded))
+        follower = stack.enter_context(LogFollower(ring, log))
+        thread.when_reloaded(lambda loaded: follower.configure(*log_words(loaded)))
         stack.enter_context(_handling(signal.SIGHUP, lambda number, frame: thread.reload_soon()))
         stack.enter_context(_handling(signal.SIGTERM, signal.default_int_handler))
         with suppress(KeyboardInterrupt):
@@ -175,7 +183,7 @@ def _serve(service: "Service", sock: "socket.socket", printer: Printer, *, verbo
     with suppress(OutputError):
         printer.print_note("control", str(sock.getsockname()))
     with printer.listening_aside(service):
-        serve(service, sock, Log(as_json=printer.as_json, verbose=verbose))
+        serve(service, sock, Log("json" if printer.as_json else "auto", "debug" if verbose else "info"))
 
 
 def mirror(service: "Service", name: str, stack: ExitStack, *, is_dry: bool = False) -> str:

@@ -162,7 +162,7 @@ class Server:
             self._failure = exception
             self._stopped.set()
         else:
-            self._log("loop", "warning", message=context.get("message"))
+            self._log.entry("loop", "warning", message=context.get("message"))
 
     # --- time ---
 
@@ -202,14 +202,14 @@ class Server:
         try:
             heard = [msg for msg in islice(watch, _HEARD_AT_ONCE) if isinstance(msg, LinkMsg | AddrMsg)]
         except MessagesLost:
-            self._log("ENOBUFS", "warning", netns=mirror.name)
+            self._log.entry("ENOBUFS", "warning", netns=mirror.name)
         else:
             heard = [msg for msg in heard if msg.nlmsg_type in _MATTERS]
             if not heard:
                 return
             for msg in heard:
                 names |= names_of([msg])
-                self._log(Rtm(msg.nlmsg_type).name, "debug", netns=mirror.name, **_in_short(msg, names))
+                self._log.entry(Rtm(msg.nlmsg_type).name, "debug", netns=mirror.name, **_in_short(msg, names))
         self._tick()
         self._service.ask("converge", {"netns": mirror.name})
 
@@ -219,7 +219,7 @@ class Server:
         for mirror in self._service.mirrors.values():
             sent, self._sent[mirror.name] = self._sent.get(mirror.name, 0), mirror.sent
             if mirror.sent > sent:
-                self._log("converged", netns=mirror.name, sent=mirror.sent - sent)
+                self._log.entry("converged", netns=mirror.name, sent=mirror.sent - sent)
 
     # --- connections ---
 
@@ -263,7 +263,7 @@ class Server:
         if len(before) == _COMPLAINTS and now - before[0] < _COMPLAINTS:
             return
         before.append(now)
-        self._log(event, "warning", **values)
+        self._log.entry(event, "warning", **values)
 
     def _ask(self, uid: int, command: str, parameters: Mapping[str, object]) -> dict[str, object]:
         self._tick()
@@ -348,7 +348,7 @@ class Connection(VarlinkInterfaceServerProtocol):
         """A bug."""
         import traceback
 
-        self._log("bug", "error", error="".join(traceback.format_exception(exc)))
+        self._log.entry("bug", "error", error="".join(traceback.format_exception(exc)))
         self.close()
 
     def _hang_up(self, why: str) -> None:

@@ -7,7 +7,7 @@ from statistics import median
 from typing import TypeAlias
 
 from addrsvc.keeper.rtnl import DELETES_AT_ONCE
-from tests.benchmarks import addresses, chains, packets, requests, service, startup
+from tests.benchmarks import addresses, chains, logs, packets, requests, service, startup
 from tests.benchmarks.race import Lap, Result, race
 from tests.fuzz.__main__ import resident
 
@@ -29,6 +29,7 @@ SERVED, SERVED_ROUNDS, MOST_SERVED = 1_000, 11, 10_000
 OF_ADDING = {1_000: {"C": 1.3, "ip -batch": 0.6, "pyroute2 addr(add)": 0.03}, 10_000: {"C": 1.05}}
 OF_DUMPING = {"C": 10, "ip -j addr, and json": 0.12, "pyroute2 get_addr": 0.02}
 """Limits of service addresses: ours over each contender, by number of addresses."""
+ENTRIES, ENTRY_ROUNDS, OF_STOCK = 20_000, 20, 0.1
 MANY_PACKETS, MEASURES = 1_000_000, 10
 FLAT, OF_PEER, GROWTH = 1.25, 0.5, 4.0
 """Limits: over one packet in flight, over the peer, and in MiB after the first measure."""
@@ -246,6 +247,19 @@ def say_limits(title: str, names: Iterable[str], times: list[list[float]], limit
     say()
 
 
+def unlogged() -> None:
+    with logs.followed() as take:
+        laps = {
+            "structlog, a logger of get_logger()": logs.through_structlog(ENTRIES, is_bound=False),
+            "structlog, that logger after bind()": logs.through_structlog(ENTRIES, is_bound=True),
+            "Log": logs.through_log(ENTRIES),
+            "LogFollower, as the keeper calls it": logs.through_follower(take, ENTRIES),
+        }
+        results = race(laps, rounds=ENTRY_ROUNDS, steps=ENTRIES)
+    title = f"An entry of the log that is not wanted, per call (limit of ours {OF_STOCK} x)"
+    say_ratios(title, results, unit=1, unit_name="ns")
+
+
 RACES = {
     "events": events,
     "requests": over_rtnetlink,
@@ -253,6 +267,7 @@ RACES = {
     "operations": operations,
     "processes": processes,
     "packets": through_lo,
+    "log": unlogged,
 }
 
 

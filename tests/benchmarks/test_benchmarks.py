@@ -16,7 +16,7 @@ from addrsvc.model.skbuff import SkBuff, skb_clone
 from addrsvc.model.structs import Inet6Dev, NetDevice, PacketType
 from addrsvc.model.xmit import skb_checksum_help
 from addrsvc.uapi import ETH_P_ALL, ETH_P_IPV6, NLM_F_ACK, PACKET_OUTGOING
-from tests.benchmarks import addresses, chains, packets, requests, service, startup
+from tests.benchmarks import addresses, chains, logs, packets, requests, service, startup
 from tests.benchmarks.addresses import OPERATIONS, Operation
 from tests.benchmarks.chains import CALLBACKS, EVENT, Callback
 from tests.benchmarks.race import Lap, Result, race
@@ -147,6 +147,19 @@ def test_the_version_is_said_by_a_process_of_its_own(benchmark: BenchmarkFixture
     said = benchmark(startup.process(*startup.VERSION))
 
     assert said.decode() == f"addrsvc {__version__}\n"
+
+
+def test_entries_that_are_not_wanted_are_not_written(capfd: pytest.CaptureFixture[str]) -> None:
+    with logs.followed() as take:
+        for lap in (
+            logs.through_structlog(3, is_bound=False),
+            logs.through_structlog(3, is_bound=True),
+            logs.through_log(3),
+            logs.through_follower(take, 3),
+        ):
+            lap()
+
+    assert capfd.readouterr() == ("", "")
 
 
 def test_contenders_take_turns() -> None:

@@ -35,7 +35,7 @@ def test_text_has_a_time_a_word_and_what_goes_with_it(capsys: Capture) -> None:
 
 
 def test_a_terminal_is_told_nothing_but_text(capsys: Capture) -> None:
-    Log("text")("attached", netns="\x1b[2J\nx")
+    Log("text").entry("attached", netns="\x1b[2J\nx")
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isprintable()
@@ -45,7 +45,7 @@ def test_a_terminal_is_told_nothing_but_text(capsys: Capture) -> None:
 def test_json_is_one_object_a_line(capsys: Capture) -> None:
     log = Log("json")
     log.write("repaired", "info", 1.5, {"netns": "blue", "addresses": ["::1"]})
-    log("refused", "warning", errno="EPERM")
+    log.entry("refused", "warning", errno="EPERM")
     first, second = map(json.loads, capsys.readouterr().err.splitlines())
 
     assert first.pop("timestamp").startswith("1970-01-01T00:00:01.500") or time.localtime(1.5).tm_gmtoff
@@ -56,7 +56,7 @@ def test_json_is_one_object_a_line(capsys: Capture) -> None:
 def test_the_journal_is_told_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "socket"))
     journald = Journald(tmp_path / "socket")
-    Log("journal")("repaired", netns="blue", cause=7, us=93.5, text="a\nb")
+    Log("journal").entry("repaired", netns="blue", cause=7, us=93.5, text="a\nb")
     received, _ = journald.received()
     journald.close()
 
@@ -76,7 +76,7 @@ def test_while_the_journal_is_away_standard_error_has_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "nothing"))
-    Log("journal")("bug", "error", error="a\nb")
+    Log("journal").entry("bug", "error", error="a\nb")
 
     assert capsys.readouterr().err == "<3>bug error=a b\n"
 
@@ -89,7 +89,7 @@ def test_who_reads_standard_error_decides_the_form(tmp_path: Path) -> None:
             "from addrsvc.daemon import journal\n"
             f"journal.SOCKET = {str(tmp_path / 'socket')!r}\n"
             "from addrsvc.daemon.log import Log\n"
-            "Log()('attached', netns='blue')\n"
+            "Log().entry('attached', netns='blue')\n"
         )
         journald = Journald(tmp_path / "socket")
         env = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
@@ -106,9 +106,9 @@ def test_who_reads_standard_error_decides_the_form(tmp_path: Path) -> None:
 def test_what_is_less_serious_is_not_written(capsys: Capture) -> None:
     log = Log("text", "warning")
     for level in LEVELS:
-        log(f"it is {level}", level)
-    log.want("debug")
-    log("and now", "debug")
+        log.entry(f"it is {level}", level)
+    log.configure("text", "debug")
+    log.entry("and now", "debug")
 
     assert [line.split("] ", 1)[1].strip() for line in capsys.readouterr().err.splitlines()] == [
         "it is warning", "it is error", "and now"
@@ -118,7 +118,7 @@ def test_what_is_less_serious_is_not_written(capsys: Capture) -> None:
 def test_a_log_that_cannot_be_written_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stderr", full)
-        Log("text")("attached")
+        Log("text").entry("attached")
         with pytest.raises(OSError, match="No space left"):
             full.close()
 
@@ -139,7 +139,7 @@ def test_what_is_told_is_written_with_its_cause(capsys: Capture) -> None:
         cause = ring.tell("RTM_DELADDR", "blue", address="::1")
         ring.tell("repair", "blue", cause, recipe="RTM_NEWADDR")
         ring.tell("reload")
-        follower.want("debug")
+        follower.configure("json", "debug")
         ring.tell("RTM_DELADDR", "blue", address="::1")
     entries = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
