@@ -175,6 +175,7 @@ def _note_address(heard: Heard) -> None:
     """An address is there: whatever took others away is over, since it would have taken this one, too."""
     kept, key = heard.kept, heard.key
     kept.reason = Why.DELETED
+    kept.expects_no_more(key)
     if kept.missing is None or key not in kept.missing or kept.is_fought_about(key):
         return
     kept.has(key)

@@ -69,9 +69,11 @@ class Keeper:
         self._ring = ring
         self.rules = rules
         self.mender: Final = Mender(loop, ring)
+        self.mender.has_withdrawn = self._withdrawn
         self.decisions: Final = Decisions(ring, self.mender)
         self._kept: dict[str, Kept] = {}
         self._failed: dict[str, tuple[int, str]] = {}
+        self._left: dict[str, int] = {}
         self._sweep_in = sweep
         self._to_sweep: list[Kept] = []
         self._sweeping: Timer | None = None
@@ -159,6 +161,7 @@ class Keeper:
     def gone(self, label: str) -> None:
         """Nothing leads to it any more: forget everything about it."""
         self._failed.pop(label, None)
+        self._left.pop(label, None)
         kept = self._kept.pop(label, None)
         if kept is not None:
             self._let_go(kept)
@@ -167,6 +170,7 @@ class Keeper:
     def _let_go(self, kept: Kept) -> None:
         self._watch.detach(kept)
         kept.calm()
+        kept.stop_withdrawing()
         kept.requests.close()
         if kept.is_claimed and kept.fd >= 0:
             flock(kept.fd, LOCK_UN)
@@ -225,8 +229,9 @@ class Keeper:
         for label, kept in tuple(self._kept.items()):
             wanted = rules.wanted(label) if label not in left else None
             self._want(kept, wanted or NOTHING, cause)
+        self._left = dict.fromkeys(left, cause)
         for label in left:
-            self._leave(label, cause)
+            self._leave(label)
         return cause
 
     def _want(self, kept: Kept, wanted: Wanted, cause: int) -> None:
@@ -237,17 +242,26 @@ class Keeper:
         for key in tuple(kept.missing or ()):
             kept.has(key)
         kept.calm()
+        if kept.withdrawals is not None:
+            kept.withdrawals.keep(wanted)
         if kept.is_claimed:
-            self.mender.look(kept, Why.RELOAD, cause)
+            self.mender.look(kept, Why.RELOAD, cause, before=before)
 
-    def _leave(self, label: str, cause: int) -> None:
-        """No rule is about it any more: what was ours has been withdrawn."""
-        kept = self._kept.pop(label, None)
+    def _leave(self, label: str) -> None:
+        """No rule is about it any more: once what was ours has been withdrawn, let go of it."""
+        kept = self._kept.get(label)
+        if kept is not None and kept.withdrawals is not None:
+            return
+        cause = self._left.pop(label)
         self._failed.pop(label, None)
-        if kept is not None:
+        if self._kept.pop(label, None) is not None and kept is not None:
             self._let_go(kept)
             self._ring.tell("gone", label, cause, why="no rule is about it any more")
         self.discovery.forget(label)
+
+    def _withdrawn(self, kept: Kept) -> None:
+        if kept.label in self._left:
+            self._leave(kept.label)
 
     # --- the sweep ----------------------------------------------------------------------------------------------------
 

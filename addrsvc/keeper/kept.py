@@ -4,7 +4,7 @@ Namespaces are many and nearly all of them are as they should be, so only what i
 wanted alike shares one `Wanted`, and what has no entry here is as it should be.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -15,8 +15,9 @@ from addrsvc.uapi import IFF_UP
 
 if TYPE_CHECKING:
     from addrsvc.keeper.rtnl import Requests
+    from addrsvc.keeper.withdraw import Withdrawals
 
-__all__ = ["LO", "LOOPBACK", "Kept", "Key", "Repair", "Why", "key_text"]
+__all__ = ["LO", "LOOPBACK", "Kept", "Key", "Repair", "Why", "key_text", "named"]
 
 Key: TypeAlias = tuple[bytes, int]
 """An address in network order, and its prefix length."""
@@ -27,12 +28,22 @@ LO: Final[Key] = (b"", 0)
 """Stands for lo being up, where addresses and lo are listed together."""
 
 
+_SHOWN: Final = 16
+"""How many addresses an event names."""
+
+
 def key_text(key: Key) -> str:
     """An address as people write it; ``lo`` for lo itself."""
     from socket import AF_INET, AF_INET6, inet_ntop
 
     address, prefixlen = key
     return f"{inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)}/{prefixlen}" if address else "lo"
+
+
+def named(keys: Sequence[Key]) -> dict[str, object]:
+    """How an event names addresses: one by itself, several by their number and the first of them."""
+    texts = [key_text(key) for key in keys[:_SHOWN]]
+    return {"address": texts[0]} if len(keys) == 1 else {"count": len(keys), "addresses": texts}
 
 
 class Why(StrEnum):
@@ -94,6 +105,7 @@ class Kept:
         expected: what we have deleted and have not heard of yet.
         quarrels: about addresses, or LO.
         timers: what is due for an address: the end of yielding, of a drain, or another try.
+        withdrawals: what is being taken away from it.
         last: the last repair.
         repairs, fights, lost: how many there were.
         heard_at: when the last message came, in seconds of the monotonic clock.
@@ -103,7 +115,7 @@ class Kept:
     __slots__ = (
         "__weakref__", "cause", "expected", "fd", "fights", "flags", "foreign", "heard_at", "is_claimed",
         "is_disabled", "label", "last", "lost", "made", "missing", "mtu", "quarrels", "reason", "repairs", "requests",
-        "timers", "wanted",
+        "timers", "wanted", "withdrawals",
     )  # fmt: skip
 
     def __init__(self, label: str, fd: int, requests: "Requests", wanted: Wanted) -> None:
@@ -122,12 +134,18 @@ class Kept:
         self.expected: dict[Key, int] | None = None
         self.quarrels: dict[Key, Quarrel] | None = None
         self.timers: dict[Key, Timer] | None = None
+        self.withdrawals: Withdrawals | None = None
         self.last: Repair | None = None
         self.repairs = 0
         self.fights = 0
         self.lost = 0
         self.heard_at = 0.0
         self.is_claimed = True
+
+    @property
+    def netns_fd(self) -> int | None:
+        """The namespace for who wants to enter it; None where it cannot be, and is hoped to be the host's."""
+        return self.fd if self.fd >= 0 else None
 
     @property
     def is_up(self) -> bool:
@@ -176,6 +194,13 @@ class Kept:
 
     # --- what we did ourselves ---
 
+    def is_made(self, key: Key, *, made: bool) -> None:
+        """Remember whether we have made an address, where the kernel does not."""
+        if made:
+            self.made = (self.made or set()) | {key}
+        elif self.made is not None:
+            self.made.discard(key)
+
     def expect(self, key: Key) -> None:
         """Expect to hear that an address is gone, since we have deleted it."""
         if self.expected is None:
@@ -192,6 +217,11 @@ class Kept:
         if not self.expected:
             self.expected = None
         return True
+
+    def expects_no_more(self, key: Key) -> None:
+        """An address is there: what was heard of it before is over."""
+        if self.expected is not None:
+            self.expected.pop(key, None)
 
     # --- what is due ---
 
@@ -231,6 +261,12 @@ class Kept:
     def is_fighting(self) -> bool:
         """Whether any repair has to wait."""
         return self.quarrels is not None and any(quarrel.is_fight for quarrel in self.quarrels.values())
+
+    def stop_withdrawing(self) -> None:
+        """Take no more away; what is deprecated stays so."""
+        if self.withdrawals is not None:
+            self.withdrawals.close()
+        self.withdrawals = None
 
     def calm(self) -> None:
         """Cancel all that is due, and forget quarrels."""

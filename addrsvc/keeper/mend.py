@@ -5,7 +5,7 @@ Whatever is asked for is told: why, by which recipe, what came of it, and how lo
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from errno import EACCES, EADDRNOTAVAIL, EEXIST, EIO, ESRCH, errorcode
 from functools import partial
 from typing import Final, TypeAlias
@@ -15,12 +15,13 @@ from addrsvc.keeper import compare
 from addrsvc.keeper.compare import Step
 from addrsvc.keeper.dump import Addresses, Route
 from addrsvc.keeper.events import Ring
-from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Key, Repair, Why, key_text
+from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Key, Repair, Why, key_text, named
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.messages import LO_UP
 from addrsvc.keeper.reactions import Reactions
 from addrsvc.keeper.rtnl import ADDS_AT_ONCE, DELETES_AT_ONCE, Refusal
-from addrsvc.keeper.wanted import Lo, Wanted
+from addrsvc.keeper.wanted import NOTHING, Lo, Wanted
+from addrsvc.keeper.withdraw import Withdrawals
 from addrsvc.uapi import IFF_UP
 
 __all__ = ["KEEPS_MARKS", "LO_UP_STEP", "Mender", "Refusals", "why_not"]
@@ -38,8 +39,6 @@ _REMOVE: Final = (compare.DELETE, compare.DELETE_ROUTE, compare.FORBID)
 LO_UP_STEP: Final = Step(LO, compare.LO_UP_RECIPE, LO_UP)
 _RETRY: Final = 1.0
 """Seconds after which something that was refused is tried once more."""
-_SHOWN: Final = 16
-"""How many addresses an event names."""
 
 _RELEASE: Final = tuple(int(part) for part in os.uname().release.partition("-")[0].split(".")[:2])
 KEEPS_MARKS: Final = _RELEASE >= (5, 18)
@@ -64,16 +63,26 @@ class Mender:
 
     Attributes:
         reactions: to what was removed and is not simply put back.
+        has_withdrawn: called with a namespace from which nothing is left to be taken away.
     """
 
     def __init__(self, loop: Loop, ring: Ring) -> None:
         self._loop = loop
         self._ring = ring
         self.reactions: Final = Reactions(loop, ring, self.put_back)
+        self.has_withdrawn: Callable[[Kept], object] = lambda kept: None
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    def look(self, kept: Kept, why: Why, cause: int, since: int = 0, only: Key | None = None) -> None:
+    def look(
+        self,
+        kept: Kept,
+        why: Why,
+        cause: int,
+        since: int = 0,
+        only: Key | None = None,
+        before: Wanted = NOTHING,
+    ) -> None:
         """Look at a namespace, compare, and mend; tell only what there was to mend.
 
         Args:
@@ -82,6 +91,7 @@ class Mender:
             cause: the number of the event that began it.
             since: when that was heard, in nanoseconds of the monotonic clock; now, if not told.
             only: mend this alone, even if it is fought about.
+            before: what was wanted before, which says how to take away what is wanted no more.
         """
         since = since or time.monotonic_ns()
         try:
@@ -97,8 +107,21 @@ class Mender:
         if only in (None, LOOPBACK) and (step := compare.forbidden(kept.wanted, present)):
             self.apply(kept, [step] if only or not kept.is_fought_about(LOOPBACK) else [], why, cause, since)
         if why in _PRUNES:
-            surplus = compare.surplus(kept.wanted, present, kept.ours)
-            self.apply(kept, [*surplus, *compare.surplus_routes(kept.wanted, routes)], why, cause, since)
+            self.apply(kept, list(compare.surplus_routes(kept.wanted, routes)), why, cause, since)
+            self._withdraw(kept, present, before, why, cause)
+
+    def _withdraw(self, kept: Kept, present: Addresses, before: Wanted, why: Why, cause: int) -> None:
+        """Take away what is ours and wanted no more."""
+        surplus = [step.key for step in compare.surplus(kept.wanted, present, kept.ours)]
+        if surplus:
+            if kept.withdrawals is None:
+                kept.withdrawals = Withdrawals(self._loop, self._ring, kept, self._withdrawn)
+            kept.withdrawals.withdraw(surplus, present, before, why, cause)
+
+    def _withdrawn(self, kept: Kept) -> None:
+        """All of it has been taken away."""
+        kept.stop_withdrawing()
+        self.has_withdrawn(kept)
 
     def put_back(self, kept: Kept, key: Key, why: Why, cause: int) -> None:
         """Mend one thing that had to wait."""
@@ -190,24 +213,25 @@ class Mender:
         self, kept: Kept, done: Sequence[Key], why: Why, recipe: str, cause: int, us: float, *, told: bool
     ) -> None:
         if done or told:
-            self._ring.tell("repair", kept.label, cause, why=why.value, recipe=recipe, **_named(done))
+            self._ring.tell("repair", kept.label, cause, why=why.value, recipe=recipe, **named(done))
         if not done:
             return
         for key in done:
             kept.has(key)
         if not KEEPS_MARKS:
-            kept.made = (kept.made or set()) | {key for key in done if key not in (LO, LOOPBACK)}
+            for key in done:
+                kept.is_made(key, made=key not in (LO, LOOPBACK))
         kept.repairs += 1
         what = key_text(done[0]) if len(done) == 1 else f"{len(done)} addresses"
         kept.last = Repair(time.time(), why, recipe, what, us)
-        self._ring.tell("repaired", kept.label, cause, recipe=recipe, us=round(us, 1), **_named(done))
+        self._ring.tell("repaired", kept.label, cause, recipe=recipe, us=round(us, 1), **named(done))
 
     def _note_removed(self, kept: Kept, done: Sequence[Key], why: Why, recipe: str, cause: int) -> None:
         if not done:
             return
         for key in done if recipe != compare.DELETE_ROUTE else ():
             kept.expect(key)
-        self._ring.tell("withdrawn", kept.label, cause, why=why.value, recipe=recipe, **_named(done))
+        self._ring.tell("withdrawn", kept.label, cause, why=why.value, recipe=recipe, **named(done))
 
     def _note_refusal(self, kept: Kept, key: Key, recipe: str, refusal: Refusal) -> bool:
         """Remember a refusal; whether it is news."""
@@ -229,7 +253,7 @@ class Mender:
             keys = [key for key, refusal in refused if refusal.errno == errno]
             text = next(refusal.extack for _, refusal in refused if refusal.errno == errno) or os.strerror(errno)
             name = errorcode.get(errno, str(errno))
-            self._ring.tell("refused", kept.label, cause, recipe=recipe, errno=name, error=text, **_named(keys))
+            self._ring.tell("refused", kept.label, cause, recipe=recipe, errno=name, error=text, **named(keys))
             if errno != EACCES:
                 self._try_again(kept, why)
 
@@ -241,9 +265,3 @@ class Mender:
     def _retried(self, kept: Kept) -> None:
         kept.due(LO, None)
         self.look(kept, Why.RETRY, kept.cause)
-
-
-def _named(keys: Sequence[Key]) -> dict[str, object]:
-    """How an event names addresses: one by itself, several by their number and the first of them."""
-    texts = [key_text(key) for key in keys[:_SHOWN]]
-    return {"address": texts[0]} if len(keys) == 1 else {"count": len(keys), "addresses": texts}

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.keep import Keeper
+from addrsvc.keeper.kept import Kept
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.wanted import ServiceAddress, Wanted
+from addrsvc.keeper.watch import AutoWatch, Hearer, Watch
 from addrsvc.mirror.netns import NetNs
 
 PATIENCE = 20.0
+MakeWatch = Callable[[Loop, Hearer[Kept]], Watch[Kept]]
 LABEL = "blue"
 
 
@@ -32,10 +35,10 @@ class Rules:
 class Keeping:
     """A keeper with its loop and ring, and what it has told since the last look."""
 
-    def __init__(self, wanted: Wanted | None, *, sweep: float = 0.0) -> None:
+    def __init__(self, wanted: Wanted | None, *, sweep: float = 0.0, make_watch: MakeWatch = AutoWatch) -> None:
         self.loop = Loop()
         self.ring = Ring()
-        self.keeper = Keeper(self.loop, self.ring, Rules(wanted), sweep=sweep)
+        self.keeper = Keeper(self.loop, self.ring, Rules(wanted), sweep=sweep, make_watch=make_watch)
         self._cursor = self.ring.next
 
     def close(self) -> None:
@@ -67,6 +70,10 @@ class Keeping:
         self.until(is_told)
         return found[0]
 
+    def want(self, wanted: Wanted | None) -> None:
+        """Put other rules in force."""
+        self.keeper.reconfigure(Rules(wanted))
+
     def quiet(self) -> None:
         """Turn the loop until nothing is ready any more."""
         before = -1
@@ -85,9 +92,11 @@ class Keeping:
 
 
 @contextmanager
-def keeping(netns: NetNs | None, wanted: Wanted | None, *, sweep: float = 0.0) -> Iterator[Keeping]:
+def keeping(
+    netns: NetNs | None, wanted: Wanted | None, *, sweep: float = 0.0, make_watch: MakeWatch = AutoWatch
+) -> Iterator[Keeping]:
     """Keep a namespace while the block runs."""
-    kept = Keeping(wanted, sweep=sweep)
+    kept = Keeping(wanted, sweep=sweep, make_watch=make_watch)
     try:
         if netns is not None:
             kept.found(netns)

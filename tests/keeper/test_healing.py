@@ -69,12 +69,6 @@ def kept(netns: NetNs) -> Iterator[Keeping]:
         yield kept
 
 
-@pytest.fixture
-def requests(netns: NetNs) -> Iterator[Requests]:
-    with Requests.to(netns.fileno()) as requests:
-        yield requests
-
-
 def is_whole(requests: Requests) -> bool:
     """Whether lo is up and has all that is wanted."""
     return bool(requests.lo().flags & IFF_UP) and requests.addresses().keys() >= set(KEYS)

@@ -1,0 +1,353 @@
+"""addrsvc.keeper.keep: what belongs to whom, what is not put back at once, and what another configuration changes."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from addrsvc.keeper.kept import LOOPBACK
+from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_DOWN, LO_UP, deladdr, delroute, newaddr
+from addrsvc.keeper.rtnl import Requests, open_rtnl
+from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, Wanted
+from addrsvc.keeper.watch import GROUPS, SocketWatch
+from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.uapi import IFAPROT_ADDRSVC, IFF_UP
+from tests.keeper.keeping import LABEL, keeping, service
+
+ONE, ONE_SERVICE = service("fd00::1")
+TWO, TWO_SERVICE = service("fd00::2")
+V4, V4_SERVICE = service("192.0.2.1")
+WANTED = Wanted(addresses={ONE: ONE_SERVICE, V4: V4_SERVICE})
+SOMEBODY_ELSE = 99  # as the mark of an address
+
+
+@contextmanager
+def nothing_said(netns: NetNs) -> Iterator[None]:
+    """A block in which a namespace's kernel says nothing about links and addresses."""
+    with open_rtnl(netns.fileno(), groups=GROUPS) as sock:
+        yield
+        with pytest.raises(BlockingIOError):
+            sock.recv(1 << 16)
+
+
+# --- ownership ----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_sent_where_all_is_well(netns: NetNs) -> None:
+    """A restart: what the one before has made is found as it should be."""
+    with keeping(netns, WANTED):
+        pass
+    with nothing_said(netns), keeping(netns, WANTED) as kept:
+        assert kept.told("repair", "withdrawn", "refused") == []
+        assert kept.keeper.snapshot().is_as_wanted
+
+
+def test_what_was_deleted_in_the_meantime_is_repaired_at_the_start(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, WANTED):
+        pass
+    requests.ask([DELETE_LOOPBACK, deladdr(*ONE)])
+    with keeping(netns, WANTED) as kept:
+        assert [event.fields["why"] for event in kept.told("repair")] == ["start", "start"]
+        assert requests.addresses().keys() >= {LOOPBACK, ONE, V4}
+
+
+def test_what_is_ours_and_wanted_no_more_is_withdrawn_at_the_start(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, WANTED):
+        pass
+    with keeping(netns, Wanted(addresses={TWO: TWO_SERVICE})) as kept:
+        (event,) = kept.told("withdrawn")
+        assert event.fields["count"] == 2
+        assert requests.addresses().keys() & {ONE, TWO, V4} == {TWO}
+
+
+def test_what_somebody_else_has_made_is_theirs(netns: NetNs, requests: Requests) -> None:
+    requests.ask([LO_UP, newaddr(ONE[0], proto=SOMEBODY_ELSE), newaddr(TWO[0], proto=SOMEBODY_ELSE, metric=7)])
+    with keeping(netns, Wanted(addresses={TWO: TWO_SERVICE})) as kept:
+        assert kept.told("repair", "withdrawn") == []
+        kept.want(Wanted())
+        assert requests.addresses().keys() >= {ONE, TWO}
+        (status,) = kept.keeper.snapshot().namespaces
+        assert status.is_as_wanted
+
+
+def test_the_owner_of_each_address_is_told(netns: NetNs, requests: Requests) -> None:
+    requests.ask([LO_UP, newaddr(ONE[0], proto=SOMEBODY_ELSE)])
+    with keeping(netns, WANTED) as kept:
+        (status,) = kept.keeper.snapshot().namespaces
+        assert [(it.address, it.owner) for it in status.addresses] == [
+            ("::1/128", "kernel"), ("fd00::1/128", "foreign"), ("192.0.2.1/32", "addrsvc"),
+        ]  # fmt: skip
+
+
+def test_what_a_rule_adopts_is_treated_as_ours(netns: NetNs, requests: Requests) -> None:
+    requests.ask([LO_UP, newaddr(ONE[0], proto=SOMEBODY_ELSE), newaddr(TWO[0], proto=SOMEBODY_ELSE)])
+    with keeping(netns, Wanted(adopted=frozenset([ONE]))) as kept:
+        kept.until(lambda: ONE not in requests.addresses())
+        assert TWO in requests.addresses()
+
+
+@pytest.mark.parametrize("change", [{"metric": 7}, {"preferred_lft": 0}])
+def test_what_somebody_changes_of_ours_is_changed_back(
+    netns: NetNs, requests: Requests, change: dict[str, int]
+) -> None:
+    with keeping(netns, WANTED) as kept:
+        requests.ask([newaddr(ONE[0], replace=True, **change)])  # type: ignore[arg-type]
+        kept.until_told("repaired", recipe="change")
+        present = requests.addresses()[ONE]
+        assert (present.metric, present.proto) == (0, IFAPROT_ADDRSVC)
+        assert present.preferred_lft == ONE_SERVICE.preferred_lft
+
+
+def test_a_namespace_has_one_keeper(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, WANTED), keeping(None, Wanted()) as other, netns.dup() as again:
+        with open(f"/proc/self/fd/{again.fileno()}") as own:
+            other.keeper.found(LABEL, own.fileno())
+            assert [event.fields["why"] for event in other.told("waiting")] == ["another service keeps it"]
+            assert requests.addresses().keys() >= {ONE, V4}
+            other.keeper.gone(LABEL)
+
+
+# --- lo, and ::1 --------------------------------------------------------------------------------------------------------
+
+
+def test_lo_is_left_alone_where_a_rule_says_so_and_addresses_wait_for_it(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, replace(WANTED, lo=Lo.LEAVE)) as kept:
+        assert not requests.lo().flags & IFF_UP
+        (status,) = kept.keeper.snapshot().namespaces
+        assert [it.why_not for it in status.addresses] == ["lo is down", "lo is down", ""]
+
+        requests.ask([LO_UP])
+        kept.until(lambda: ONE in requests.addresses())
+        kept.quiet()
+        assert kept.keeper.snapshot().is_as_wanted
+
+
+def test_a_forbidden_loopback_address_is_taken_away_whenever_it_comes(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, Wanted(loopback=Loopback.FORBID)) as kept:
+        assert LOOPBACK not in requests.addresses()
+        requests.ask([LO_DOWN, LO_UP])
+        kept.until_told("withdrawn")
+        kept.quiet()
+        assert requests.lo().flags & IFF_UP
+        assert LOOPBACK not in requests.addresses()
+
+
+def test_a_loopback_address_that_is_left_alone_stays_away(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, Wanted(loopback=Loopback.LEAVE)) as kept:
+        requests.ask([DELETE_LOOPBACK])
+        kept.until_told("RTM_DELADDR")
+        kept.quiet()
+        assert LOOPBACK not in requests.addresses()
+
+
+# --- reactions ----------------------------------------------------------------------------------------------------------
+
+
+def with_reaction(reaction: Reaction, **values: object) -> Wanted:
+    return Wanted(addresses=dict([service("fd00::1", reaction=reaction, **values)]))
+
+
+def test_what_is_only_reported_is_not_put_back(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, with_reaction(Reaction.REPORT)) as kept:
+        requests.ask([deladdr(*ONE)])
+        assert kept.until_told("reported").fields["address"] == "fd00::1/128"
+        kept.quiet()
+        assert ONE not in requests.addresses()
+        kept.keeper.look(LABEL)
+        assert ONE in requests.addresses()
+
+
+def test_what_yields_is_put_back_if_it_does_not_come_back(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, with_reaction(Reaction.YIELD_THEN_HEAL, yield_for=0.05)) as kept:
+        requests.ask([deladdr(*ONE)])
+        began = kept.until_told("yield")
+        assert ONE not in requests.addresses()
+        assert kept.until_told("repaired").cause == began.cause
+        assert ONE in requests.addresses()
+
+
+def test_what_yields_is_left_to_who_brings_it_back(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, with_reaction(Reaction.YIELD_THEN_HEAL, yield_for=0.05)) as kept:
+        requests.ask([deladdr(*ONE), newaddr(ONE[0], proto=SOMEBODY_ELSE)])
+        kept.until_told("yield")
+        kept.until_told("RTM_NEWADDR")
+        (status,) = kept.keeper.snapshot().namespaces
+        assert [it.owner for it in status.addresses] == ["kernel", "foreign"]
+        assert next(iter(kept.keeper)).timers is None
+
+
+# --- fights -------------------------------------------------------------------------------------------------------------
+
+LIMITS = FightLimits(reversals=3, within=10.0, first_wait=0.05, longest_wait=0.1)
+
+
+def test_repairs_are_made_ever_more_seldom_in_a_fight(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, Wanted(fights=LIMITS)) as kept:
+        for _ in range(3):
+            requests.ask([DELETE_LOOPBACK])
+            kept.until_told("repaired")
+        fight = kept.until_told("fight", reversals=3)
+        for wait in (0.05, 0.1, 0.1):
+            (quarrel,) = (next(iter(kept.keeper)).quarrels or {}).values()
+            assert quarrel.wait == wait
+            requests.ask([DELETE_LOOPBACK])
+            kept.until_told("RTM_DELADDR")
+            assert not requests.has(LOOPBACK[0])
+            assert kept.keeper.snapshot().namespaces[0].state == "fighting"
+            kept.until(lambda: requests.has(LOOPBACK[0]))
+        assert kept.told("fight") == [fight]
+        assert {event.fields["why"] for event in kept.told("repair")} == {"start", "deleted", "fight"}
+
+
+def test_a_fight_is_ended_by_command(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, Wanted(fights=replace(LIMITS, reversals=1, first_wait=60.0))) as kept:
+        for _ in range(2):
+            requests.ask([DELETE_LOOPBACK])
+            kept.until_told("RTM_DELADDR")
+        assert not requests.has(LOOPBACK[0])
+
+        assert kept.keeper.resume(LABEL) == ["::1/128"]
+        assert requests.has(LOOPBACK[0])
+        assert kept.told("peace")
+        assert kept.keeper.snapshot().is_as_wanted
+
+
+def test_a_fight_ends_when_nobody_fights_any_more(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, Wanted(fights=replace(LIMITS, reversals=1, within=0.05, first_wait=0.01))) as kept:
+        requests.ask([DELETE_LOOPBACK])
+        kept.until_told("fight")
+        kept.until_told("peace")
+        assert next(iter(kept.keeper)).quarrels is None
+
+
+def test_the_opponent_is_named_where_the_kernel_tells(netns: NetNs) -> None:
+    limits = replace(LIMITS, reversals=1)
+    with keeping(netns, replace(WANTED, fights=limits)) as kept, Requests.to(netns.fileno()) as requests:
+        requests.ask([deladdr(*V4)])
+        assert str(os.getpid()) in str(kept.until_told("fight").fields["opponent"])
+
+
+def test_what_we_withdraw_ourselves_is_no_reversal(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, replace(WANTED, fights=replace(LIMITS, reversals=1))) as kept:
+        for _ in range(3):
+            kept.want(Wanted(fights=replace(LIMITS, reversals=1)))
+            kept.want(replace(WANTED, fights=replace(LIMITS, reversals=1)))
+            kept.quiet()
+        assert requests.addresses().keys() >= {ONE, V4}
+        assert kept.told("fight") == []
+
+
+# --- another configuration ----------------------------------------------------------------------------------------------
+
+
+def test_a_reload_does_not_touch_what_both_want(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, WANTED) as kept:
+        with nothing_said(netns):
+            kept.want(replace(WANTED, rules=("another",), fights=LIMITS))
+        kept.want(Wanted(addresses={ONE: ONE_SERVICE, TWO: TWO_SERVICE}))
+        kept.until(lambda: V4 not in requests.addresses())
+        assert {str(event.fields["address"]) for event in kept.told("RTM_DELADDR")} <= {"192.0.2.1/32"}
+        assert requests.addresses().keys() & {ONE, TWO, V4} == {ONE, TWO}
+
+
+def test_what_no_rule_names_any_more_loses_what_is_ours_and_keeps_the_rest(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, WANTED) as kept:
+        kept.want(None)
+        kept.until(lambda: not requests.addresses().keys() & {ONE, V4})
+        assert LOOPBACK in requests.addresses()
+
+
+def test_an_address_with_connections_is_withdrawn_when_they_have_ended(netns: NetNs, requests: Requests) -> None:
+    wanted = Wanted(addresses=dict([service("fd00::1", drain=30.0)]))
+    with keeping(netns, wanted) as kept:
+        listener = run_in(netns, lambda: socket.create_server(("fd00::1", 0), family=socket.AF_INET6))
+        here = run_in(netns, lambda: socket.socket(socket.AF_INET6))
+        with listener:
+            here.connect(listener.getsockname())
+            there, _ = listener.accept()
+        with there, here:
+            kept.want(Wanted())
+            kept.until_told("withdraw")
+            kept.quiet()
+            assert requests.addresses()[ONE].preferred_lft == 0
+        kept.until_told("withdrawn")
+        assert ONE not in requests.addresses()
+
+
+def test_an_address_that_drains_is_preferred_again_when_it_is_wanted_again(netns: NetNs, requests: Requests) -> None:
+    wanted = Wanted(addresses=dict([service("fd00::1", drain=30.0)]))
+    with keeping(netns, wanted) as kept:
+        listener = run_in(netns, lambda: socket.create_server(("fd00::1", 0), family=socket.AF_INET6))
+        here = run_in(netns, lambda: socket.socket(socket.AF_INET6))
+        with listener, here:
+            here.connect(listener.getsockname())
+            kept.want(Wanted())
+            kept.until_told("withdraw")
+            kept.want(wanted)
+            kept.quiet()
+            assert requests.addresses()[ONE].preferred_lft == ONE_SERVICE.preferred_lft
+        assert kept.told("withdrawn") == []
+
+
+def test_many_addresses_are_dropped_at_once_where_a_rule_allows_it(netns: NetNs, requests: Requests) -> None:
+    many = dict(service(f"fd00::{number:x}") for number in range(1, 101))
+    with keeping(netns, Wanted(addresses={**many, V4: V4_SERVICE}, is_fast_flush=True)) as kept:
+        kept.want(Wanted(addresses={ONE: ONE_SERVICE}))
+        kept.until(lambda: V4 not in requests.addresses())
+        kept.quiet()
+        assert [event.fields["recipe"] for event in kept.told("withdrawn")] == ["fast flush", "delete"]
+        assert {key for key in requests.addresses() if len(key[0]) == 16} == {LOOPBACK, ONE}
+        assert [event for event in kept.told("repair") if event.fields["why"] != "start"] == []
+
+
+# --- routes -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_prefix_is_answered_for_by_one_route(netns: NetNs, requests: Requests) -> None:
+    wanted = Wanted(addresses=dict([service("fd00:1::/64", is_route=True)]))
+    with keeping(netns, wanted, sweep=0.05) as kept:
+        assert [route.prefixlen for route in requests.routes()] == [64]
+        requests.ask([delroute(bytes.fromhex("fd000001") + bytes(12), 64)])
+        repair = kept.until_told("repair", recipe="add route")
+        assert repair.fields["why"] == "sweep"
+        kept.want(Wanted())
+        assert requests.routes() == []
+
+
+# --- what was lost, and what goes ---------------------------------------------------------------------------------------
+
+
+def test_what_was_lost_is_looked_at_and_told_once(netns: NetNs, requests: Requests) -> None:
+    """A burst that overruns a buffer of a few messages, while nobody reads."""
+    make_watch = SmallWatch
+    with keeping(netns, WANTED, make_watch=make_watch) as kept:
+        for number in range(3):
+            burst = [newaddr(bytes((10, 1, 0, it)), proto=SOMEBODY_ELSE) for it in range(1, 201)]
+            requests.ask([*burst, deladdr(*ONE), DELETE_LOOPBACK])
+            kept.quiet()
+            assert len(kept.told("lost")) == number + 1
+            assert requests.addresses().keys() >= {LOOPBACK, ONE}
+            requests.ask([deladdr(bytes((10, 1, 0, it))) for it in range(1, 201)])
+            kept.quiet()
+            kept.skip()
+
+
+class SmallWatch(SocketWatch[object]):
+    """Hears by a buffer that never grows."""
+
+
+def test_nothing_is_left_of_a_namespace_that_has_gone(netns: NetNs, requests: Requests) -> None:
+    with keeping(None, replace(WANTED, fights=replace(LIMITS, reversals=1))) as kept:
+        before = (os.listdir("/proc/self/fd"), threading.active_count())
+        kept.found(netns)
+        kept.quiet()
+        requests.ask([DELETE_LOOPBACK])
+        kept.until_told("fight")
+        kept.keeper.gone(LABEL)
+        assert len(kept.keeper) == 0
+        assert kept.told("gone")
+        assert (os.listdir("/proc/self/fd"), threading.active_count()) == before
