@@ -12,12 +12,14 @@ from addrsvc.keeper.dump import Addresses, Present, Route
 from addrsvc.keeper.kept import LOOPBACK, Key
 from addrsvc.keeper.messages import DELETE_LOOPBACK, RESTORE_LOOPBACK, deladdr, delroute, newaddr, newroute
 from addrsvc.keeper.wanted import Loopback, ServiceAddress, Wanted
-from addrsvc.uapi import IFAPROT_ADDRSVC, INFINITY_LIFE_TIME
+from addrsvc.uapi import IFA_F_NOPREFIXROUTE, IFAPROT_ADDRSVC, INFINITY_LIFE_TIME
 
 __all__ = [
     "add", "ADD", "CHANGE", "DELETE", "DELETE_ROUTE", "differing", "FORBID", "FORBIDDEN", "forbidden", "foreign",
     "is_ours", "LO_UP_RECIPE", "missing", "RESTORE", "RESTORED", "ROUTE", "Step", "surplus", "surplus_routes",
 ]  # fmt: skip
+
+_V6: Final = 16
 
 LO_UP_RECIPE: Final = "lo up"
 RESTORE: Final = "restore ::1"
@@ -103,8 +105,15 @@ def is_ours(key: Key, seen: Present, wanted: Wanted, ours: Container[Key]) -> bo
 
 def _is_alike(service: ServiceAddress, seen: Present) -> bool:
     """Whether metric and preferred lifetime are as wanted; a lifetime that ends runs down by itself."""
-    if seen.metric != service.metric:
+    if _metric(service.address, service.metric, has_route=service.metric > 0) != _metric(
+        service.address, seen.metric, has_route=not seen.flags & IFA_F_NOPREFIXROUTE
+    ):
         return False
     if INFINITY_LIFE_TIME in (service.preferred_lft, seen.preferred_lft):
         return service.preferred_lft == seen.preferred_lft
     return seen.preferred_lft <= service.preferred_lft
+
+
+def _metric(address: bytes, metric: int, *, has_route: bool) -> int | None:
+    """The metric of an address's route; None where it has no route, whatever metric the kernel remembers."""
+    return None if len(address) == _V6 and not has_route else metric

@@ -98,8 +98,7 @@ class Mender:
             self._look_at_lo(kept, why, cause, since, only)
             present, routes = kept.requests.addresses(), self._routes(kept, why)
         except (KernelError, OSError) as error:
-            self._ring.tell("refused", kept.label, cause, recipe="look", error=str(error))
-            self._try_again(kept, why)
+            self._not_seen(kept, str(error), why, cause)
             return
         self._note(kept, present, routes)
         steps = [*compare.missing(kept.wanted, present, routes), *compare.differing(kept.wanted, present, kept.ours)]
@@ -109,6 +108,13 @@ class Mender:
         if why in _PRUNES:
             self.apply(kept, list(compare.surplus_routes(kept.wanted, routes)), why, cause, since)
             self._withdraw(kept, present, before, why, cause)
+
+    def _not_seen(self, kept: Kept, error: str, why: Why, cause: int) -> None:
+        """How the namespace is was not told."""
+        if kept.missing is None or kept.missing.get(LO) != error:
+            self._ring.tell("refused", kept.label, cause, recipe="look", error=error)
+        kept.lacks(LO, error)
+        self._try_again(kept, why)
 
     def _withdraw(self, kept: Kept, present: Addresses, before: Wanted, why: Why, cause: int) -> None:
         """Take away what is ours and wanted no more."""
@@ -158,7 +164,7 @@ class Mender:
         """Note what is there after all, and what somebody else has made."""
         there = {(route.prefix, route.prefixlen) for route in routes}
         for key in tuple(kept.missing or ()):
-            if key in present or key in there or (key == LO and kept.is_up):
+            if key in present or key in there or (key == LO and (kept.is_up or kept.wanted.lo is Lo.LEAVE)):
                 kept.has(key)
         foreign = compare.foreign(kept.wanted, present, kept.ours)
         kept.foreign = set(foreign) if foreign else None

@@ -7,7 +7,7 @@ is in the socket's buffer by then: so nothing here ever waits, and what is not t
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from errno import EADDRNOTAVAIL, EINTR, ENOBUFS, ENODEV
+from errno import EADDRNOTAVAIL, EINTR, ENOBUFS, ENODEV, ENOENT
 from struct import Struct
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
@@ -202,8 +202,15 @@ class Requests:
         Raises:
             KernelError: the kernel refused, or never came to rest while we looked (EINTR).
         """
-        found = self._dump(DUMP_ROUTES[AF_INET6], read_routes, list[Route])
-        return found + self._dump(DUMP_ROUTES[AF_INET], read_routes, list[Route])
+        return self._routes(AF_INET6) + self._routes(AF_INET)
+
+    def _routes(self, family: int) -> list[Route]:
+        try:
+            return self._dump(DUMP_ROUTES[family], read_routes, list[Route])
+        except KernelError as error:
+            if error.errno != ENOENT:  # as long as lo has never been up there are no tables of IPv4
+                raise
+            return []
 
     def dump(self, request: bytes) -> list[bytes]:
         """All that the kernel answers to a question of `messages` for a list, message by message.

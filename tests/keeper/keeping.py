@@ -39,6 +39,7 @@ class Keeping:
         self.loop = Loop()
         self.ring = Ring()
         self.keeper = Keeper(self.loop, self.ring, Rules(wanted), sweep=sweep, make_watch=make_watch)
+        self.keeper.start()
         self._cursor = self.ring.next
 
     def close(self) -> None:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,7 @@ from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, Wanted
 from addrsvc.keeper.watch import GROUPS, SocketWatch
 from addrsvc.mirror.netns import NetNs, run_in
-from addrsvc.uapi import IFAPROT_ADDRSVC, IFF_UP
+from addrsvc.uapi import IFA_F_NOPREFIXROUTE, IFAPROT_ADDRSVC, IFF_UP
 from tests.keeper.keeping import LABEL, keeping, service
 
 ONE, ONE_SERVICE = service("fd00::1")
@@ -34,7 +36,7 @@ def nothing_said(netns: NetNs) -> Iterator[None]:
             sock.recv(1 << 16)
 
 
-# --- ownership ----------------------------------------------------------------------------------------------------------
+# --- ownership --------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_sent_where_all_is_well(netns: NetNs) -> None:
@@ -95,23 +97,24 @@ def test_what_somebody_changes_of_ours_is_changed_back(
     netns: NetNs, requests: Requests, change: dict[str, int]
 ) -> None:
     with keeping(netns, WANTED) as kept:
-        requests.ask([newaddr(ONE[0], replace=True, **change)])  # type: ignore[arg-type]
+        requests.ask([newaddr(ONE[0], replace=True, **change)])
         kept.until_told("repaired", recipe="change")
+        kept.quiet()
         present = requests.addresses()[ONE]
-        assert (present.metric, present.proto) == (0, IFAPROT_ADDRSVC)
-        assert present.preferred_lft == ONE_SERVICE.preferred_lft
+        assert present.flags & IFA_F_NOPREFIXROUTE
+        assert (present.proto, present.preferred_lft) == (IFAPROT_ADDRSVC, ONE_SERVICE.preferred_lft)
+        assert len([event for event in kept.told("repair") if event.fields["recipe"] == "change"]) == 1
 
 
 def test_a_namespace_has_one_keeper(netns: NetNs, requests: Requests) -> None:
-    with keeping(netns, WANTED), keeping(None, Wanted()) as other, netns.dup() as again:
-        with open(f"/proc/self/fd/{again.fileno()}") as own:
-            other.keeper.found(LABEL, own.fileno())
-            assert [event.fields["why"] for event in other.told("waiting")] == ["another service keeps it"]
-            assert requests.addresses().keys() >= {ONE, V4}
-            other.keeper.gone(LABEL)
+    with keeping(netns, WANTED), keeping(None, Wanted()) as other, open(f"/proc/self/fd/{netns.fileno()}") as own:
+        other.keeper.found(LABEL, own.fileno())
+        assert [event.fields["why"] for event in other.told("waiting")] == ["another service keeps it"]
+        assert requests.addresses().keys() >= {ONE, V4}
+        other.keeper.gone(LABEL)
 
 
-# --- lo, and ::1 --------------------------------------------------------------------------------------------------------
+# --- lo, and ::1 ------------------------------------------------------------------------------------------------------
 
 
 def test_lo_is_left_alone_where_a_rule_says_so_and_addresses_wait_for_it(netns: NetNs, requests: Requests) -> None:
@@ -144,7 +147,7 @@ def test_a_loopback_address_that_is_left_alone_stays_away(netns: NetNs, requests
         assert LOOPBACK not in requests.addresses()
 
 
-# --- reactions ----------------------------------------------------------------------------------------------------------
+# --- reactions --------------------------------------------------------------------------------------------------------
 
 
 def with_reaction(reaction: Reaction, **values: object) -> Wanted:
@@ -180,7 +183,7 @@ def test_what_yields_is_left_to_who_brings_it_back(netns: NetNs, requests: Reque
         assert next(iter(kept.keeper)).timers is None
 
 
-# --- fights -------------------------------------------------------------------------------------------------------------
+# --- fights -----------------------------------------------------------------------------------------------------------
 
 LIMITS = FightLimits(reversals=3, within=10.0, first_wait=0.05, longest_wait=0.1)
 
@@ -226,9 +229,14 @@ def test_a_fight_ends_when_nobody_fights_any_more(netns: NetNs, requests: Reques
 
 def test_the_opponent_is_named_where_the_kernel_tells(netns: NetNs) -> None:
     limits = replace(LIMITS, reversals=1)
-    with keeping(netns, replace(WANTED, fights=limits)) as kept, Requests.to(netns.fileno()) as requests:
-        requests.ask([deladdr(*V4)])
-        assert str(os.getpid()) in str(kept.until_told("fight").fields["opponent"])
+    somebody = os.getppid()
+    with keeping(netns, replace(WANTED, fights=limits)) as kept:
+        sock = run_in(netns, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE))
+        with sock:
+            sock.bind((somebody, 0))
+            sock.send(deladdr(*V4))
+        name = Path(f"/proc/{somebody}/comm").read_text().strip()
+        assert kept.until_told("fight").fields["opponent"] == f"{name} ({somebody})"
 
 
 def test_what_we_withdraw_ourselves_is_no_reversal(netns: NetNs, requests: Requests) -> None:
@@ -241,7 +249,7 @@ def test_what_we_withdraw_ourselves_is_no_reversal(netns: NetNs, requests: Reque
         assert kept.told("fight") == []
 
 
-# --- another configuration ----------------------------------------------------------------------------------------------
+# --- another configuration --------------------------------------------------------------------------------------------
 
 
 def test_a_reload_does_not_touch_what_both_want(netns: NetNs, requests: Requests) -> None:
@@ -304,7 +312,7 @@ def test_many_addresses_are_dropped_at_once_where_a_rule_allows_it(netns: NetNs,
         assert [event for event in kept.told("repair") if event.fields["why"] != "start"] == []
 
 
-# --- routes -------------------------------------------------------------------------------------------------------------
+# --- routes -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_prefix_is_answered_for_by_one_route(netns: NetNs, requests: Requests) -> None:
@@ -318,26 +326,23 @@ def test_a_prefix_is_answered_for_by_one_route(netns: NetNs, requests: Requests)
         assert requests.routes() == []
 
 
-# --- what was lost, and what goes ---------------------------------------------------------------------------------------
+# --- what was lost, and what goes -------------------------------------------------------------------------------------
 
 
 def test_what_was_lost_is_looked_at_and_told_once(netns: NetNs, requests: Requests) -> None:
     """A burst that overruns a buffer of a few messages, while nobody reads."""
-    make_watch = SmallWatch
-    with keeping(netns, WANTED, make_watch=make_watch) as kept:
-        for number in range(3):
-            burst = [newaddr(bytes((10, 1, 0, it)), proto=SOMEBODY_ELSE) for it in range(1, 201)]
-            requests.ask([*burst, deladdr(*ONE), DELETE_LOOPBACK])
+    burst = [bytes((10, 1, 0, number)) for number in range(1, 201)]
+    with keeping(netns, WANTED, make_watch=partial(SocketWatch, largest=4096)) as kept:
+        for _ in range(3):
+            told = len(kept.told("lost"))
+            requests.ask(
+                [*(newaddr(address, proto=SOMEBODY_ELSE) for address in burst), deladdr(*ONE), DELETE_LOOPBACK]
+            )
             kept.quiet()
-            assert len(kept.told("lost")) == number + 1
+            assert len(kept.told("lost")) == told + 1
             assert requests.addresses().keys() >= {LOOPBACK, ONE}
-            requests.ask([deladdr(bytes((10, 1, 0, it))) for it in range(1, 201)])
+            requests.ask([deladdr(address) for address in burst])
             kept.quiet()
-            kept.skip()
-
-
-class SmallWatch(SocketWatch[object]):
-    """Hears by a buffer that never grows."""
 
 
 def test_nothing_is_left_of_a_namespace_that_has_gone(netns: NetNs, requests: Requests) -> None:
