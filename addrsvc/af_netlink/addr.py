@@ -156,6 +156,8 @@ def _inet6_rtm_newaddr(request: Request) -> None:
 
 
 _ASKED: Final = NLM_F_REQUEST | NLM_F_ECHO
+_RUN: Final = 1 << 14
+"""Bytes that are looked at as a whole, so that requests of changing forms are not copied over and over."""
 
 
 def _newaddr_lane(net: Net, data: bytes, offset: int, grant: Grant) -> tuple[int, KernelError | None]:
@@ -167,12 +169,12 @@ def _newaddr_lane(net: Net, data: bytes, offset: int, grant: Grant) -> tuple[int
     if form is None or machine.rtnl_held:
         return 0, None
     layout, frame, alike, wish = form
-    cfg, at = Ifa6Config(b"", 0), offset
+    cfg, at, end = Ifa6Config(b"", 0), offset, min(offset + _RUN, len(data))
     granted: list[bytes] = []
     refusal: KernelError | None = None
     machine.rtnl_held = True
     try:
-        for members in layout.iter_unpack(memoryview(data)[offset : len(data) - (len(data) - offset) % layout.size]):
+        for members in layout.iter_unpack(data[offset : end - (end - offset) % layout.size]):
             if frame(members) != alike:
                 break
             (

@@ -1,17 +1,18 @@
 """net/netlink/af_netlink.c, struct netlink_table: the sockets of a machine, and how what is said comes to them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from errno import ECONNREFUSED
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from addrsvc.af_netlink.faults import Faults, Telling
 from addrsvc.af_netlink.groups import group_of
 from addrsvc.af_netlink.truesize import large_truesize, truesize_of, truesize_of_link
 from addrsvc.errors import KernelError
 from addrsvc.model.skbuff import skb_truesize
-from addrsvc.model.structs import Machine, Net, RtnlBytes, RtnlNotify, Said
+from addrsvc.model.structs import Machine, Net, RtnlNotify, Said
 from addrsvc.netlink.codec import encode
 from addrsvc.netlink.messages import LinkMsg
 
@@ -27,6 +28,14 @@ _FIRST_NEGATIVE_PORTID: Final = -4097
 def _lowest(groups: int) -> int:
     """The lowest group of a mask, 0 if there is none."""
     return (groups & -groups).bit_length()
+
+
+_data_of: Final[Callable[[Any], bytes]] = itemgetter(2)
+
+
+def _alike(said: Said) -> tuple[str, int, int] | None:
+    """Namespace, group and length of what was said in bytes: those that have them in common are sent together."""
+    return (said[0], said[1], len(said[2])) if isinstance(said, tuple) else None
 
 
 class Datagram(NamedTuple):
@@ -74,11 +83,13 @@ class NetlinkTable:
         """Send what the model said to the sockets that listen, in order."""
         if not self.listeners and not any(isinstance(e, RtnlNotify) and e.asker and e.asker.echo for e in said):
             return
-        for kind, run in groupby(said, type):
-            if kind is tuple:
-                self._tell_bytes(cast("Iterator[RtnlBytes]", run))
-            elif kind is RtnlNotify:
-                for each in cast("Iterator[RtnlNotify]", run):
+        for alike, run in groupby(said, _alike):
+            if alike is not None:
+                net, group, _ = alike
+                self._tell_bytes(net, group, [*map(_data_of, run)])
+                continue
+            for each in run:
+                if isinstance(each, RtnlNotify):
                     self._notify(each)
 
     def _notify(self, said: RtnlNotify) -> None:
@@ -93,18 +104,16 @@ class NetlinkTable:
                 if sock.portid == asker.portid and sock.net.name == said.net:
                     sock.take(truesize, data, 0, group)
 
-    def _tell_bytes(self, said: Iterable[RtnlBytes]) -> None:
-        """Send notifications that are in bytes already: those of one size to one group all at once."""
-        for (net, group, _), run in groupby(said, lambda each: (each[0], each[1], len(each[2]))):
-            messages = [data for _, _, data in run]
-            truesize = truesize_of(messages[0])
-            if self.faults is None:
-                for sock in self.hearers(group):
-                    if sock.portid and sock.hears_of(net):
-                        self._mind(sock, taken=sock.take_all(truesize, messages, group, sock.nsid_of(net)))
-            else:
-                for data in messages:
-                    self._tell(net, group, data, truesize, 0)
+    def _tell_bytes(self, net: str, group: int, messages: list[bytes]) -> None:
+        """Send notifications of one length, which are in bytes already, all at once."""
+        truesize = truesize_of(messages[0])
+        if self.faults is None:
+            for sock in self.hearers(group):
+                if sock.portid and sock.hears_of(net):
+                    self._mind(sock, taken=sock.take_all(truesize, messages, group, sock.nsid_of(net)))
+        else:
+            for data in messages:
+                self._tell(net, group, data, truesize, 0)
 
     def _tell(self, net: str, group: int, data: bytes, truesize: int, left_out: int) -> None:
         """Send a notification to those who listen, but for the one who has this port id."""
