@@ -11,7 +11,7 @@ lo.  Its blocks are called in this order, and each does one thing:
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from addrsvc.keeper import compare
@@ -29,10 +29,11 @@ from addrsvc.model.notifier import (
     raw_notifier_call_chain,
     raw_notifier_chain_register,
 )
-from addrsvc.uapi import IFF_UP, IPV6_MIN_MTU, RTM_NEWADDR, NetdevEvent, Rtm
+from addrsvc.uapi import IFF_UP, IPV6_MIN_MTU, RTM_DELADDR, RTM_NEWADDR, RTM_NEWLINK, NetdevEvent, Rtm
 
 __all__ = ["Decisions"]
 
+_NAMES: Final[Mapping[int, str]] = {rtm: Rtm(rtm).name for rtm in (RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINK)}
 NETDEV_UP: Final = int(NetdevEvent.NETDEV_UP)
 NETDEV_DOWN: Final = int(NetdevEvent.NETDEV_DOWN)
 NETDEV_CHANGEMTU: Final = int(NetdevEvent.NETDEV_CHANGEMTU)
@@ -71,7 +72,7 @@ class Decisions:
         if val == NETDEV_DOWN and key is not LO and kept.is_expected(key):
             heard.is_own = True
             return NOTIFY_OK
-        step = _step(val, heard)
+        step = heard.answer = _answer(val, heard)
         if step is None or why_not(kept, key) or not self._mender.reactions.is_at_once(kept, key):
             return NOTIFY_DONE
         heard.step = step
@@ -89,7 +90,7 @@ class Decisions:
             _note_lo(val, heard)
         elif val == NETDEV_UP:
             _note_address(heard)
-        elif heard.step is None and not heard.is_own and _step(val, heard) is not None:
+        elif heard.step is None and heard.answer is not None:
             kept.lacks(key, why_not(kept, key) or "deleted")
         return NOTIFY_OK
 
@@ -97,7 +98,7 @@ class Decisions:
         """Say what was heard, what was done, and what came of it."""
         kept = heard.kept
         if heard.kind:
-            heard.cause = self._ring.tell(Rtm(heard.kind).name, kept.label, None, **_said(heard))
+            heard.cause = self._ring.tell(_NAMES[heard.kind], kept.label, None, **_said(heard))
         if heard.step is not None:
             self._mender.tell(kept, (heard.step,), heard.refusals, heard.why, heard.cause, heard.us)
         return NOTIFY_OK
@@ -110,7 +111,7 @@ class Decisions:
         if heard.step is not None:
             if not heard.refusals:
                 self._mender.reactions.reversed(kept, key, heard.portid, heard.cause)
-        elif _step(val, heard) is not None and not why_not(kept, key):
+        elif heard.answer is not None and not why_not(kept, key):
             self._mender.reactions.hold(kept, key, heard.why, heard.cause)
         return NOTIFY_OK
 
@@ -134,7 +135,7 @@ def _events(heard: Heard) -> Iterator[int]:
         yield NETDEV_CHANGEMTU
 
 
-def _step(val: int, heard: Heard) -> Step | None:
+def _answer(val: int, heard: Heard) -> Step | None:
     """What would undo what has happened, where a rule wants that."""
     wanted, key = heard.kept.wanted, heard.key
     if not heard.kept.is_claimed:
@@ -204,4 +205,6 @@ def _said(heard: Heard) -> dict[str, object]:
     if heard.key is LO:
         return {"up": bool(heard.flags & IFF_UP), "mtu": heard.mtu}
     said: dict[str, object] = {"address": key_text(heard.key)}
-    return {**said, "own": True} if heard.is_own else said
+    if heard.is_own:
+        said["own"] = True
+    return said

@@ -6,10 +6,11 @@ runs of messages that differ from one another in known places only; what is in t
 
 import sys
 from struct import Struct
+from sys import byteorder
 from typing import Final, NamedTuple, TypeAlias
 
 from addrsvc.keeper.messages import LO_IFINDEX
-from addrsvc.netlink.nlattr import nla_for_each_attr
+from addrsvc.netlink.nlattr import NLA_TYPE_MASK, nla_for_each_attr
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
@@ -87,6 +88,7 @@ _RTMSG: Final = Struct("=BBBBBBBBI")
 _IFINFOMSG: Final = Struct("=BxHiII")
 _HEADERS: Final = _NLMSGHDR.size + _IFADDRMSG.size
 _U32: Final = Struct("=I")
+_NLATTR: Final = Struct("=HH")
 _TIMES: Final = Struct("=II")
 
 # --- addresses --------------------------------------------------------------------------------------------------------
@@ -216,14 +218,27 @@ def read_lo(data: bytes, at: int = 0) -> LoState | None:
     _, _, ifindex, flags, _ = _IFINFOMSG.unpack_from(data, at + _NLMSGHDR.size)
     if ifindex != LO_IFINDEX:
         return None
-    found = _attributes(data, at + _NLMSGHDR.size + _IFINFOMSG.size, min(at + length, len(data)))
-    return LoState(flags, _u32(found, IFLA_MTU), _disable_ipv6(found.get(IFLA_AF_SPEC, b"")))
+    start, end = at + _NLMSGHDR.size + _IFINFOMSG.size, min(at + length, len(data))
+    mtu = int.from_bytes(_attribute(data, IFLA_MTU, start, end), byteorder)
+    return LoState(flags, mtu, _disable_ipv6(_attribute(data, IFLA_AF_SPEC, start, end)))
 
 
 def _disable_ipv6(af_spec: bytes) -> int | None:
-    inet6 = _attributes(af_spec, 0, len(af_spec)).get(AF_INET6, b"")
-    conf = _attributes(inet6, 0, len(inet6)).get(IFLA_INET6_CONF, b"")
+    inet6 = _attribute(af_spec, AF_INET6, 0, len(af_spec))
+    conf = _attribute(inet6, IFLA_INET6_CONF, 0, len(inet6))
     return _U32.unpack_from(conf, 4 * DEVCONF_DISABLE_IPV6)[0] if len(conf) > 4 * DEVCONF_DISABLE_IPV6 else None
+
+
+def _attribute(data: bytes, number: int, at: int, end: int) -> bytes:
+    """The payload of one attribute, empty if it is not there: lo has dozens, and this is read of every namespace."""
+    while end - at >= _NLATTR.size:
+        length, nla_type = _NLATTR.unpack_from(data, at)
+        if not _NLATTR.size <= length <= end - at:
+            break
+        if nla_type & NLA_TYPE_MASK == number:
+            return data[at + _NLATTR.size : at + length]
+        at += length + 3 & ~3
+    return b""
 
 
 # --- bytes ------------------------------------------------------------------------------------------------------------

@@ -56,11 +56,13 @@ class Heard:
         flags, mtu: of lo, if it is about lo.
         why: what it counts as, where something is repaired because of it.
         is_own: it is our own doing.
+        answer: what would undo it, where a rule wants that.
         step, refusals, us: what was asked for at once, what was refused of it, and how long that took since `since`.
         cause: the number of the event that told it.
     """
 
     __slots__ = (
+        "answer",
         "cause",
         "data",
         "flags",
@@ -97,6 +99,7 @@ class Heard:
         self.mtu = kept.mtu
         self.why = why
         self.is_own = False
+        self.answer: Step | None = None
         self.step: Step | None = None
         self.refusals: Refusals = {}
         self.us = 0.0

@@ -6,6 +6,8 @@ wanted alike shares one `Wanted`, and what has no entry here is as it should be.
 
 from collections.abc import Container, Sequence
 from enum import StrEnum
+from functools import lru_cache
+from socket import AF_INET, AF_INET6, inet_ntop
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from addrsvc.keeper.fights import Quarrel
@@ -32,10 +34,9 @@ _SHOWN: Final = 16
 """How many addresses an event names."""
 
 
+@lru_cache(maxsize=4096)
 def key_text(key: Key) -> str:
     """An address as people write it; ``lo`` for lo itself."""
-    from socket import AF_INET, AF_INET6, inet_ntop
-
     address, prefixlen = key
     return f"{inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)}/{prefixlen}" if address else "lo"
 
@@ -110,12 +111,13 @@ class Kept:
         repairs, fights, lost: how many there were.
         heard_at: when the last message came, in seconds of the monotonic clock.
         is_claimed: it is ours to keep; nobody else's service has the namespace.
+        is_tidy: it was looked for routes that an older configuration wanted.
     """
 
     __slots__ = (
         "__weakref__", "cause", "expected", "fd", "fights", "flags", "foreign", "heard_at", "is_claimed",
-        "is_disabled", "label", "last", "lost", "made", "missing", "mtu", "quarrels", "reason", "repairs", "requests",
-        "timers", "wanted", "withdrawals",
+        "is_disabled", "is_tidy", "label", "last", "lost", "made", "missing", "mtu", "quarrels", "reason",
+        "repairs", "requests", "timers", "wanted", "withdrawals",
     )  # fmt: skip
 
     def __init__(self, label: str, fd: int, requests: "Requests", wanted: Wanted) -> None:
@@ -141,6 +143,7 @@ class Kept:
         self.lost = 0
         self.heard_at = 0.0
         self.is_claimed = True
+        self.is_tidy = False
 
     @property
     def netns_fd(self) -> int | None:

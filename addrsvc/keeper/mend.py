@@ -105,8 +105,9 @@ class Mender:
         self.apply(kept, [step for step in steps if self._is_due(kept, step, why, cause, only)], why, cause, since)
         if only in (None, LOOPBACK) and (step := compare.forbidden(kept.wanted, present)):
             self.apply(kept, [step] if only or not kept.is_fought_about(LOOPBACK) else [], why, cause, since)
+        self.apply(kept, list(compare.surplus_routes(kept.wanted, routes)), why, cause, since)
+        kept.is_tidy = kept.is_tidy or why is Why.SWEEP
         if why in _PRUNES:
-            self.apply(kept, list(compare.surplus_routes(kept.wanted, routes)), why, cause, since)
             self._withdraw(kept, present, before, why, cause)
 
     def _not_seen(self, kept: Kept, error: str, why: Why, cause: int) -> None:
@@ -144,7 +145,9 @@ class Mender:
         return [*steps, *([forbidden] if forbidden else []), *compare.surplus_routes(wanted, routes)]
 
     def _routes(self, kept: Kept, why: Why) -> list[Route]:
-        is_needed = why in _PRUNES or any(service.is_route for service in kept.wanted.addresses.values())
+        """Our routes, where they can matter; those of an older configuration have time until the first sweep."""
+        is_wanted = any(service.is_route for service in kept.wanted.addresses.values())
+        is_needed = is_wanted or why is Why.RELOAD or (why is Why.SWEEP and not kept.is_tidy)
         return kept.requests.routes() if is_needed else []
 
     def _look_at_lo(self, kept: Kept, why: Why, cause: int, since: int, only: Key | None) -> None:
