@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from addrsvc.af_netlink import rcv
+
 README = Path(__file__).parent.parent / "README.md"
 GRAMMAR = "grammar: "
 
@@ -45,6 +47,7 @@ NAMES = """
 def rows() -> dict[str, str]:
     """The map: what lives where, by the name it has in the kernel."""
     section = README.read_text().split("\n## Kernel map\n")[1].split("\n## ")[0]
+    section, _, _ = section.partition("\n### ")
     table = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
     return {name: here.strip() for names, here in table for name in re.findall(r"`([^`]+)`", names)}
 
@@ -112,3 +115,28 @@ def test_code_has_the_kernels_name_or_the_python_spelling_of_it(name: str, dotte
 @pytest.mark.parametrize("name", sorted(MAP.keys() - CODE.keys()))
 def test_what_is_not_code_says_why(name: str) -> None:
     assert MAP[name].startswith(GRAMMAR)
+
+
+def files() -> list[tuple[str, str]]:
+    """Of the second table: a file of the kernel, and a module that has to do with it."""
+    section = README.read_text().split("\n### Files of netlink\n")[1].split("\n## ")[0]
+    lines = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    return [(file, module) for files, modules in lines for file in spelled(files) for module in spelled(modules)]
+
+
+def spelled(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_every_module_that_serves_requests_is_in_the_second_table() -> None:
+    serving = {path.stem for path in Path(rcv.__file__).parent.glob("*.py") if "RTM_" in (path.read_text())}
+    listed = {module.rpartition(".")[2] for _, module in files()}
+
+    assert serving - listed <= {"__init__", "addr_form", "faults", "groups"}  # which are ours
+
+
+@pytest.mark.parametrize("module", sorted({module for _, module in files()}))
+def test_a_module_of_the_second_table_names_its_files(module: str) -> None:
+    text = Path(importlib.import_module(module).__file__ or "").read_text()
+
+    assert [file for file, of in files() if of == module and file not in text] == []

@@ -5,12 +5,15 @@ import re
 import shlex
 import subprocess
 import sys
+from errno import ENOMEM
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from addrsvc.af_netlink.faults import Faults
+from addrsvc.uapi import RTM_DELADDR, RTM_NEWADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_LINK
 from tests.pytest_plugin.test_examples import EXAMPLES
 
 README = Path(__file__).parent.parent / "README.md"
@@ -44,6 +47,21 @@ def test_the_examples_for_tests_are_those_that_the_tests_run() -> None:
 
     assert blocks("python")
     assert [block for block in blocks("python") if block.strip() not in run] == []
+
+
+def test_the_file_of_faults_does_what_its_comments_say() -> None:
+    (text,) = blocks("toml")
+    faults = Faults.parse(text, "README.md").faults
+
+    assert [(fault.kind, fault.nth, fault.times) for fault in faults] == [
+        ("fail", 3, 2), ("delay", 1, None), ("lose", 1, 1),
+    ]  # fmt: skip
+    assert [fault.about for fault in faults] == [
+        {"request": RTM_NEWADDR},
+        {"group": RTNLGRP_LINK},
+        {"group": RTNLGRP_IPV6_IFADDR, "message": RTM_DELADDR},
+    ]
+    assert (faults[0].errno, faults[0].text, faults[1].seconds) == (ENOMEM, "out of sorts", 0.5)
 
 
 def test_the_two_commands_are_complete_and_start_from_nothing() -> None:

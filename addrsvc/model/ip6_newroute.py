@@ -89,9 +89,11 @@ def ip6_route_add(net: Net, cfg: Fib6Config) -> None:
 
     Raises:
         KernelError: EINVAL, no such route can be; ENODEV, ENETDOWN, EACCES, its device; EHOSTUNREACH, its gateway;
-            EEXIST, ENOENT, as fib6_add().
+            EEXIST, ENOENT, as fib6_add(); EOPNOTSUPP, it has several next hops.
     """
     ASSERT_RTNL(net)
+    if cfg.multipath:
+        raise KernelError(EOPNOTSUPP, "Routes with several next hops are not modelled")
     _check(cfg)
     table = fib6_get_table(net, cfg.table)
     if table is None:

@@ -1,5 +1,6 @@
 """RTM_NEWROUTE and RTM_DELROUTE on both kernels, byte for byte."""
 
+from errno import EOPNOTSUPP
 from random import Random
 from struct import pack
 
@@ -30,6 +31,7 @@ from addrsvc.uapi import (
     RTA_FLOW,
     RTA_GATEWAY,
     RTA_METRICS,
+    RTA_MULTIPATH,
     RTA_NH_ID,
     RTA_OIF,
     RTA_PREF,
@@ -195,6 +197,20 @@ def test_headers(up: Twins, nlmsg_type: int) -> None:
             up.ask(nlmsg(nlmsg_type, rtmsg(family, dst=plen, kind=1) + nla(RTA_OIF, 1) + nla(RTA_DST, 1), CREATE))
         up.ask(nlmsg(nlmsg_type, route("10.7.0.1/16"), CREATE))
         up.ask(nlmsg(nlmsg_type, route("2001:db8::1/64"), CREATE))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_route_of_several_next_hops_is_not_half_made(family: int) -> None:
+    """The running kernel would make it; the model has none, and says so."""
+    hops = pack("=HBBi", 8, 0, 0, 1) * 2
+    with Twins(None) as alone:
+        before = alone.ask(nlmsg(RTM_GETROUTE, rtmsg(family), NLM_F_DUMP))
+        (answer,) = alone.ask(nlmsg(RTM_NEWROUTE, route(NET[family], nla(RTA_MULTIPATH, hops)), CREATE))
+        after = alone.ask(nlmsg(RTM_GETROUTE, rtmsg(family), NLM_F_DUMP))
+
+    assert _errno([answer]) == EOPNOTSUPP
+    assert b"Routes with several next hops are not modelled" in answer
+    assert len(before) == len(after)
 
 
 # --- what is added and deleted ----------------------------------------------------------------------------------------

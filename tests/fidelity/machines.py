@@ -9,7 +9,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from struct import Struct
 from struct import error as StructError
 from typing import Final
@@ -94,22 +93,32 @@ def give_up_privilege() -> None:
 
 
 class _Resident:
-    """A thread that lives in a namespace, by whose number a request can name that."""
+    """A thread that lives in a namespace, or a process where no thread can, by whose number a request can name that."""
 
     def __init__(self, netns: NetNs) -> None:
-        self._may_leave, arrived = threading.Event(), SimpleQueue[int]()
+        self._told, self._tells = os.pipe()
+        hears, says = os.pipe()
 
         def live() -> None:
-            arrived.put(threading.get_native_id())
-            self._may_leave.wait()
+            os.write(says, _S32.pack(threading.get_native_id()))
+            os.read(self._told, 1)
 
-        self._thread = threading.Thread(target=run_in, args=(netns, live), name="resident")
+        def lodge() -> None:
+            try:
+                run_in(netns, live)
+            finally:
+                os.close(says)
+
+        self._thread = threading.Thread(target=lodge, name="resident")
         self._thread.start()
-        self.pid = arrived.get()
+        with open(hears, "rb", buffering=0) as ear:
+            (self.pid,) = _S32.unpack(ear.read(_S32.size))
 
     def close(self) -> None:
-        self._may_leave.set()
+        os.write(self._tells, b".")
         self._thread.join()
+        os.close(self._told)
+        os.close(self._tells)
 
 
 class Running:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from addrsvc.pytest_plugin import need_netns
+from addrsvc.pytest_plugin import need_cap_sys_admin, need_netns
 from tests.fidelity.scenarios.subject import Compared, Model, Running, Subject
 
 SUBJECTS = {"model": Model, "running": Running, "compared": Compared}
@@ -26,3 +26,10 @@ def alone(request: pytest.FixtureRequest) -> Iterator[Subject]:
         need_netns(request.config)
     with SUBJECTS[request.param]() as subject:
         yield subject
+
+
+@pytest.fixture
+def by_root(request: pytest.FixtureRequest) -> None:
+    """Where it matters who asks: the running kernel is asked by root, not by an administrator of a user namespace."""
+    if "model" not in request.node.callspec.params.values():
+        need_cap_sys_admin(request.config)

@@ -75,6 +75,7 @@ def test_lo_is_not_to_be(subject: Subject, data: bytes, expected: str) -> None:
     assert (subject.wait(0), subject.holds()) == ((), before)
 
 
+@pytest.mark.usefixtures("by_root")
 @scenario(69)
 def test_lo_is_not_moved_to_another_namespace(alone: Subject) -> None:
     """This process is in another one.  To the model no process is known, so that there is nowhere to move it."""

@@ -261,6 +261,7 @@ ROUTES: Final[Mapping[str, tuple[bytes, str]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("by_root")
 @scenario(83)
 @pytest.mark.parametrize(("payload", "expected"), ROUTES.values(), ids=ROUTES.keys())
 def test_while_down_there_is_a_route_to_127_0_0_1_alone(subject: Subject, payload: bytes, expected: str) -> None:

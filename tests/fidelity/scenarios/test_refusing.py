@@ -301,6 +301,7 @@ UNPRIVILEGED: Final[Mapping[str, tuple[bytes, str]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("by_root")
 @scenario(86)
 @pytest.mark.parametrize(("data", "expected"), UNPRIVILEGED.values(), ids=UNPRIVILEGED.keys())
 def test_without_privilege_one_may_ask_and_no_more(subject: Subject, data: bytes, expected: str) -> None:
