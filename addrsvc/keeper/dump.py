@@ -4,13 +4,12 @@ Addresses that were given alike are told alike, but for the address itself and f
 runs of messages that differ from one another in known places only; what is in the other places is read once for a run.
 """
 
-import sys
 from struct import Struct
 from sys import byteorder
 from typing import Final, NamedTuple, TypeAlias
 
 from addrsvc.keeper.messages import LO_IFINDEX
-from addrsvc.netlink.nlattr import NLA_TYPE_MASK, nla_for_each_attr
+from addrsvc.netlink.nlattr import NLA_TYPE_MASK
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
@@ -87,9 +86,10 @@ _IFADDRMSG: Final = Struct("=BBBBI")
 _RTMSG: Final = Struct("=BBBBBBBBI")
 _IFINFOMSG: Final = Struct("=BxHiII")
 _HEADERS: Final = _NLMSGHDR.size + _IFADDRMSG.size
-_U32: Final = Struct("=I")
 _NLATTR: Final = Struct("=HH")
+_U32: Final = Struct("=I")
 _TIMES: Final = Struct("=II")
+_LENGTHS: Final = {AF_INET: 4, AF_INET6: 16}
 
 # --- addresses --------------------------------------------------------------------------------------------------------
 
@@ -113,7 +113,8 @@ def read_addresses(data: bytes, into: Addresses) -> int:
         length, nlmsg_type = _START.unpack_from(data, at)
         if nlmsg_type != RTM_NEWADDR:
             break
-        if row := _ROWS.get((data[at + _NLMSGHDR.size], length)):
+        row = _ROWS.get((data[at + _FAMILY_AT], length))
+        if row is not None and at + length <= end:
             at = _read_run(data, at, row, into)
         else:
             _read_one(data, at, into)
@@ -123,54 +124,61 @@ def read_addresses(data: bytes, into: Addresses) -> int:
 
 def _read_run(data: bytes, at: int, row: Struct, into: Addresses) -> int:
     """Read messages of one length; gives where another one begins."""
-    rows = row.iter_unpack(memoryview(data)[at : len(data) - (len(data) - at) % row.size])
     start = header = behind = rest = b""
     present, prefixlen = None, 0
-    for row_start, row_header, address, row_behind, row_rest in rows:
+    whole = (len(data) - at) // row.size * row.size
+    for row_start, row_header, address, row_behind, row_rest in row.iter_unpack(memoryview(data)[at : at + whole]):
         if row_rest != rest or row_behind != behind or row_header != header or row_start != start:
             if start and row_start != start:
                 return at
             start, header, behind, rest = row_start, row_header, row_behind, row_rest
-            present, prefixlen = _read_one(data, at, into), row_header[1]
+            key, present = _read_one(data, at, into)
+            if key is not None and key[0] != address:  # the address is elsewhere, in spite of the length
+                return at + row.size
+            prefixlen = row_header[1]
         elif present is not None:
             into[address, prefixlen] = present
         at += row.size
     return at
 
 
-def _read_one(data: bytes, at: int, into: Addresses) -> Present | None:
-    """Read one message, attribute by attribute; None where it is not about lo."""
+def _read_one(data: bytes, at: int, into: Addresses) -> tuple[Key, Present] | tuple[None, None]:
+    """Read one message, attribute by attribute; nothing where it is not about an address of lo."""
     (length,) = _U32.unpack_from(data, at)
-    _, prefixlen, flags, scope, ifindex = _IFADDRMSG.unpack_from(data, at + _NLMSGHDR.size)
+    family, prefixlen, flags, scope, ifindex = _IFADDRMSG.unpack_from(data, at + _NLMSGHDR.size)
     found = _attributes(data, at + _HEADERS, min(at + length, len(data)))
-    address = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
-    if ifindex != LO_IFINDEX or address is None:
-        return None
+    address = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS, b"")
+    if ifindex != LO_IFINDEX or len(address) != _LENGTHS.get(family):
+        return None, None
     flags = _u32(found, IFA_FLAGS, flags)
-    preferred_lft, valid_lft = _TIMES.unpack_from(found.get(IFA_CACHEINFO, _FOR_EVER))
+    preferred_lft, valid_lft = _TIMES.unpack_from(found.get(IFA_CACHEINFO, b"").ljust(_TIMES.size, b"\xff"))
     present = Present(
         flags,
-        found.get(IFA_PROTO, b"\0")[0],
+        _u32(found, IFA_PROTO),
         scope,
         0 if flags & IFA_F_DEPRECATED else preferred_lft,  # of an IPv4 address that lasts, flags alone tell the truth
         valid_lft,
         _u32(found, IFA_RT_PRIORITY),
     )
     into[address, prefixlen] = present
-    return present
+    return (address, prefixlen), present
 
 
-_FOR_EVER: Final = _TIMES.pack(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
-
-
-def _attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
-    """Each attribute's payload, by its number."""
-    return {number: data[at : at + length] for number, at, length in nla_for_each_attr(data, start, end)}
+def _attributes(data: bytes, at: int, end: int) -> dict[int, bytes]:
+    """Each attribute's payload, by its number, up to one that cannot be: nla_for_each_attr() in a hurry."""
+    found: dict[int, bytes] = {}
+    while at + _NLATTR.size <= end:
+        length, number = _NLATTR.unpack_from(data, at)
+        if not _NLATTR.size <= length <= end - at:
+            break
+        found[number & NLA_TYPE_MASK] = data[at + _NLATTR.size : at + length]
+        at += length + 3 & ~3
+    return found
 
 
 def _u32(attributes: dict[int, bytes], number: int, missing: int = 0) -> int:
     payload = attributes.get(number)
-    return missing if payload is None else int.from_bytes(payload, sys.byteorder)
+    return missing if payload is None else int.from_bytes(payload, byteorder)
 
 
 # --- routes, lo -------------------------------------------------------------------------------------------------------
@@ -200,10 +208,10 @@ def _read_route(data: bytes, at: int, end: int, into: list[Route]) -> None:
     family, prefixlen, _, _, table, protocol, _, kind, _ = _RTMSG.unpack_from(data, at + _NLMSGHDR.size)
     found = _attributes(data, at + _NLMSGHDR.size + _RTMSG.size, end)
     is_ours = protocol == RTPROT_ADDRSVC and table == RT_TABLE_LOCAL and kind == RTN_LOCAL
-    if not is_ours or _u32(found, RTA_OIF) != LO_IFINDEX:
+    if not is_ours or _u32(found, RTA_OIF) != LO_IFINDEX or family not in _LENGTHS:
         return
     metric = _u32(found, RTA_PRIORITY)
-    prefix = found.get(RTA_DST, bytes(16 if family == AF_INET6 else 4))
+    prefix = found.get(RTA_DST, bytes(_LENGTHS[family]))
     into.append(Route(prefix, prefixlen, 0 if metric == IP6_RT_PRIO_USER and family == AF_INET6 else metric))
 
 
@@ -214,6 +222,8 @@ def is_made_by_kernel(said: bytes) -> bool:
 
 def read_lo(data: bytes, at: int = 0) -> LoState | None:
     """lo as a RTM_NEWLINK message tells of it; None where it is about another device."""
+    if len(data) - at < _NLMSGHDR.size + _IFINFOMSG.size:
+        return None
     (length,) = _U32.unpack_from(data, at)
     _, _, ifindex, flags, _ = _IFINFOMSG.unpack_from(data, at + _NLMSGHDR.size)
     if ifindex != LO_IFINDEX:
