@@ -28,6 +28,7 @@ from addrsvc.uapi import (
     RTN_UNICAST,
     RTPROT_STATIC,
 )
+from tests.keeper.used import SOON
 
 OURS = [(bytes.fromhex("20010db8") + number.to_bytes(12), 128) for number in range(1, 301)]
 KEPT, DROPPED = OURS[:10], OURS[10:]
@@ -92,7 +93,7 @@ def test_what_is_not_dropped_is_as_before(requests: Requests, netns: NetNs) -> N
     with RtnlKernel(netns) as kernel:
         for msg in THEIRS:
             kernel.request(msg)
-        before = wait_until(kernel, lambda: everything(kernel))
+        before = wait_until(kernel, lambda: everything(kernel), timeout=SOON)
         assert requests.ask([newroute(prefix, length, metric=metric) for prefix, length, metric in prefixes]) == []
 
         flushed = fast_flush(requests, netns.fileno(), DROPPED, prefixes)
@@ -100,7 +101,7 @@ def test_what_is_not_dropped_is_as_before(requests: Requests, netns: NetNs) -> N
         gone = {address for address, _ in DROPPED}
         assert flushed.refusals == []
         remaining = [item for item in before if item[1] not in gone]
-        assert wait_until(kernel, lambda: everything(kernel) == remaining)
+        assert wait_until(kernel, lambda: everything(kernel) == remaining, timeout=SOON)
 
 
 def test_prefixes_of_ours_stay_too(requests: Requests, netns: NetNs) -> None:

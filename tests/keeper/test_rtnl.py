@@ -48,6 +48,7 @@ from addrsvc.uapi import (
     RTNLGRP_IPV6_IFADDR,
     RTPROT_STATIC,
 )
+from tests.keeper.used import SOON
 
 IP_FREEBIND, IPV6_FREEBIND = 15, 78
 QUIET = IFA_F_NODAD | IFA_F_NOPREFIXROUTE | IFA_F_PERMANENT
@@ -98,7 +99,7 @@ def test_the_loopback_address_comes_back_as_the_kernel_made_it(requests: Request
         assert requests.ask([RESTORE_LOOPBACK]) == []
 
         assert requests.present(LOOPBACK[0]) == Present(QUIET, IFAPROT_KERNEL_LO, RT_SCOPE_HOST)
-        wait_until(kernel, lambda: routes_of(kernel.dump()) == routes_of(before))
+        wait_until(kernel, lambda: routes_of(kernel.dump()) == routes_of(before), timeout=SOON)
 
 
 def routes_of(dump: tuple[object, ...]) -> list[tuple[object, ...]]:

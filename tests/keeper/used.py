@@ -1,4 +1,9 @@
-"""Waiting for addresses to be in use: where nobody detects duplicates, a worker makes the route soon after."""
+"""Waiting for addresses to be in use: where nobody detects duplicates, a worker makes the route soon after.
+
+There is one such worker for all namespaces of the machine, so that "soon" depends on what goes on in the others.
+"""
+
+from typing import Final
 
 from addrsvc.mirror.netns import NetNs
 from addrsvc.mirror.rtnl import RtnlKernel
@@ -6,11 +11,13 @@ from addrsvc.netlink.messages import RouteMsg
 from addrsvc.pytest_plugin.waiting import wait_until
 from addrsvc.uapi import RT_TABLE_LOCAL
 
+SOON: Final = 60.0
+
 
 def wait_for_routes(netns: NetNs, *addresses: bytes) -> None:
     """Until each of these IPv6 addresses has its local route."""
     with RtnlKernel(netns) as kernel:
-        wait_until(kernel, lambda: set(addresses) <= local(kernel))
+        wait_until(kernel, lambda: set(addresses) <= local(kernel), timeout=SOON)
 
 
 def local(kernel: RtnlKernel) -> set[bytes | None]:
