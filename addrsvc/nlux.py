@@ -2,7 +2,7 @@
 
 One connection (AF_UNIX, SOCK_SEQPACKET) is one netlink socket, and one Unix datagram is one netlink datagram.  What a
 netlink socket says outside its payload travels as a control datagram, which begins with a zero where a netlink message
-has its length.
+has its length.  There is none for the id of the namespace that NETLINK_LISTEN_ALL_NSID tells of with a notification.
 """
 
 import os
