@@ -95,6 +95,7 @@ def keep(
     from addrsvc.daemon.follow import LogFollower
     from addrsvc.daemon.keeping import KeeperThread
     from addrsvc.daemon.log import Log
+    from addrsvc.daemon.scraping import Scraping
     from addrsvc.daemon.server import serve
     from addrsvc.daemon.systemd import PROBE, netlink_sockets, passed_descriptors, passed_socket
     from addrsvc.keeper.config import Loaded, places
@@ -120,6 +121,9 @@ def keep(
         log = Log(*log_words(thread.loaded))
         follower = stack.enter_context(LogFollower(ring, log))
         thread.when_reloaded(lambda loaded: follower.configure(*log_words(loaded)))
+        scraping = stack.enter_context(Scraping(thread, ring, log))
+        scraping.configure(thread.loaded.config.metrics)
+        thread.when_reloaded(lambda loaded: scraping.configure(loaded.config.metrics))
         stack.enter_context(_handling(signal.SIGHUP, lambda number, frame: thread.reload_soon()))
         stack.enter_context(_handling(signal.SIGTERM, signal.default_int_handler))
         with suppress(KeyboardInterrupt):

@@ -374,7 +374,7 @@ class Keeper:
                 present -= len(kept.missing or ())
                 fighting += kept.is_fighting
                 lacking = kept.label
-        return Summary(len(self._kept), len(self._waiting()), fighting, wanted, max(0, present), lacking)
+        return Summary(len(self._kept), len(self.awaited()), fighting, wanted, max(0, present), lacking)
 
     def wants_loopback(self, label: str) -> bool:
         """Whether a namespace is kept, and ::1 is wanted there."""
@@ -393,14 +393,14 @@ class Keeper:
         """How everything is, in the thread of the loop."""
         aliases = self.discovery.aliases()
         here = [status_of(kept, aliases.get(label, ())) for label, kept in self._kept.items()]
-        waiting = self._waiting()
+        waiting = self.awaited()
         missing = [NetnsStatus(label, "waiting", why) for label, why in waiting.items()]
         return Snapshot(
             (*here, *missing), dict(self._repairs), self._counts["lost"], self._counts["fight"],
             self._counts["drift"], lag, type(self._watch).__name__,
         )  # fmt: skip
 
-    def _waiting(self) -> dict[str, str]:
+    def awaited(self) -> dict[str, str]:
         """What is named and not kept, and why not."""
         failed = {label: why for label, (_, why) in self._failed.items()}
         return {label: why for label, why in (self.discovery.waiting() | failed).items() if label not in self._kept}

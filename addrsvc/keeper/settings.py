@@ -217,6 +217,10 @@ class Metrics:
         Text(_listen, _LISTEN, str, r"^(off|unix:/[^\u0000]+|(127\.0\.0\.1|\[::1\]):[0-9]{1,5})$"), Listen(),
         f"where Prometheus finds them: {_LISTEN}",
     )  # fmt: skip
+    addresses: int = key(
+        Integer(0, 1_000_000), 1000, "of how many addresses each is told by itself, what is missing first; of more "
+        "than that there are sums"
+    )  # fmt: skip
 
 
 # --- [[rule]] -------------------------------------------------------------------------------------------------------

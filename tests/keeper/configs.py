@@ -54,6 +54,7 @@ sweep = 12.5
 
 [metrics]
 listen = "[::1]:9100"
+addresses = 20
 
 [[rule]]
 name = "edge"
@@ -160,6 +161,6 @@ CONFIGS = st.builds(
     st.builds(Daemon, st.integers(0, 99), st.sampled_from(Level), st.sampled_from(LogFormat)),
     st.builds(Control, st.lists(IDS, max_size=3, unique=True).map(tuple), st.none() | IDS, st.booleans()),
     st.builds(Watch, st.sampled_from(Method), st.integers(4096, 1 << 30), SECONDS),
-    st.builds(Metrics, LISTENS),
+    st.builds(Metrics, LISTENS, st.integers(0, 1_000_000)),
     st.lists(RULES, min_size=1, max_size=4, unique_by=lambda it: it.name).map(tuple),
 )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from addrsvc.errors import ConfigError, Problem
 from addrsvc.keeper.config import BUILT_IN, RULE, SECTIONS, Config, Loaded, load, parse, places
 from addrsvc.keeper.kinds import Origin, Table, keys
-from addrsvc.keeper.settings import Address, Fights, Listen, Rule
+from addrsvc.keeper.settings import Address, Fights, Listen, Metrics, Rule
 from addrsvc.keeper.toml_text import toml
 from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, ServiceAddress, Wanted
 from tests.keeper.configs import CONFIGS, EXAMPLE, FULL, instance, uncommented
@@ -66,7 +66,7 @@ def test_every_key_is_read() -> None:
     assert (config.daemon.realtime, config.daemon.log_level, config.daemon.log_format) == (10, "debug", "json")
     assert (config.control.users, config.control.group, config.control.allow_real_injection) == ((1000, 0), 4, True)
     assert (config.watch.method, config.watch.receive_buffer, config.watch.sweep) == ("nsid", 16 << 20, 12.5)
-    assert config.metrics.listen == Listen(host="::1", port=9100)
+    assert config.metrics == Metrics(Listen(host="::1", port=9100), 20)
     assert quiet == Rule("quiet", enabled=False, loopback=Loopback.LEAVE)
     assert config.selectors() == ("host", "web-*", "docker:*", "pid:1", "/srv/ns/red")
     assert all(getattr(edge, name) is not None for name in RULE.keys if name not in ("yield_for", "drain"))
@@ -125,7 +125,7 @@ def test_what_is_shown_says_where_each_value_comes_from(write: Write) -> None:
         '    "root",  # {}/a.toml:7',
         "[[rule]]  # {}/b.toml:1",
         "fights.within = 7.0  # {}/b.toml:3",
-        "fights.first_wait = 2.0  # {}/a.toml:29",
+        "fights.first_wait = 2.0  # {}/a.toml:30",
         '    "fd00::7",  # {}/b.toml:5',
     ):
         directory = Path(loaded.files[0]).parent
@@ -472,4 +472,4 @@ def test_the_instance_in_the_example_has_every_key_of_an_address() -> None:
 
 
 def test_an_origin_is_a_file_and_a_line() -> None:
-    assert parse(FULL, "f.toml").origins["rule.edge.addresses[2].metric"] == Origin("f.toml", 33)
+    assert parse(FULL, "f.toml").origins["rule.edge.addresses[2].metric"] == Origin("f.toml", 34)
