@@ -1,5 +1,6 @@
 """addrsvc.keeper.rtnl in namespaces of the running kernel."""
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from errno import EADDRNOTAVAIL, ECONNREFUSED, EEXIST, EINTR, EINVAL, ENOBUFS, ESRCH
@@ -49,6 +50,7 @@ from addrsvc.uapi import (
     RTPROT_STATIC,
 )
 from tests.keeper.used import SOON
+from tests.mirror.test_netns import run_without_privilege
 
 IP_FREEBIND, IPV6_FREEBIND = 15, 78
 QUIET = IFA_F_NODAD | IFA_F_NOPREFIXROUTE | IFA_F_PERMANENT
@@ -396,3 +398,21 @@ def test_a_dump_that_is_always_disturbed_is_given_up(requests: Requests, netns: 
     with Requests(cast(socket.socket, disturbed)) as disturbable, pytest.raises(KernelError, match="faster") as caught:
         disturbable.addresses()
     assert caught.value.errno == EINTR
+
+
+ROOTLESS = """
+from addrsvc.keeper.messages import LO_UP, newaddr
+from addrsvc.keeper.rtnl import Requests
+from addrsvc.mirror.netns import create_rootless
+
+with create_rootless("mine") as netns, Requests.to(netns.fileno()) as requests:
+    print(requests.ask([LO_UP, newaddr(bytes(range(16)))]), [address.hex() for address, _ in requests.addresses()])
+"""
+
+
+def test_without_privilege_namespaces_of_ones_own_are_served_alike() -> None:
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    done = run_without_privilege([] if os.geteuid() else words, ROOTLESS)
+
+    addresses = [bytes(range(16)).hex(), LOOPBACK[0].hex(), LOCALHOST[0].hex()]
+    assert (done.stderr, done.stdout) == ("", f"[] {addresses}\n")
