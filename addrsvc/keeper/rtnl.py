@@ -52,6 +52,8 @@ _FLAGS: Final = Struct("=H")
 _FLAGS_AT: Final = 6
 _SEQUENCE: Final = Struct("=I")
 _SEQUENCE_AT: Final = 8
+_ANSWER: Final = Struct("=8xI4xi")
+"""Of a NLMSG_ERROR: to which request it is, and the errno, which is negative, or 0 for an acknowledgement."""
 # What stands before the attributes: the errno, and in an error also the header of the request (NETLINK_CAP_ACK).
 _BEFORE_TLVS: Final = {
     NLMSG_ERROR: _NLMSGHDR.size + _NLMSGERR.size + _NLMSGHDR.size,
@@ -175,10 +177,10 @@ class Requests:
             data = self._receive()
             if data is None:
                 return [refusals.get(i, Refusal(start + i, ENOBUFS)) for i in range(count)]
-            index = _SEQUENCE.unpack_from(data, _SEQUENCE_AT)[0] - first
-            error = _error(data)
+            sequence, error = _ANSWER.unpack_from(data)
+            index = sequence - first
             if error and 0 <= index < count:
-                refusals[index] = Refusal(start + index, error, _extack(data))
+                refusals[index] = Refusal(start + index, -error, _extack(data))
         return list(refusals.values())
 
     # --- questions ---
