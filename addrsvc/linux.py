@@ -267,13 +267,13 @@ class Linux:
             raise ControlError(f"seconds: {seconds} is no span of time")
         self.run_timers(self.jiffies + round(seconds * HZ))
 
-    @_one_at_a_time
     def settle(self) -> None:
         """Run the work that is due now; every request does so before it returns.  Within a callback, nothing is."""
         machine = self.machine
-        if not machine.rtnl_held:
-            run_timers(machine.timers, machine.timers.jiffies)
-            self._pump()
+        with self.lock:
+            if not machine.rtnl_held:
+                run_timers(machine.timers, machine.timers.jiffies)
+                self._pump()
 
     @_one_at_a_time
     def effects(self) -> list[Effect]:

@@ -160,12 +160,12 @@ _RUN: Final = 1 << 14
 """Bytes that are looked at as a whole, so that requests of changing forms are not copied over and over."""
 
 
-def _newaddr_lane(net: Net, data: bytes, offset: int, grant: Grant) -> tuple[int, KernelError | None]:
+def _newaddr_lane(net: Net, data: bytes, offset: int, length: int, grant: Grant) -> tuple[int, KernelError | None]:
     """Add IPv6 addresses by well-made requests that have one form and want no echo: by the thousand.
 
     It is what _inet6_rtm_newaddr() does with each, only that nothing is looked for which is not there.
     """
-    machine, form = net.machine, newaddr_form(data, offset, *_U32.unpack_from(data, offset))
+    machine, form = net.machine, newaddr_form(data, offset, length)
     if form is None or machine.rtnl_held:
         return 0, None
     layout, frame, alike, wish = form

@@ -155,8 +155,8 @@ Doit: TypeAlias = Callable[[Request], None]
 Dumpit: TypeAlias = Callable[[Dump], Iterator[bytes]]
 Grant: TypeAlias = Callable[[list[bytes]], None]
 """Acknowledges requests that were granted, given their headers, and then tells what has been said."""
-Lane: TypeAlias = Callable[[Net, bytes, int, Grant], tuple[int, KernelError | None]]
-"""Serves the messages of a datagram from an offset on, as long as they are in one usual form.
+Lane: TypeAlias = Callable[[Net, bytes, int, int, Grant], tuple[int, KernelError | None]]
+"""Serves the messages of a datagram from one on, given its offset and length, as long as they are in one usual form.
 
 Gives how many bytes it has served, and the refusal of the message behind those, if that has been refused already.
 """

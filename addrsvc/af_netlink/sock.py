@@ -268,15 +268,15 @@ class NetlinkSock:
             length, nlmsg_type, flags, seq, _ = NLMSGHDR.unpack_from(data, offset)
             if not _HDRLEN <= length <= end - offset:
                 break
-            served = self._serve_in_lane(lanes[nlmsg_type], data, offset) if nlmsg_type in lanes else 0
+            served = self._serve_in_lane(lanes[nlmsg_type], data, offset, length) if nlmsg_type in lanes else 0
             if not served:
                 self._serve(Request(self, self.net, data[offset : offset + length], nlmsg_type, flags, seq))
             offset += served or NLMSG_ALIGN(length)
         self.table.settle()
 
-    def _serve_in_lane(self, lane: Lane, data: bytes, offset: int) -> int:
+    def _serve_in_lane(self, lane: Lane, data: bytes, offset: int, length: int) -> int:
         """How many bytes of messages are served; the last of them may have been refused."""
-        served, refusal = lane(self.net, data, offset, self._grant)
+        served, refusal = lane(self.net, data, offset, length, self._grant)
         if refusal is not None:
             length, nlmsg_type, flags, seq, _ = NLMSGHDR.unpack_from(data, offset + served)
             refused = data[offset + served : offset + served + length]
@@ -286,7 +286,8 @@ class NetlinkSock:
 
     def _grant(self, headers: list[bytes]) -> None:
         """Acknowledge requests that were granted, then say what the model has said since."""
-        self.take_all(truesize_of_ack(ACK_LENGTH), acks(headers, self.portid))
+        if headers:
+            self.take_all(truesize_of_ack(ACK_LENGTH), acks(headers, self.portid))
         if self.table.machine.effects:
             self.table.pump()
 
@@ -500,26 +501,26 @@ class NetlinkSock:
         Raises:
             KernelError: EAGAIN, there is none; ENOBUFS, some were lost since.
         """
-        try:
-            return self._recv(size, peek=peek)
-        finally:
-            if not self.queue:
-                self.congested = False
-
-    def _recv(self, size: int, *, peek: bool) -> Datagram:
-        if self.sk_err:
-            errno, self.sk_err = self.sk_err, 0
-            raise KernelError(errno)
-        if not self.queue:
-            raise KernelError(EAGAIN)
-        self.max_recvmsg_len = min(max(self.max_recvmsg_len, size), _MAX_RECVMSG_LEN)
-        truesize, data, portid, group, nsid = self.queue[0]
+        queue = self.queue
+        if self.sk_err or not queue:
+            raise self._failure()
+        if size > self.max_recvmsg_len:
+            self.max_recvmsg_len = min(size, _MAX_RECVMSG_LEN)
+        truesize, data, portid, group, nsid = queue[0]
         if not peek:
-            self.queue.popleft()
+            queue.popleft()
             self.rmem_alloc -= truesize
         if self.dump is not None and self.rmem_alloc <= self.rcvbuf // 2:
             self._go_on(self.dump)
+        if not queue:
+            self.congested = False
         return Datagram(data, portid, group, nsid)
+
+    def _failure(self) -> KernelError:
+        errno, self.sk_err = self.sk_err or EAGAIN, 0
+        if not self.queue:
+            self.congested = False
+        return KernelError(errno)
 
     def _go_on(self, dump: Dump) -> None:
         try:
