@@ -5,13 +5,14 @@ lo.  Its blocks are called in this order, and each does one thing:
 
 * `heal` puts back at once what one message can put back.
 * `note` remembers how things are now.
-* `tell` says what was heard, what was done, and what came of it.
-* `judge` counts reversals, and sees to what is not put back at once.
-* `look` looks at the whole namespace where one message did not tell enough.
+* `follow_up` sees to what can wait until everything that is ready was heard and healed: it tells what was heard, what
+  was done, and what came of it; counts reversals, and sees to what is not put back at once; and looks at the whole
+  namespace where one message did not tell enough.
 """
 
 import time
 from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import Final
 
 from addrsvc.keeper import compare
@@ -19,6 +20,7 @@ from addrsvc.keeper.compare import Step
 from addrsvc.keeper.events import Ring
 from addrsvc.keeper.hear import Heard, present_of
 from addrsvc.keeper.kept import LO, LOOPBACK, Why, key_text
+from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.mend import LO_UP_STEP, Mender, why_not
 from addrsvc.keeper.wanted import Lo, Loopback
 from addrsvc.model.notifier import (
@@ -43,6 +45,7 @@ class Decisions:
     """The chain, and its blocks.
 
     Args:
+        loop: in which what can wait waits until all that is ready has been heard.
         ring: where everything is told.
         mender: what asks the kernel.
 
@@ -50,17 +53,22 @@ class Decisions:
         chain: who else wants to know what happens may register here.
     """
 
-    def __init__(self, ring: Ring, mender: Mender) -> None:
+    def __init__(self, loop: Loop, ring: Ring, mender: Mender) -> None:
+        self._loop = loop
         self._ring = ring
         self._mender = mender
+        self._waiting: list[tuple[int, Heard]] = []
         self.chain: Final = RawNotifierHead("keeper")
-        for priority, block in enumerate((self.look, self.judge, self.tell, self.note, self.heal)):
+        for priority, block in enumerate((self.follow_up, self.note, self.heal)):
             raw_notifier_chain_register(self.chain, NotifierBlock(block, priority))
 
     def decide(self, heard: Heard) -> None:
         """Let what was heard run through the chain."""
-        for val in _events(heard):
-            raw_notifier_call_chain(self.chain, val, heard)
+        if heard.key is not LO:
+            raw_notifier_call_chain(self.chain, NETDEV_UP if heard.kind == RTM_NEWADDR else NETDEV_DOWN, heard)
+            return
+        for val in _events_of_lo(heard):
+            raw_notifier_call_chain(self.chain, val, copy(heard))
 
     def call(self, val: int, heard: Heard) -> int:
         """Call the chain with what nobody has heard, as if somebody had; what it returned."""
@@ -94,44 +102,58 @@ class Decisions:
             kept.lacks(key, why_not(kept, key) or "deleted")
         return NOTIFY_OK
 
-    def tell(self, val: int, heard: Heard) -> int:
+    def follow_up(self, val: int, heard: Heard) -> int:
+        """See to the rest: at once where the kernel has refused something, else when all that is ready was heard."""
+        if heard.refusals:
+            self._follow_up(val, heard)
+            return NOTIFY_OK
+        if not self._waiting:
+            self._loop.call(self._follow_up_all)
+        self._waiting.append((val, heard))
+        return NOTIFY_OK
+
+    def _follow_up_all(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for val, heard in waiting:
+            self._follow_up(val, heard)
+
+    def _follow_up(self, val: int, heard: Heard) -> None:
+        self._tell(heard)
+        if heard.kept.is_claimed:
+            self._judge(heard)
+            self._look(val, heard)
+
+    def _tell(self, heard: Heard) -> None:
         """Say what was heard, what was done, and what came of it."""
         kept = heard.kept
         if heard.kind:
             heard.cause = self._ring.tell(_NAMES[heard.kind], kept.label, None, **_said(heard))
         if heard.step is not None:
             self._mender.tell(kept, (heard.step,), heard.refusals, heard.why, heard.cause, heard.us)
-        return NOTIFY_OK
 
-    def judge(self, val: int, heard: Heard) -> int:
+    def _judge(self, heard: Heard) -> None:
         """Count reversals, and see to what is not put back at once."""
         kept, key = heard.kept, heard.key
-        if heard.is_own:
-            return NOTIFY_DONE
         if heard.step is not None:
             if not heard.refusals:
                 self._mender.reactions.reversed(kept, key, heard.portid, heard.cause)
         elif heard.answer is not None and not why_not(kept, key):
             self._mender.reactions.hold(kept, key, heard.why, heard.cause)
-        return NOTIFY_OK
 
-    def look(self, val: int, heard: Heard) -> int:
+    def _look(self, val: int, heard: Heard) -> None:
         """Look at the whole namespace where one message did not tell enough."""
         why = _why_look(val, heard)
         if why is not None:
             self._mender.look(heard.kept, why, heard.cause, heard.since)
-        return NOTIFY_OK
 
 
-def _events(heard: Heard) -> Iterator[int]:
-    """What the kernel calls what has happened."""
-    if heard.key is not LO:
-        yield NETDEV_UP if heard.kind == RTM_NEWADDR else NETDEV_DOWN
-        return
+def _events_of_lo(heard: Heard) -> Iterator[int]:
+    """What the kernel calls what has happened to lo."""
     kept = heard.kept
-    if (heard.flags ^ kept.flags) & IFF_UP:
+    changes, mtu = heard.flags ^ kept.flags, kept.mtu
+    if changes & IFF_UP:
         yield NETDEV_UP if heard.flags & IFF_UP else NETDEV_DOWN
-    if heard.mtu != kept.mtu:
+    if heard.mtu != mtu:
         yield NETDEV_CHANGEMTU
 
 
@@ -189,8 +211,6 @@ def _note_address(heard: Heard) -> None:
 def _why_look(val: int, heard: Heard) -> Why | None:
     """Why to look again, if there is a reason: something is back on which addresses depend."""
     kept, key = heard.kept, heard.key
-    if not kept.is_claimed:
-        return None
     if not heard.kind:
         return Why.COMMAND
     if key is LO and val == NETDEV_UP:

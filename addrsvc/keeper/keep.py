@@ -70,7 +70,7 @@ class Keeper:
         self.rules = rules
         self.mender: Final = Mender(loop, ring)
         self.mender.has_withdrawn = self._withdrawn
-        self.decisions: Final = Decisions(ring, self.mender)
+        self.decisions: Final = Decisions(loop, ring, self.mender)
         self._kept: dict[str, Kept] = {}
         self._failed: dict[str, tuple[int, str]] = {}
         self._left: dict[str, int] = {}
@@ -174,6 +174,7 @@ class Keeper:
         kept.requests.close()
         if kept.is_claimed and kept.fd >= 0:
             flock(kept.fd, LOCK_UN)
+        kept.is_claimed = False
 
     def renamed(self, label: str, instead: str) -> None:
         """It is kept under another name, which other rules may be about."""
