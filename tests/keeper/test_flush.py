@@ -40,7 +40,7 @@ def theirs(number: int) -> bytes:
 
 
 @pytest.fixture
-def requests(netns: NetNs) -> Iterator[Requests]:
+def requests(cap_sys_admin: None, netns: NetNs) -> Iterator[Requests]:
     with Requests.to(netns.fileno()) as requests:
         assert requests.ask([LO_UP, *(newaddr(address) for address, _ in OURS), newaddr(V4)]) == []
         yield requests

@@ -37,6 +37,7 @@ def test_without_a_namespace_nobody_goes_anywhere() -> None:
     assert inside(None, where) == where()
 
 
+@pytest.mark.needs_cap_sys_admin  # inside() enters by setns(2) alone
 def test_each_thread_goes_back_to_where_it_came_from(netns: NetNs) -> None:
     seen: list[int] = []
 

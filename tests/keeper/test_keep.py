@@ -301,6 +301,7 @@ def test_an_address_that_drains_is_preferred_again_when_it_is_wanted_again(netns
         assert kept.told("withdrawn") == []
 
 
+@pytest.mark.needs_cap_sys_admin
 def test_many_addresses_are_dropped_at_once_where_a_rule_allows_it(netns: NetNs, requests: Requests) -> None:
     many = dict(service(f"fd00::{number:x}") for number in range(1, 101))
     with keeping(netns, Wanted(addresses={**many, V4: V4_SERVICE}, is_fast_flush=True)) as kept:

@@ -163,6 +163,7 @@ def test_a_recorded_message_is_written_again_to_the_byte(message: bytes) -> None
     assert rewritten(message) == message
 
 
+@pytest.mark.needs_cap_sys_admin  # as some of what is recorded does
 def test_what_the_running_kernel_says_is_written_again_to_the_byte(netns: NetNs) -> None:
     said = one_of_each(record(netns))
     types = {HEADER.unpack_from(message)[1] for message in said}
@@ -171,6 +172,7 @@ def test_what_the_running_kernel_says_is_written_again_to_the_byte(netns: NetNs)
     assert types >= {16, 17, 20, 21, 24, 25, 28, 29, 32, 33, 56, 57, 58, 60, 61, 62, 64, 80, 81, 88, 92}
 
 
+@pytest.mark.needs_cap_sys_admin
 def test_the_running_kernel_says_nothing_of_devices_addresses_and_routes_that_has_no_name(netns: NetNs) -> None:
     decoded = [decode(message) for message in one_of_each(record(netns))]
 

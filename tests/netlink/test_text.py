@@ -327,7 +327,7 @@ ip link set lo arp off promisc on group 5
 
 
 @pytest.fixture
-def scene(netns: NetNs, rtnl: RtnlKernel) -> tuple[Kernel, Callable[..., str]]:
+def scene(cap_sys_admin: None, netns: NetNs, rtnl: RtnlKernel) -> tuple[Kernel, Callable[..., str]]:
     """A namespace in which a little of everything is set up, and ip(8) inside it."""
     if shutil.which("ip") is None:
         pytest.skip("there is no ip(8)")
