@@ -125,6 +125,7 @@ def run(count: int, events: int, seed: int) -> bool:
             with namespaces(prefix, count) as found:
                 made = time.monotonic() - begun
                 until(lambda: all(map(is_whole, found)), "all are as wanted")
+                late = time.monotonic() - begun - made
                 say(f"{count} namespaces made in {made:.2f} s, all as wanted {late:.3f} s later")
                 daemon.say("with them")
                 done, said = 0, events // 10
