@@ -17,7 +17,9 @@ from addrsvc.keeper.events import VOCABULARY, Event, Ring
 __all__ = ["LogFollower"]
 
 _MOMENT: Final = 0.01
-"""How many seconds an event is left alone, so that its writing does not compete with what is done about it."""
+"""For how many seconds nothing may have been told before it is written, so that writing competes with no repair ..."""
+_LONGEST: Final = 0.5
+"""... and how many seconds that may take where there is always something to tell."""
 _MOST: Final = 10_000
 """How many events may wait; what comes then is counted only."""
 
@@ -71,11 +73,17 @@ class LogFollower:
     def _batch(self) -> list[Event]:
         """What has come, when there is something; nothing at the end."""
         events = [self._queue.get()]
-        time.sleep(_MOMENT)
+        self._await_quiet()
         events += [self._queue.get() for _ in range(self._queue.qsize())]
         if events[-1] is None and len(events) > 1:
             self._queue.put(None)
         return [event for event in events if event is not None]
+
+    def _await_quiet(self) -> None:
+        latest, seen = time.monotonic() + _LONGEST, -1
+        while seen != self._queue.qsize() and time.monotonic() < latest:
+            seen = self._queue.qsize()
+            time.sleep(_MOMENT)
 
     def _write(self, event: Event) -> None:
         netns = {"netns": event.netns} if event.netns else {}

@@ -108,11 +108,12 @@ class Decisions:
             self._follow_up(val, heard)
             return NOTIFY_OK
         if not self._waiting:
-            self._loop.call(self._follow_up_all)
+            self._loop.afterwards(self.finish)
         self._waiting.append((val, heard))
         return NOTIFY_OK
 
-    def _follow_up_all(self) -> None:
+    def finish(self) -> None:
+        """See to all that was left to be seen to."""
         waiting, self._waiting = self._waiting, []
         for val, heard in waiting:
             self._follow_up(val, heard)

@@ -13,7 +13,6 @@ DATAGRAM: Final = 1 << 15
 """No message about lo is longer."""
 _BURST: Final = 64
 _BURST_NS: Final = 50_000
-"""What comes so soon after the last message is part of a burst."""
 
 
 class Ear:
@@ -27,14 +26,16 @@ class Ear:
         sock: a nonblocking socket, closed with this object.
         buffer: bytes that its buffer may take; it doubles whenever that was too little ...
         largest: ... up to so many.
+        pause: nanoseconds; what comes sooner than that after the last message is part of a burst.
     """
 
-    __slots__ = ("_buffer", "_is_overrun", "_largest", "_last", "_sock")
+    __slots__ = ("_buffer", "_is_overrun", "_largest", "_last", "_pause", "_sock")
 
-    def __init__(self, sock: socket.socket, buffer: int, largest: int) -> None:
+    def __init__(self, sock: socket.socket, buffer: int, largest: int, pause: int = _BURST_NS) -> None:
         self._sock = sock
         self._buffer = buffer
         self._largest = largest
+        self._pause = pause
         self._last = 0
         self._is_overrun = False
 
@@ -47,7 +48,7 @@ class Ear:
         if not self._read():
             return
         now = monotonic_ns()
-        if now - self._last < _BURST_NS or self._is_overrun:
+        if now - self._last < self._pause or self._is_overrun:
             for _ in range(_BURST):
                 if not self._read():
                     break

@@ -160,6 +160,7 @@ class Keeper:
 
     def gone(self, label: str) -> None:
         """Nothing leads to it any more: forget everything about it."""
+        self.decisions.finish()
         self._failed.pop(label, None)
         self._left.pop(label, None)
         kept = self._kept.pop(label, None)
@@ -178,6 +179,7 @@ class Keeper:
 
     def renamed(self, label: str, instead: str) -> None:
         """It is kept under another name, which other rules may be about."""
+        self.decisions.finish()
         if label in self._failed:
             self._failed[instead] = self._failed.pop(label)
         kept = self._kept.pop(label, None)
@@ -202,6 +204,7 @@ class Keeper:
 
     def lost(self, kept: Kept | None) -> None:
         """It has said more than was heard: whatever it was, its result can be looked at."""
+        self.decisions.finish()
         now = time.monotonic()
         where = tuple(self._kept.values()) if kept is None else (kept,)
         seconds = max((now - each.heard_at for each in where), default=0.0)

@@ -16,7 +16,9 @@ __all__ = ["Loop", "Timer"]
 Callback: TypeAlias = Callable[[], object]
 
 _AT_ONCE: Final = 256
-"""How many ready descriptors are looked at before timers are."""
+"""How many ready descriptors are looked at before it is asked again which are."""
+_ROUNDS: Final = 256
+"""How often it is asked, at most, before what was left for afterwards is done."""
 
 
 class Timer:
@@ -56,6 +58,7 @@ class Loop:
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
         self._calls: deque[Callback] = deque()
+        self._afterwards: deque[Callback] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, select.EPOLLIN)
         self._is_stopped = False
@@ -87,6 +90,10 @@ class Loop:
         with suppress(BlockingIOError):
             os.eventfd_write(self._bell, 1)
 
+    def afterwards(self, callback: Callback) -> None:
+        """Call back when nothing is ready any more, or too much has been: for what must not delay what is."""
+        self._afterwards.append(callback)
+
     # --- waiting ---
 
     def run(self) -> None:
@@ -101,11 +108,17 @@ class Loop:
 
     def turn(self, seconds: float | None = 0.0) -> None:
         """Wait so long at most (None: for ever), and call what is ready or due once."""
-        for fd, _ in self._epoll.poll(seconds, _AT_ONCE):
-            if (callback := self._readers.get(fd)) is not None:
-                callback()
-            elif fd == self._bell:
-                os.eventfd_read(self._bell)
+        ready = self._epoll.poll(seconds, _AT_ONCE)
+        for _ in range(_ROUNDS):
+            for fd, _ in ready:
+                if (callback := self._readers.get(fd)) is not None:
+                    callback()
+                elif fd == self._bell:
+                    os.eventfd_read(self._bell)
+            if not self._afterwards or not (ready := self._epoll.poll(0, _AT_ONCE)):
+                break
+        while self._afterwards:
+            self._afterwards.popleft()()
         for _ in range(len(self._calls)):
             self._calls.popleft()()
         while self._timers and self._timers[0][0] <= time.monotonic():
@@ -114,7 +127,7 @@ class Loop:
     def _pause(self) -> float | None:
         while self._timers and not self._timers[0][2].is_pending:
             heapq.heappop(self._timers)
-        if self._calls:
+        if self._calls or self._afterwards:
             return 0.0
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
 

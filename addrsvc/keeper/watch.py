@@ -27,7 +27,7 @@ from addrsvc.uapi import (
     SOL_NETLINK,
 )
 
-__all__ = ["GROUPS", "AutoWatch", "Hearer", "NsidWatch", "SocketWatch", "Watch", "watch_by"]
+__all__ = ["GROUPS", "AutoWatch", "Hearer", "NsidWatch", "SocketWatch", "Watch"]
 
 K = TypeVar("K", bound=Hashable)
 K_contra = TypeVar("K_contra", contravariant=True)
@@ -185,7 +185,7 @@ class _AllEars(Ear, Generic[K]):
     __slots__ = ("_by_id", "_hearer")
 
     def __init__(self, sock: socket.socket, by_id: dict[bytes, K], hearer: Hearer[K], largest: int) -> None:
-        super().__init__(sock, largest, largest)
+        super().__init__(sock, largest, largest, _ANY_PAUSE)
         self._by_id = by_id
         self._hearer = hearer
 
@@ -203,6 +203,8 @@ class _AllEars(Ear, Generic[K]):
 
 
 _ANCILLARY: Final = socket.CMSG_SPACE(4)
+_ANY_PAUSE: Final = 1 << 63
+"""Where there are many namespaces, one message is seldom alone."""
 
 
 class NsidWatch(Generic[K]):
@@ -305,13 +307,3 @@ class AutoWatch(Generic[K]):
         self._sockets.close()
         if self._others is not None:
             self._others.close()
-
-
-def watch_by(method: str, loop: Loop, hearer: Hearer[K], *, largest: int = _AT_LAST) -> Watch[K]:
-    """Hear namespaces as a configuration says: by ``sockets``, by ``nsid``, or by both (``auto``).
-
-    Raises:
-        KernelError: that way is not allowed; ``auto`` always is.
-    """
-    ways: dict[str, Callable[..., Watch[K]]] = {"auto": AutoWatch, "sockets": SocketWatch, "nsid": NsidWatch}
-    return ways[method](loop, hearer, largest=largest)
