@@ -21,7 +21,8 @@ from addrsvc.daemon.log import Log
 from addrsvc.daemon.metrics import Asked, Exposition, NoClient, Tally
 from addrsvc.errors import AddrsvcError
 from addrsvc.keeper.events import Ring
-from addrsvc.keeper.settings import Listen, Metrics
+from addrsvc.keeper.settings import Metrics
+from addrsvc.keeper.texts import Listen
 
 __all__ = ["Scraping"]
 

@@ -19,7 +19,8 @@ from addrsvc.errors import ConfigError, Problem
 from addrsvc.keeper.addresses import Prefix
 from addrsvc.keeper.kinds import Origin, Spot, Table, near_or_all, section, shown
 from addrsvc.keeper.places import Place
-from addrsvc.keeper.settings import Address, Control, Daemon, Fights, Metrics, Rule, Watch, is_rule_name
+from addrsvc.keeper.settings import Address, Control, Daemon, Fights, Metrics, Rule, Watch
+from addrsvc.keeper.texts import is_rule_name
 from addrsvc.keeper.toml_lines import lines
 from addrsvc.keeper.wanted import FightLimits, ServiceAddress, Wanted
 

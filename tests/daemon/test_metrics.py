@@ -23,7 +23,8 @@ from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.messages import DELETE_LOOPBACK, deladdr, newaddr
 from addrsvc.keeper.rtnl import Requests
-from addrsvc.keeper.settings import Listen, Metrics
+from addrsvc.keeper.settings import Metrics
+from addrsvc.keeper.texts import Listen
 from addrsvc.keeper.wanted import Reaction, Wanted
 from addrsvc.mirror.netns import NetNs
 from tests.keeper.keeping import PATIENCE, Keeping, keeping, service

@@ -13,13 +13,13 @@ from addrsvc.keeper.settings import (
     Daemon,
     Fights,
     Level,
-    Listen,
     LogFormat,
     Method,
     Metrics,
     Rule,
     Watch,
 )
+from addrsvc.keeper.texts import Listen
 from addrsvc.keeper.wanted import Lo, Loopback, Reaction
 from addrsvc.uapi import INFINITY_LIFE_TIME
 
@@ -90,19 +90,9 @@ PREFIXES = st.one_of(
 REACTIONS = st.none() | st.sampled_from(Reaction)
 
 
-def _whole(prefix: Prefix) -> Prefix:
-    return Prefix(prefix.address, prefix.bits)
-
-
-def _masked(prefix: Prefix) -> Prefix:
-    behind = prefix.bits - prefix.prefixlen
-    network = int.from_bytes(prefix.address, "big") >> behind << behind
-    return Prefix(network.to_bytes(len(prefix.address), "big"), prefix.prefixlen)
-
-
-SERVICES = PREFIXES.map(_whole).filter(lambda it: service_is_wrong(it) is None)
-ADOPTED = PREFIXES.filter(lambda it: service_is_wrong(_whole(it)) is None)
-ROUTES = PREFIXES.map(_masked).filter(lambda it: route_is_wrong(it) is None)
+SERVICES = PREFIXES.map(lambda it: it.whole).filter(lambda it: service_is_wrong(it) is None)
+ADOPTED = PREFIXES.filter(lambda it: service_is_wrong(it.whole) is None)
+ROUTES = PREFIXES.map(lambda it: it.network).filter(lambda it: route_is_wrong(it) is None)
 LIFETIMES = st.none() | st.integers(0, INFINITY_LIFE_TIME)
 METRICS = st.none() | st.integers(0, 0xFFFFFFFF)
 ADDRESSES = st.one_of(

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from addrsvc.errors import ConfigError, Problem
 from addrsvc.keeper.config import BUILT_IN, RULE, SECTIONS, Config, Loaded, load, parse, places
 from addrsvc.keeper.kinds import Origin, Table, keys
-from addrsvc.keeper.settings import Address, Fights, Listen, Metrics, Rule
+from addrsvc.keeper.settings import Address, Fights, Metrics, Rule
+from addrsvc.keeper.texts import Listen
 from addrsvc.keeper.toml_text import toml
 from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, ServiceAddress, Wanted
 from tests.keeper.configs import CONFIGS, EXAMPLE, FULL, instance, uncommented
