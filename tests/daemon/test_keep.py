@@ -1,0 +1,125 @@
+"""`addrsvc run --keep` in a namespace of its own: log and metrics are as the configuration says, also later on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from addrsvc.keeper.kept import LOOPBACK
+from addrsvc.keeper.messages import DELETE_LOOPBACK
+from addrsvc.keeper.rtnl import Requests
+from addrsvc.mirror.netns import NetNs, run_in
+from tests.daemon.test_metrics import ByPath, fetched, samples
+
+PATIENCE = 30.0
+
+
+class Kept:
+    """A service that keeps the namespace that it runs in."""
+
+    def __init__(self, netns: NetNs, directory: Path, config: str) -> None:
+        self.config = directory / "addrsvc.toml"
+        self.control = directory / "control"
+        self.log = directory / "log"
+        self.write(config)
+        words = ["run", "--config", str(self.config), "--control", str(self.control)]
+        self.process = run_in(netns, lambda: self._started(words))
+
+    def _started(self, words: list[str]) -> "subprocess.Popen[bytes]":
+        env = {name: value for name, value in os.environ.items() if name not in ("JOURNAL_STREAM", "NOTIFY_SOCKET")}
+        with self.log.open("wb") as log:
+            return subprocess.Popen([sys.executable, "-m", "addrsvc", *words], stdout=log, stderr=log, env=env)
+
+    def write(self, config: str) -> None:
+        self.config.write_text(config)
+
+    def reload(self, config: str) -> None:
+        self.write(config)
+        self.process.send_signal(signal.SIGHUP)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.01)
+
+    def entries(self) -> list[dict[str, object]]:
+        """The entries of the log that are JSON, whole ones."""
+        lines = self.log.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+
+    def told(self, name: str) -> bool:
+        return any(entry["event"] == name for entry in self.entries())
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def start(netns: NetNs, tmp_path: Path) -> Iterator[Callable[[str], Kept]]:
+    if os.geteuid() != 0:
+        pytest.skip("a service in a namespace of its own needs to be root")
+    started: list[Kept] = []
+
+    def started_with(config: str) -> Kept:
+        started.append(Kept(netns, tmp_path, config))
+        return started[-1]
+
+    yield started_with
+    for kept in started:
+        kept.process.kill()
+        kept.process.wait()
+
+
+def test_a_reload_changes_what_is_logged_and_where_metrics_are(
+    start: Callable[[str], Kept], netns: NetNs, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    kept = start(f'[daemon]\nlog_level = "error"\nlog_format = "json"\n[metrics]\nlisten = "unix:{first}"\n')
+    kept.until(first.exists)
+    kept.until(lambda: samples(fetched(ByPath(first))[1]).get("addrsvc_addresses_present{netns=host}") == 1)
+    kept.reload(f'[daemon]\nlog_format = "json"\n[metrics]\nlisten = "unix:{second}"\n')
+    kept.until(second.exists)
+    with Requests.to(netns.fileno()) as requests:
+        requests.ask([DELETE_LOOPBACK])
+        kept.until(lambda: kept.told("repaired"))
+        assert requests.has(LOOPBACK[0])
+
+    assert samples(fetched(ByPath(second))[1])["addrsvc_repairs_total{cause=deleted}"] == 1
+    assert not first.exists()
+    assert not kept.told("attached")
+    repair, repaired = (it for it in kept.entries() if it["event"] in ("repair", "repaired"))
+    assert (repair["netns"], repair["why"], repair["cause"]) == ("host", "deleted", repaired["cause"])
+    assert kept.end() == 0
+    assert not second.exists()
+
+
+def test_a_bad_reload_is_told_and_changes_nothing(start: Callable[[str], Kept]) -> None:
+    kept = start('[daemon]\nlog_format = "json"\n')
+    kept.until(lambda: kept.told("repaired"))
+    kept.reload('[daemon]\nlog_level = "warn"\n[wach]\n')
+    kept.until(lambda: kept.told("reload failed"))
+    (failed,) = (it for it in kept.entries() if it["event"] == "reload failed")
+
+    assert failed["problems"] == [
+        f"{kept.config}:2: daemon.log_level: 'warn' is not one of debug, info, warning, error; did you mean warning?",
+        f"{kept.config}:3: wach: no such section; did you mean watch?",
+    ]
+    kept.reload('[daemon]\nlog_format = "json"\n')
+    kept.until(lambda: kept.told("reload"))
+    assert kept.end() == 0
+
+
+def test_it_does_not_start_with_a_bad_configuration(start: Callable[[str], Kept]) -> None:
+    kept = start("[wach]\n")
+
+    assert kept.process.wait(PATIENCE) == 1
+    assert kept.log.read_text() == f"{kept.config}:1: wach: no such section; did you mean watch?\n"
