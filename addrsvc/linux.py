@@ -285,9 +285,9 @@ class Linux:
         return [effect_of(each) for each in said]
 
     def _pump(self) -> None:
-        said = drain(self.machine)
-        if not said:
+        if not self.machine.effects:
             return
+        said = drain(self.machine)
         if self._keeps_effects:
             self._said += said
         self.netlink.hear(said)

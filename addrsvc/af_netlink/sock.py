@@ -47,6 +47,7 @@ __all__ = ["NetlinkSock"]
 _HDRLEN: Final = NLMSGHDR.size
 _S32: Final = Struct("=i")
 _BUFFER_DEFAULT: Final = 212992
+_ACK_TRUESIZE: Final = truesize_of_ack(ACK_LENGTH)
 _MAX_RECVMSG_LEN: Final = 32768 - 320
 """SKB_WITH_OVERHEAD(32768)."""
 
@@ -246,7 +247,8 @@ class NetlinkSock:
             portid, groups = self.dst_portid, self.dst_groups
         else:
             self._may_send(portid, groups)
-        self._bind(0)
+        if not self.bound:
+            self._bind(0)
         if len(data) > self.sndbuf - 32:
             raise KernelError(EMSGSIZE)
         if groups:
@@ -287,7 +289,7 @@ class NetlinkSock:
     def _grant(self, headers: list[bytes]) -> None:
         """Acknowledge requests that were granted, then say what the model has said since."""
         if headers:
-            self.take_all(truesize_of_ack(ACK_LENGTH), acks(headers, self.portid))
+            self.take_all(_ACK_TRUESIZE, acks(headers, self.portid))
         if self.table.machine.effects:
             self.table.pump()
 

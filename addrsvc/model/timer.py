@@ -132,7 +132,8 @@ def run_timers(base: TimerBase, now: int) -> None:
         timer.armed = None
         timer.function()
         _run_work(base)
-    base.jiffies = max(base.jiffies, now)
+    if now > base.jiffies:
+        base.jiffies = now
 
 
 def _run_work(base: TimerBase) -> None:
