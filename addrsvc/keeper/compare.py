@@ -104,11 +104,16 @@ def is_ours(key: Key, seen: Present, wanted: Wanted, ours: Container[Key]) -> bo
 
 
 def _is_alike(service: ServiceAddress, seen: Present) -> bool:
-    """Whether metric and preferred lifetime are as wanted; a lifetime that ends runs down by itself."""
+    """Whether metric and preferred lifetime are as wanted; a lifetime that ends runs down by itself.
+
+    An IPv4 address that is valid for ever is deprecated or not: a kernel takes no notice of a time in between.
+    """
     if _metric(service.address, service.metric, has_route=service.metric > 0) != _metric(
         service.address, seen.metric, has_route=not seen.flags & IFA_F_NOPREFIXROUTE
     ):
         return False
+    if len(service.address) != _V6:
+        return (service.preferred_lft == 0) == (seen.preferred_lft == 0)
     if INFINITY_LIFE_TIME in (service.preferred_lft, seen.preferred_lft):
         return service.preferred_lft == seen.preferred_lft
     return seen.preferred_lft <= service.preferred_lft

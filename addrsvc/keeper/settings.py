@@ -209,6 +209,8 @@ class _Entry:
             where.wrong(why)
         if entry.route and entry.preferred_lft is not None:
             at["preferred_lft"].wrong("a route has no preferred lifetime")
+        elif entry.address.bits == 32 and entry.preferred_lft not in (None, 0, INFINITY_LIFE_TIME):
+            at["preferred_lft"].wrong('an IPv4 address that stays is preferred "forever" or, with 0, never')
         return entry
 
     def _from_table(self, value: dict[str, object], at: Spot) -> Address:

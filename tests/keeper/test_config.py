@@ -349,6 +349,13 @@ WRONG: dict[str, list[tuple[int, str, str]]] = {
     f"{RULE_LINES}addresses = [{{ address = 'fd00::/64', route = true, preferred_lft = 1 }}]": [
         (4, "rule.a.addresses[0].preferred_lft", "a route has no preferred lifetime")
     ],
+    f"{RULE_LINES}addresses = [{{ address = '192.0.2.1', preferred_lft = 1 }}]": [
+        (
+            4,
+            "rule.a.addresses[0].preferred_lft",
+            'an IPv4 address that stays is preferred "forever" or, with 0, never',
+        )
+    ],
     f"{RULE_LINES}addresses = [{{ address = 'fd00::1', preferred_lft = 'ever' }}]": [
         (4, "rule.a.addresses[0].preferred_lft", "'ever' is not a whole number from 0 to 4294967294, nor 'forever'; "
          "did you mean forever?")

@@ -17,8 +17,9 @@ from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, Wanted
 from addrsvc.keeper.watch import GROUPS, SocketWatch
 from addrsvc.mirror.netns import NetNs, run_in
-from addrsvc.uapi import IFA_F_NOPREFIXROUTE, IFAPROT_ADDRSVC, IFF_UP
+from addrsvc.uapi import IFA_F_NOPREFIXROUTE, IFAPROT_ADDRSVC, IFF_UP, INFINITY_LIFE_TIME
 from tests.keeper.keeping import LABEL, keeping, service
+from tests.keeper.used import wait_for_routes
 
 ONE, ONE_SERVICE = service("fd00::1")
 TWO, TWO_SERVICE = service("fd00::2")
@@ -43,9 +44,29 @@ def test_nothing_is_sent_where_all_is_well(netns: NetNs) -> None:
     """A restart: what the one before has made is found as it should be."""
     with keeping(netns, WANTED):
         pass
+    wait_for_routes(netns, LOOPBACK[0], ONE[0])
     with nothing_said(netns), keeping(netns, WANTED) as kept:
         assert kept.told("repair", "withdrawn", "refused") == []
         assert kept.keeper.snapshot().is_as_wanted
+
+
+@pytest.mark.parametrize("text", ["fd00::3", "192.0.2.3"])
+@pytest.mark.parametrize("preferred_lft", [0, 100, INFINITY_LIFE_TIME])
+@pytest.mark.parametrize("metric", [0, 7])
+def test_whatever_is_wanted_of_an_address_it_is_asked_for_once(
+    netns: NetNs, text: str, preferred_lft: int, metric: int
+) -> None:
+    key, wanted = service(text, preferred_lft=preferred_lft, metric=metric)
+    with keeping(netns, Wanted(addresses={key: wanted})) as kept:
+        wait_for_routes(netns, LOOPBACK[0], *([key[0]] if ":" in text else []))
+        kept.quiet()
+        for _ in range(2):
+            kept.keeper.look(LABEL)
+            kept.quiet()
+
+        assert [event.fields["recipe"] for event in kept.told("repair")] == ["lo up", "add"]
+    with keeping(netns, Wanted(addresses={key: wanted})) as again:
+        assert again.told("repair", "withdrawn") == []
 
 
 def test_what_was_deleted_in_the_meantime_is_repaired_at_the_start(netns: NetNs, requests: Requests) -> None:
