@@ -14,15 +14,16 @@ __all__ = ["Path", "lines"]
 Path: TypeAlias = tuple[str | int, ...]
 """The way to a value: keys of tables, and numbers in arrays, counted from 0."""
 
-# No group is possessive: Python 3.11.2 and its like, which systems still have, match such ones wrongly.
-_SKIP: Final = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+# No group is possessive: Python 3.11.2 and its like, which systems still have, match such ones wrongly.  Each takes one
+# turn for a comment or an escape, not for a character, since every turn is remembered.
+_SKIP: Final = re.compile(r"[ \t\n]*+(?:#[^\n]*+[ \t\n]*+)*")
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]++")
 _DOT: Final = re.compile(r"[ \t]*+\.[ \t]*+")
 _STRING: Final = re.compile(
     r"""
-      \"{3} (?: [^"\\] | \\. | "{1,2}(?!") )* "{3,5}
-    | '{3} (?: [^'] | '{1,2}(?!') )* '{3,5}
-    | " (?: [^"\\] | \\. )* "
+      \"{3} [^"\\]*+ (?: (?: \\. | "{1,2}(?!") ) [^"\\]*+ )* "{3,5}
+    | '{3} [^']*+ (?: '{1,2}(?!') [^']*+ )* '{3,5}
+    | " [^"\\]*+ (?: \\. [^"\\]*+ )* "
     | ' [^']*+ '
     """,
     re.VERBOSE | re.DOTALL,
