@@ -155,6 +155,7 @@ class RunningSwitches:
         self._watch.close()
 
 
+@pytest.mark.needs_cap_sys_admin  # its packet socket sets SO_RCVBUFFORCE
 @pytest.mark.parametrize("up", [False, True])
 def test_what_is_said_of_a_switch_is_the_same_on_both_kernels(netns: NetNs, up: bool) -> None:
     linux = Linux()

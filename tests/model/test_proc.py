@@ -267,6 +267,7 @@ def test_softnet_stat_has_the_columns_of_the_running_kernel(net: Namespace) -> N
     assert {tuple(map(len, line.split(" "))) for line in net.proc("net/softnet_stat").splitlines()} == widths
 
 
+@pytest.mark.needs_cap_sys_admin  # its packet socket sets SO_RCVBUFFORCE
 def test_packets_are_counted_alike_in_every_file_and_in_link_messages(netns: NetNs) -> None:
     model = ModelLo()
     running = RunningLo(netns)
