@@ -55,7 +55,7 @@ def test_the_two_services_differ_only_in_what_they_are_for() -> None:
 
     assert {key for key in {**ours, **its} if ours.get(key) != its.get(key)} == {
         "AmbientCapabilities", "CapabilityBoundingSet", "ExecStart", "FileDescriptorStoreMax", "LimitNOFILE",
-        "NetworkNamespacePath", "RestrictNamespaces",
+        "NetworkNamespacePath", "RestrictNamespaces", "RuntimeDirectory",
     }  # fmt: skip
 
 
