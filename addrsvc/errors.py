@@ -6,8 +6,8 @@ from errno import EOPNOTSUPP, errorcode
 from typing import NamedTuple
 
 __all__ = [
-    "AddrsvcError", "CodecError", "ConfigError", "ControlError", "KernelError", "KernelPanic", "Problem",
-    "RtnlAssertionError",
+    "AddrsvcError", "CodecError", "ConfigError", "ControlError", "KernelError", "KernelPanic", "NotPermitted",
+    "Problem", "RtnlAssertionError",
 ]  # fmt: skip
 
 
@@ -102,6 +102,10 @@ class ConfigError(AddrsvcError, ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
+
+
+class NotPermitted(AddrsvcError):
+    """A change was asked for by somebody who may only query."""
 
 
 class RtnlAssertionError(AssertionError):

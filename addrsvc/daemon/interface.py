@@ -18,8 +18,7 @@ from asyncvarlink.serviceinterface import PermissionDenied, VarlinkServiceInterf
 
 from addrsvc.daemon.client import INTERFACE, method_name
 from addrsvc.daemon.commands import CHANGES, QUERIES, Command, Said
-from addrsvc.daemon.service import NotPermitted
-from addrsvc.errors import ControlError, KernelError
+from addrsvc.errors import ControlError, KernelError, NotPermitted
 
 __all__ = ["BadRequest", "Control", "KernelRefused", "News", "Newsroom", "registry"]
 

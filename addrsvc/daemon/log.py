@@ -9,12 +9,13 @@ of its own, where that is what reads standard error.  What is not wanted costs a
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
 
 from addrsvc.daemon.journal import PRIORITIES, is_read_by_journal, send
 from addrsvc.daemon.journal import entry as journal_entry
+from addrsvc.daemon.lean import without
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
@@ -84,25 +85,12 @@ def _form(wanted: str) -> str:
 
 def _writer(form: str) -> _Write:
     """What an entry goes through: the processors of its form, and then the end of the pipe."""
-    with _without_rich():
+    with without("rich"):  # it would be loaded for tracebacks alone
         import structlog
     sink = _ToJournal() if form == "journal" else structlog.PrintLogger(sys.stderr)
     logger = structlog.wrap_logger(sink, processors=_FORMS[form](), wrapper_class=structlog.BoundLogger)
     write: _Write = logger.bind().msg
     return write
-
-
-@contextmanager
-def _without_rich() -> Iterator[None]:
-    """Have structlog not find rich, which it would load for tracebacks alone, megabytes of it."""
-    is_loaded = "rich" in sys.modules
-    if not is_loaded:
-        sys.modules["rich"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if not is_loaded:
-            del sys.modules["rich"]
 
 
 def _text() -> "list[Processor]":

@@ -1,9 +1,11 @@
 """A run of the service from the boot of its model to its last line; nothing is left behind, however it ends."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -92,16 +94,20 @@ def keep(
         ConfigError: the configuration is wrong.
         ServiceError: a service is running already, or there is no place for the socket.
     """
+    gc.collect()  # the command line's parser; what is loaded from here on takes its place
     from addrsvc.daemon.follow import LogFollower
     from addrsvc.daemon.keeping import KeeperThread
+    from addrsvc.daemon.lean import without
     from addrsvc.daemon.log import Log
     from addrsvc.daemon.scraping import Scraping
-    from addrsvc.daemon.server import serve
     from addrsvc.daemon.systemd import PROBE, netlink_sockets, passed_descriptors, passed_socket
     from addrsvc.keeper.config import Loaded, places
     from addrsvc.keeper.events import Ring
     from addrsvc.keeper.keep import Keeper
     from addrsvc.mirror.netns import has_cap_sys_admin
+
+    with without("ssl"):  # asyncio would load it for transports that nobody uses here
+        from addrsvc.daemon.server import serve
 
     def log_words(loaded: Loaded) -> tuple[str, str]:
         """How the log is written, and how serious what is in it must be; the command line counts more."""
@@ -130,7 +136,7 @@ def keep(
             thread.start()
             if sock is None:
                 return 0 if thread.ask(Keeper.summary).lacking is None else UNSENT
-            serve(booted(seed), sock, log, ready=thread.serving)
+            serve(partial(booted, seed), sock, log, ready=thread.serving)
     if thread.failure is not None:
         raise thread.failure
     return 0
@@ -187,7 +193,7 @@ def _serve(service: "Service", sock: "socket.socket", printer: Printer, *, verbo
     with suppress(OutputError):
         printer.print_note("control", str(sock.getsockname()))
     with printer.listening_aside(service):
-        serve(service, sock, Log("json" if printer.as_json else "auto", "debug" if verbose else "info"))
+        serve(lambda: service, sock, Log("json" if printer.as_json else "auto", "debug" if verbose else "info"))
 
 
 def mirror(service: "Service", name: str, stack: ExitStack, *, is_dry: bool = False) -> str:

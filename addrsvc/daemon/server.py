@@ -14,7 +14,7 @@ import struct
 import warnings
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -22,7 +22,6 @@ from asyncvarlink import FileDescriptorArray, VarlinkInterfaceServerProtocol, Va
 
 from addrsvc.daemon.interface import Control, News, registry
 from addrsvc.daemon.log import Log
-from addrsvc.daemon.service import Mirror, Service, Watcher
 from addrsvc.daemon.systemd import notify
 from addrsvc.model.timer import HZ
 from addrsvc.netlink.messages import AddrMsg, LinkMsg
@@ -32,6 +31,7 @@ from addrsvc.uapi import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, Rtm
 if TYPE_CHECKING:
     from asyncvarlink.types import JSONObject
 
+    from addrsvc.daemon.service import Mirror, Service, Watcher
     from addrsvc.mirror.rtnl import RtnlWatch
 
 __all__ = ["Server", "serve"]
@@ -63,11 +63,14 @@ class _Peer(NamedTuple):
         return self.conn.fileno() >= 0
 
 
-def serve(service: Service, sock: socket.socket, log: Log, ready: Callable[[], object] | None = None) -> None:
+def serve(
+    service: "Callable[[], Service]", sock: socket.socket, log: Log, ready: Callable[[], object] | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        service: what answers; its `rearm` is taken over.
+        service: gives what answers, when somebody asks it, or has something to mirror: a model takes memory.  Its
+            `rearm` is taken over.
         sock: a listening Unix stream socket; it stays the caller's to close.
         log: what clients do wrong, what was heard of the running kernel, and what came of it.
         ready: called when clients are answered; if not given, the service manager is told that all is ready.
@@ -79,10 +82,10 @@ class Server:
     """One service on one control socket."""
 
     def __init__(
-        self, service: Service, sock: socket.socket, log: Log, ready: Callable[[], object] | None = None
+        self, service: "Callable[[], Service]", sock: socket.socket, log: Log, ready: Callable[[], object] | None = None
     ) -> None:
         self._ready = self._tell_ready if ready is None else ready
-        self._service = service
+        self._make_service = service
         self._socket = sock
         self._log = log
         self._complaints: defaultdict[str, deque[float]] = defaultdict(partial(deque, maxlen=_COMPLAINTS))
@@ -103,7 +106,6 @@ class Server:
         logging.getLogger("asyncvarlink").setLevel(logging.CRITICAL)
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        self._epoch = self._loop.time() - self._service.linux.jiffies / HZ
         self._loop.set_exception_handler(self._callback_failed)
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self.stop)
@@ -122,25 +124,36 @@ class Server:
     def _open(self) -> None:
         self._socket.settimeout(0)
         self._welcome()
-        for mirror in self._service.mirrors.values():
-            self._listen(mirror)
-        self._sent = {name: mirror.sent for name, mirror in self._service.mirrors.items()}
-        self._service.rearm, self._service.heed = self._pumped, self._listen
-        self._tick()
         self._ready()
 
+    @cached_property
+    def _service(self) -> "Service":
+        """What answers, from the first question on; its time begins then."""
+        service = self._make_service()
+        self._epoch = self._loop.time() - service.linux.jiffies / HZ
+        for mirror in service.mirrors.values():
+            self._listen(mirror)
+        self._sent = {name: mirror.sent for name, mirror in service.mirrors.items()}
+        service.rearm, service.heed = self._pumped, self._listen
+        return service
+
     def _tell_ready(self) -> None:
+        self._tick()
         notify("READY=1", f"STATUS=Mirroring {len(self._service.mirrors)} namespaces of the running kernel")
 
     async def _close(self) -> None:
         notify("STOPPING=1")
+        self._loop.remove_reader(self._socket)
+        if "_service" in vars(self):
+            self._close_service()
+        await self._hang_up()
+
+    def _close_service(self) -> None:
         self._service.rearm, self._service.heed = lambda expires: None, lambda mirror: None
         self._rearm(None)
-        self._loop.remove_reader(self._socket)
         for name in list(self._watches):
             self._listen_no_more(name)
         self._service.close()
-        await self._hang_up()
 
     async def _hang_up(self) -> None:
         """Let what is on its way go out, for a moment; a reader that does not read is not waited for."""
@@ -167,8 +180,9 @@ class Server:
     # --- time ---
 
     def _tick(self) -> None:
+        service = self._service
         now = int((self._loop.time() - self._epoch) * HZ)
-        self._service.tick(max(now, self._service.linux.jiffies))
+        service.tick(max(now, service.linux.jiffies))
 
     def _rearm(self, expires: int | None) -> None:
         if self._timer is not None:
@@ -178,7 +192,7 @@ class Server:
 
     # --- the running kernel ---
 
-    def _listen(self, mirror: Mirror) -> None:
+    def _listen(self, mirror: "Mirror") -> None:
         """Look again whenever the kernel's namespace changes."""
         from addrsvc.mirror.rtnl import RtnlKernel
 
@@ -196,7 +210,7 @@ class Server:
             self._loop.remove_reader(watch.fileno())
             watch.close()
 
-    def _heard(self, mirror: Mirror, watch: "RtnlWatch", names: dict[int, str]) -> None:
+    def _heard(self, mirror: "Mirror", watch: "RtnlWatch", names: dict[int, str]) -> None:
         from addrsvc.mirror.rtnl import MessagesLost
 
         try:
@@ -291,7 +305,7 @@ class Server:
         if not self._stopped.is_set():
             raise ConnectionError("the reader has hung up")
 
-    def _reader_spoke(self, conn: socket.socket, watcher: Watcher) -> None:
+    def _reader_spoke(self, conn: socket.socket, watcher: "Watcher") -> None:
         """While a stream runs nobody reads the connection, so its end would not be noticed in a quiet service."""
         self._loop.remove_reader(conn)
         try:

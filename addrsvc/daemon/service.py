@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from addrsvc.daemon import commands
 from addrsvc.daemon.commands import Said
 from addrsvc.daemon.story import Teller
-from addrsvc.errors import AddrsvcError, ControlError, KernelError
+from addrsvc.errors import AddrsvcError, ControlError, KernelError, NotPermitted
 from addrsvc.model.timer import HZ
 from addrsvc.netlink.messages import AddrMsg, Message
 from addrsvc.netlink.text import command_line, names_of, to_json
@@ -27,17 +27,13 @@ if TYPE_CHECKING:
     from addrsvc.mirror.plan import Divergence, Dump, Plan, Step
     from addrsvc.model.structs import NetDevice
 
-__all__ = ["HISTORY", "Mirror", "NotPermitted", "Service", "Watcher"]
+__all__ = ["HISTORY", "Mirror", "Service", "Watcher"]
 
 HISTORY: Final = 1000
 """How many of the last things said a new watcher can still be told."""
 
 _LOOK_EVERY: Final = HZ
 """Jiffies after which to see, at the latest, whether the mirrored namespaces are still there."""
-
-
-class NotPermitted(AddrsvcError):
-    """A change was asked for by somebody who may only query."""
 
 
 class Watcher:

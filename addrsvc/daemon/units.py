@@ -4,11 +4,9 @@ What is installed is written down in a manifest, with what each file held, so th
 has changed, and uninstalling removes what was installed and nothing else.
 """
 
-import hashlib
 import json
 import os
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -101,6 +99,8 @@ def _source() -> Path:
 
 
 def _program() -> Path:
+    import sysconfig
+
     return Path(sysconfig.get_path("scripts"), "addrsvc")
 
 
@@ -237,7 +237,9 @@ def _held(path: Path) -> str:
 
 def _mark(text: str) -> str:
     """What tells one content from another; that of a link shows where it leads."""
-    return text if text.startswith(_LINK) else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    from hashlib import sha256
+
+    return text if text.startswith(_LINK) else f"sha256:{sha256(text.encode()).hexdigest()}"
 
 
 def _read_manifest(place: Place) -> dict[Path, str]:

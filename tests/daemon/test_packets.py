@@ -18,8 +18,8 @@ from addrsvc.daemon.packets import Recorder
 from addrsvc.daemon.pcap import PcapWriter, frames_of, read_capture
 from addrsvc.daemon.printer import call_lines
 from addrsvc.daemon.run import booted, bring_up
-from addrsvc.daemon.service import NotPermitted, Service
-from addrsvc.errors import ControlError, KernelError
+from addrsvc.daemon.service import Service
+from addrsvc.errors import ControlError, KernelError, NotPermitted
 from addrsvc.ports import PacketQueue
 from tests.test_cli import Background
 

@@ -33,7 +33,8 @@ def served(tmp_path: Path, clients: Callable[[Path], T], service: Service | None
     """Serve a fresh model while `clients` runs in a thread beside it; give what it gives."""
 
     async def both(sock: socket.socket) -> T:
-        running = Server(service or Service(Linux(seed=0, trace=True)), sock, Log())
+        served = service or Service(Linux(seed=0, trace=True))
+        running = Server(lambda: served, sock, Log())
         task = asyncio.create_task(running.run())
         try:
             return await asyncio.wait_for(asyncio.to_thread(clients, tmp_path / "control"), 30)
@@ -426,6 +427,6 @@ def test_a_signal_ends_the_service(tmp_path: Path, number: signal.Signals) -> No
 
         async def run() -> None:
             asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), number)
-            await asyncio.wait_for(Server(Service(Linux(seed=0)), sock, Log()).run(), 10)
+            await asyncio.wait_for(Server(lambda: Service(Linux(seed=0)), sock, Log()).run(), 10)
 
         asyncio.run(run())

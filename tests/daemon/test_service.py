@@ -6,8 +6,8 @@ import pytest
 
 from addrsvc.daemon.commands import CHANGES, QUERIES, Said
 from addrsvc.daemon.printer import listed
-from addrsvc.daemon.service import NotPermitted, Service, Watcher
-from addrsvc.errors import ControlError, KernelError
+from addrsvc.daemon.service import Service, Watcher
+from addrsvc.errors import ControlError, KernelError, NotPermitted
 from addrsvc.linux import Linux
 from addrsvc.mirror.kernel import Kernel
 from addrsvc.mirror.netns import NoNetns
