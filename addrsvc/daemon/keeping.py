@@ -245,5 +245,3 @@ def _settle_memory() -> None:
     gc.freeze()
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # of glibc alone
         libc.malloc_trim(0)
-
-
