@@ -57,8 +57,9 @@ class Log:
 
     def write(self, event: str, level: str, seconds: float, values: Mapping[str, object]) -> None:
         """Write an entry, wanted or not, of what happened so many seconds after 1970."""
+        named = {f"{name}_" if name in _TAKEN else name: value for name, value in values.items()}
         with suppress(OSError):
-            self._write(event, **{**values, "level": level, "timestamp": seconds})
+            self._write(event, **named, level=level, timestamp=seconds)
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -75,6 +76,8 @@ def wants_colour(stream: TextIO) -> bool:
 
 _Write: TypeAlias = Callable[..., object]
 _STDERR: Final = 2
+_TAKEN: Final = frozenset({"event", "level", "method_name", "self", "timestamp"})
+"""What an entry says itself, and what structlog calls its own: a value of that name gets an underscore."""
 
 
 def _form(wanted: str) -> str:

@@ -191,7 +191,7 @@ def _gauge(name: str, about: str, labels: Sequence[str], rows: Iterable[tuple[Se
 
     family = GaugeMetricFamily(f"addrsvc_{name}", about, labels=labels)
     for values, number in rows:
-        family.add_metric(values, number)
+        family.add_metric(_told(values), number)
     return family
 
 
@@ -200,8 +200,13 @@ def _counter(name: str, about: str, labels: Sequence[str], rows: Iterable[tuple[
 
     family = CounterMetricFamily(f"addrsvc_{name}", about, labels=labels)
     for values, number in rows:
-        family.add_metric(values, number)
+        family.add_metric(_told(values), number)
     return family
+
+
+def _told(values: Sequence[str]) -> list[str]:
+    """Values of labels as they can be told: names of files may hold what is no text."""
+    return [value.encode(errors="backslashreplace").decode() for value in values]
 
 
 def _build(_: Scraped) -> "Metric":

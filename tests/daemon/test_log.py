@@ -53,6 +53,14 @@ def test_json_is_one_object_a_line(capsys: Capture) -> None:
     assert (second["event"], second["level"], second["errno"]) == ("refused", "warning", "EPERM")
 
 
+def test_a_value_may_have_any_name(capsys: Capture) -> None:
+    Log("json").write("inject", "info", 0.0, {"event": "NETDEV_UP", "level": 1, "self": 2, "method_name": 3, "msg": 4})
+    found = json.loads(capsys.readouterr().err)
+
+    assert (found["event"], found["level"], found["event_"], found["level_"]) == ("inject", "info", "NETDEV_UP", 1)
+    assert (found["self_"], found["method_name_"], found["msg"]) == (2, 3, 4)
+
+
 def test_the_journal_is_told_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "socket"))
     journald = Journald(tmp_path / "socket")

@@ -161,6 +161,16 @@ def test_series_vanish_with_their_namespace(service_: Running) -> None:
     assert found["addrsvc_namespaces{state=kept}"] == 0
 
 
+def test_a_namespace_may_have_any_name(netns: NetNs) -> None:
+    with keeping(None, WANTED) as kept:
+        kept.found(netns, 'odd"\\\n\udcff')
+        it = Running(kept)
+        found = scraped(it)
+        it.close()
+
+    assert found['addrsvc_addresses_wanted{netns=odd"\\\n\\udcff}'] == 2
+
+
 def test_one_that_is_gone_between_two_questions_is_left_out(netns: NetNs) -> None:
     class Fleeting(Running):
         """Everything is gone when it is asked for a second time."""
