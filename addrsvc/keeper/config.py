@@ -7,26 +7,22 @@ stays in force.  What may stand in them is said in `settings`.
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from fnmatch import translate
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from addrsvc.errors import ConfigError, Problem
-from addrsvc.keeper.addresses import Prefix
 from addrsvc.keeper.kinds import Origin, Spot, Table, near_or_all, section, shown
-from addrsvc.keeper.places import Place
-from addrsvc.keeper.settings import Address, Control, Daemon, Fights, Metrics, Rule, Watch
+from addrsvc.keeper.rules import is_about, wanted
+from addrsvc.keeper.settings import Control, Daemon, Metrics, Rule, Watch
 from addrsvc.keeper.texts import is_rule_name
 from addrsvc.keeper.toml_lines import lines
-from addrsvc.keeper.wanted import FightLimits, ServiceAddress, Wanted
+from addrsvc.keeper.wanted import Wanted
 
 __all__ = ["BUILT_IN", "Config", "Loaded", "RULE", "SECTIONS", "load", "parse", "places"]
 
-T = TypeVar("T")
 BUILT_IN: Final = Rule(name="host", namespaces=("host",))
 """The rule that holds where none is written: lo of the host is up, and ::1 is there."""
 
@@ -47,111 +43,12 @@ class Config:
         return tuple(dict.fromkeys(it for rule in self.rules if rule.enabled for it in rule.namespaces))
 
     def wanted(self, label: str) -> Wanted | None:
-        """What is wanted of a namespace; None if no rule is about it.
-
-        Where several rules are about it, they are laid over one another in order: what a later one says counts.
-        Addresses are laid over one another by address, and what is adopted adds up.  Only then do the reaction,
-        yield_for and drain that are left hold for whatever has none of its own.
-        """
-        rules = [rule for rule in self.rules if rule.enabled and _is_about(rule, label)]
-        if not rules:
-            return None
+        """What is wanted of a namespace; None if no rule is about it.  Where the same rules are, it is one object."""
+        rules = [rule for rule in self.rules if is_about(rule, label)]
         names = tuple(rule.name for rule in rules)
-        if names not in self._combined:
-            self._combined[names] = _wanted(names, _combined(rules))
-        return self._combined[names]
-
-
-# --- what is wanted -------------------------------------------------------------------------------------------------
-
-
-def _is_about(rule: Rule, label: str) -> bool:
-    place = Place.of(label)
-    return any(_means(selector, place) for selector in rule.namespaces)
-
-
-def _means(selector: str, place: Place) -> bool:
-    directory, is_name = _meaning(selector)
-    return directory == place.directory and is_name(place.name) is not None
-
-
-@lru_cache(maxsize=4096)
-def _meaning(selector: str) -> tuple[str, Callable[[str], re.Match[str] | None]]:
-    """Where what it means is, and what tells whether a name there is meant."""
-    place = Place.of(selector)
-    return place.directory, re.compile(translate(place.name)).match
-
-
-def _laid(under: T, over: T) -> T:
-    """One of a kind over another: what the upper one says counts."""
-    values = {it.name: getattr(over, it.name) for it in fields(over)}  # type: ignore[arg-type]
-    return replace(under, **{name: value for name, value in values.items() if value is not None})  # type: ignore[type-var]
-
-
-def _combined(rules: Sequence[Rule]) -> Rule:
-    found, *more = rules
-    for rule in more:
-        found = replace(
-            _laid(found, rule),
-            addresses=_by_address(found.addresses, rule.addresses),
-            adopt=tuple(dict.fromkeys([*(found.adopt or ()), *(rule.adopt or ())])),
-            fights=_laid(found.fights or Fights(), rule.fights or Fights()),
-        )
-    return found
-
-
-def _by_address(under: Iterable[Address] | None, over: Iterable[Address] | None) -> tuple[Address, ...]:
-    found = {it.address: it for it in under or ()}
-    for it in over or ():
-        found[it.address] = _laid(found[it.address], it) if it.address in found else it
-    return tuple(found.values())
-
-
-def _wanted(names: tuple[str, ...], rule: Rule) -> Wanted:
-    usual = Wanted()
-    return Wanted(
-        names,
-        _or(rule.lo, usual.lo),
-        _or(rule.loopback, usual.loopback),
-        _or(rule.loopback_reaction, _or(rule.reaction, usual.loopback_reaction)),
-        _or(rule.loopback_yield_for, _or(rule.yield_for, usual.loopback_yield_for)),
-        {_pair(it.address): _service_address(it, rule) for it in rule.addresses or ()},
-        frozenset(map(_pair, rule.adopt or ())),
-        _limits(rule.fights or Fights()),
-        _or(rule.fast_flush, usual.is_fast_flush),
-    )
-
-
-def _pair(prefix: Prefix) -> tuple[bytes, int]:
-    return prefix.address, prefix.prefixlen
-
-
-def _service_address(it: Address, rule: Rule) -> ServiceAddress:
-    usual = ServiceAddress(*it.address)
-    return ServiceAddress(
-        *it.address,
-        _or(it.metric, usual.metric),
-        _or(it.preferred_lft, usual.preferred_lft),
-        _or(it.reaction, _or(rule.reaction, usual.reaction)),
-        _or(it.yield_for, _or(rule.yield_for, usual.yield_for)),
-        _or(it.drain, _or(rule.drain, usual.drain)),
-        _or(it.route, usual.is_route),
-    )
-
-
-def _limits(fights: Fights) -> FightLimits:
-    usual = FightLimits()
-    first = _or(fights.first_wait, usual.first_wait)
-    return FightLimits(
-        _or(fights.reversals, usual.reversals),
-        _or(fights.within, usual.within),
-        first,
-        max(first, _or(fights.longest_wait, usual.longest_wait)),
-    )
-
-
-def _or(said: T | None, usual: T) -> T:
-    return usual if said is None else said
+        if names and names not in self._combined:
+            self._combined[names] = wanted(rules)
+        return self._combined.get(names)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
