@@ -180,17 +180,18 @@ def _autojoin(dev: NetDevice, cfg: Ifa6Config) -> None:
     ASSERT_RTNL(dev)
     if not ipv6_addr_is_multicast(cfg.pfx):
         raise KernelError(EINVAL, "ipv6: Multicast auto join failed")
-    if (dev, cfg.pfx) in dev.net.ipv6.mc_autojoin:
+    if (dev.ifindex, cfg.pfx) in dev.net.ipv6.mc_autojoin:
         raise KernelError(EADDRINUSE, "ipv6: Multicast auto join failed")
     ipv6_dev_mc_inc(dev, cfg.pfx)
-    dev.net.ipv6.mc_autojoin[dev, cfg.pfx] = None
+    dev.net.ipv6.mc_autojoin[dev.ifindex, cfg.pfx] = None
 
 
 def _autoleave(idev: Inet6Dev, group: bytes) -> None:
     joined = idev.dev.net.ipv6.mc_autojoin
-    if (idev.dev, group) in joined:
-        del joined[idev.dev, group]
-        ipv6_dev_mc_dec(idev, group)
+    if (idev.dev.ifindex, group) in joined:
+        del joined[idev.dev.ifindex, group]
+        if group in idev.mc_list:  # a device that had this index before was the one that joined
+            ipv6_dev_mc_dec(idev, group)
 
 
 def _addr_modify(ifp: Inet6Ifaddr, cfg: Ifa6Config) -> None:

@@ -120,11 +120,11 @@ def ip_mc_autojoin(in_dev: InDevice, group: bytes) -> None:
     joined = in_dev.dev.net.ipv4.mc_autojoin
     if not ipv4_is_multicast(group):
         raise KernelError(EINVAL, "ipv4: Multicast auto join failed")
-    if (in_dev.dev, group) in joined:
+    if (in_dev.dev.ifindex, group) in joined:
         raise KernelError(EADDRINUSE, "ipv4: Multicast auto join failed")
     if len(joined) >= IP_MAX_MEMBERSHIPS:
         raise KernelError(ENOBUFS, "ipv4: Multicast auto join failed")
-    joined[in_dev.dev, group] = None
+    joined[in_dev.dev.ifindex, group] = None
     ip_mc_inc_group(in_dev, group)
 
 
@@ -135,8 +135,8 @@ def ip_mc_autoleave(in_dev: InDevice, group: bytes) -> None:
     """
     ASSERT_RTNL(in_dev.dev)
     joined = in_dev.dev.net.ipv4.mc_autojoin
-    if (in_dev.dev, group) in joined:
-        del joined[in_dev.dev, group]
+    if (in_dev.dev.ifindex, group) in joined:
+        del joined[in_dev.dev.ifindex, group]
         ip_mc_dec_group(in_dev, group)
 
 

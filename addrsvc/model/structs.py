@@ -898,8 +898,11 @@ class NetnsIpv6:
     fib6_null_entry: Fib6Info | None = None
     fib6_serial: int = 0
     ip6_fib_timer: Timer | None = None
-    mc_autojoin: dict[tuple[NetDevice, bytes], None] = field(default_factory=dict)
-    """What mc_autojoin_sk is a member of: groups joined for the sake of an address with IFA_F_MCAUTOJOIN."""
+    mc_autojoin: dict[tuple[int, bytes], None] = field(default_factory=dict)
+    """What mc_autojoin_sk is a member of: groups joined for the sake of an address with IFA_F_MCAUTOJOIN.
+
+    By index, since it stays a member when the device is gone.
+    """
     with_prefsrc: dict[Fib6Info, None] = field(default_factory=dict)
     """Ours: the routes that name a source."""
 
@@ -923,8 +926,11 @@ class NetnsIpv4:
     addr_chk_work: Timer | None = None
     finite: dict[InIfaddr, None] = field(default_factory=dict)
     """Ours: the addresses of inet_addr_lst that do not live for ever."""
-    mc_autojoin: dict[tuple[NetDevice, bytes], None] = field(default_factory=dict)
-    """What mc_autojoin_sk is a member of: groups joined for the sake of an address with IFA_F_MCAUTOJOIN."""
+    mc_autojoin: dict[tuple[int, bytes], None] = field(default_factory=dict)
+    """What mc_autojoin_sk is a member of: groups joined for the sake of an address with IFA_F_MCAUTOJOIN.
+
+    By index, since it stays a member when the device is gone.
+    """
 
 
 @dataclass(slots=True, eq=False, repr=False)

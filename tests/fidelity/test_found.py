@@ -532,3 +532,19 @@ def test_only_the_privileged_look_into_other_namespaces(cap_sys_admin: None, str
     options = [Setsockopt(option, u32(on), by) for option, on in ((11, 1), (12, strict)) for by in (ASKER, OUTSIDER)]
     moved = Send(ask(19, bytes(4) + u32(2) + bytes(8), there[0]))
     agree_on_steps(*options, new_ifb(), moved, *(Send(each, by) for each in asks for by in (ASKER, OUTSIDER)))
+
+
+@pytest.mark.parametrize(("family", "plen", "group"), [(10, 128, "ff02" + 13 * "00" + "99"), (2, 32, "e0010203")])
+def test_a_group_stays_joined_for_an_address_when_the_device_is_gone(
+    netns: NetNs, family: int, plen: int, group: str
+) -> None:
+    """So that it cannot be joined on the next device with that index, until the address is asked to be deleted."""
+    addr, index = nla(2, bytes.fromhex(group)), u32(50)
+    attrs = (nla(1, bytes.fromhex("020000000001")), nla(3, b"i0\0"), nest(18, nla(1, b"ifb")))
+    made = Send(ask(16, bytes(4) + index + bytes(8), *attrs, flags=0x605))
+    joined, plain = (
+        Send(ask(20, bytes((family, plen, 0, 0)) + index, addr, nla(8, u32(flags)), flags=0x605))
+        for flags in (0x400, 0)
+    )
+    left, gone = Send(ask(21, bytes((family, plen, 0, 0)) + index, addr)), Send(ask(17, bytes(4) + index + bytes(8)))
+    agree_on_steps(Setsockopt(11, u32(1)), made, joined, gone, made, joined, left, joined, plain, left, joined, left)
