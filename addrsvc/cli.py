@@ -146,6 +146,7 @@ Print what all files of the configuration come down to, with the origin of each 
 
 What is printed is a configuration again."""
 _SCHEMA_HELP: Final = "Print the JSON Schema of a configuration file, for editors."
+_EXAMPLE_HELP: Final = "Print a configuration to begin with: all that may stand in one, commented out."
 _PLACES_EPILOG: Final = """\
 read are, in this order:
   /usr/lib/addrsvc/addrsvc.toml.d/*.toml
@@ -397,6 +398,7 @@ def _add_config(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
         action = _add(actions, name, _config, description, epilog=_PLACES_EPILOG, asks=False)
         action.add_argument("file", nargs="?", type=Path, metavar="FILE", help="instead of the standard places")
     _add(actions, "schema", _config, _SCHEMA_HELP, asks=False)
+    _add(actions, "example", _config, _EXAMPLE_HELP, asks=False, prints_json=False)
 
 
 def _add_netlink(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
@@ -937,14 +939,16 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> int:
-    from addrsvc.daemon.configuring import check, show, show_schema
+    from addrsvc.daemon.configuring import check, show, show_example, show_schema
 
     match arguments.action:
         case "check":
             return check(arguments.file, as_json=arguments.json)
         case "show":
             return show(arguments.file, as_json=arguments.json)
-    return show_schema()
+        case "schema":
+            return show_schema()
+    return show_example()
 
 
 def _netlink(arguments: argparse.Namespace) -> int:

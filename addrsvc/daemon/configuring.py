@@ -6,7 +6,7 @@ from addrsvc.daemon.printer import json_text, say
 from addrsvc.errors import ConfigError
 from addrsvc.keeper.config import Loaded, load, places
 
-__all__ = ["check", "show", "show_schema"]
+__all__ = ["check", "show", "show_example", "show_schema"]
 
 
 def check(file: Path | None, *, as_json: bool) -> int:
@@ -49,4 +49,12 @@ def show_schema() -> int:
     from addrsvc.keeper.schema import schema
 
     say(json.dumps(schema(), indent=2))
+    return 0
+
+
+def show_example() -> int:
+    """Print a configuration to begin with: all that may stand in one, commented out, with what holds anyway."""
+    from addrsvc.daemon.units import shipped
+
+    say((shipped() / "addrsvc.toml").read_text(encoding="utf-8").rstrip("\n"))
     return 0

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import addrsvc
 from addrsvc.errors import ControlError
 
-__all__ = ["OPTIONS", "Change", "Place", "install", "next_commands", "planned", "uninstall"]
+__all__ = ["OPTIONS", "Change", "Place", "install", "next_commands", "planned", "shipped", "uninstall"]
 
 OPTIONS: Final[Mapping[str, str]] = {
     "host-only": "only this host: without CAP_SYS_ADMIN",
@@ -79,7 +79,7 @@ class Change(NamedTuple):
 
 def planned(place: Place, options: Sequence[str] = ()) -> dict[Path, str]:
     """What would be installed: each file's text; that of a link is ``link:`` and where it leads."""
-    source = _source()
+    source = shipped()
     units = (unit for unit in sorted(source.iterdir()) if unit.suffix in _SUFFIXES)
     files = {f"{_UNITS}/{unit.name}": unit.read_text() for unit in units}
     files[_SYSUSERS] = (source / "addrsvc.sysusers").read_text()
@@ -92,8 +92,11 @@ def planned(place: Place, options: Sequence[str] = ()) -> dict[Path, str]:
     return {place.path(name): text for name, text in files.items()}
 
 
-def _source() -> Path:
-    """The directory of the units: in the package where it is installed, beside it in a checkout."""
+def shipped() -> Path:
+    """The directory of the units and of the example of a configuration.
+
+    It is in the package where that is installed, and beside it in a checkout.
+    """
     installed = _HERE / "systemd"
     return installed if installed.is_dir() else _HERE.parent / "systemd"
 

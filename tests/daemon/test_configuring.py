@@ -7,7 +7,7 @@ import pytest
 
 from addrsvc.keeper.config import load, parse, places
 from addrsvc.keeper.schema import schema
-from tests.keeper.configs import FULL
+from tests.keeper.configs import EXAMPLE, FULL
 from tests.test_cli import run
 
 
@@ -80,3 +80,7 @@ def test_a_bad_configuration_is_not_shown(bad: Path) -> None:
 
 def test_the_schema_is_printed() -> None:
     assert json.loads(run("config", "schema").stdout) == schema()
+
+
+def test_the_example_is_printed() -> None:
+    assert run("config", "example").stdout == EXAMPLE
