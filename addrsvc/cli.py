@@ -35,6 +35,9 @@ _EXITS: Final = (
     "could be, but not all that was wanted"
 )
 
+_EX_CONFIG: Final = 78
+"""What a service ends with that trying again will not help (sysexits.h)."""
+
 _RUN_HELP: Final = """\
 Boot a model of Linux, bring its loopback device up, and tell what happens: one line for each event, for each callback
 that it passed, and for each rtnetlink message, indented under what caused it.  Then serve the control socket until
@@ -43,7 +46,8 @@ repaired whenever somebody changes what is ours there.
 
 With --keep it is the loopback address service instead: it finds the namespaces that the configuration names, follows
 them as they come and go, and keeps lo, ::1 and the service addresses there as they are declared.  Without any file of
-configuration that is the host: lo is up, and ::1 is there."""
+configuration that is the host: lo is up, and ::1 is there.  With a configuration that is wrong it ends at once, by exit
+code 78, which tells a service manager not to try again."""
 
 _NETLINK_HELP: Final = """\
 Serve the model to programs that speak rtnetlink: a Unix socket stands in for the kernel.  Each connection is one
@@ -927,10 +931,13 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.keep or arguments.config or arguments.inside:
         if arguments.netns:
             raise ControlError("--netns: the configuration says which namespaces are kept; --netns is without --keep")
-        return keep(
-            arguments.config, inside=arguments.inside, seed=arguments.seed, once=arguments.once,
-            control=arguments.control, as_json=arguments.json, verbose=arguments.verbose,
-        )  # fmt: skip
+        try:
+            return keep(
+                arguments.config, inside=arguments.inside, seed=arguments.seed, once=arguments.once,
+                control=arguments.control, as_json=arguments.json, verbose=arguments.verbose,
+            )  # fmt: skip
+        except ConfigError as error:
+            return _fail(str(error), _EX_CONFIG)
     printer = Printer(as_json=arguments.json)
     return run(
         arguments.netns, printer, seed=arguments.seed, once=arguments.once, control=arguments.control,

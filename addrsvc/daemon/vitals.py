@@ -56,7 +56,7 @@ class Vitals:
         self._look()
 
     def _told(self, event: Event) -> None:
-        if not self._is_due and event.name not in _UNTOLD:
+        if not self._is_due and not (self.is_ready and event.name in _UNTOLD):
             self._is_due = True
             self._loop.call_later(0.0 if not self.is_ready else _PAUSE, self._look)
 

@@ -86,25 +86,28 @@ def _hold(cgroup: Cgroup, binds: Mapping[str, str]) -> None:
         ours.close()
         _become_init(cgroup, binds, os.ttyname(tty), its)
     its.close()
-    told = _until_booted(ours, init, console)
+    _wait_until_booted(ours, init, console)
     sys.stdout.write(f"{init}\n")
     sys.stdout.flush()
     _wait(console, 0, os.pidfd_open(init))
-    told.close()
 
 
-def _until_booted(link: socket.socket, init: int, console: int) -> socket.socket:
-    """Wait until process 1 says that it has booted; the socket where it says so, which must stay open."""
+def _wait_until_booted(link: socket.socket, init: int, console: int) -> None:
+    """Wait until process 1 says that it has booted.
+
+    What it says later nobody wants to know, so the socket is closed: one that nobody reads from would stop it.
+    """
     end = time.monotonic() + _PATIENCE
     _wait(console, link.fileno(), end=end)
     text, fds, _, _ = socket.recv_fds(link, 4096, 1)
     if not fds:
         code, _, reason = (text.decode() or "1 the set-up died").partition(" ")
         raise _End(int(code), reason)
-    told, alive = socket.socket(fileno=fds[0]), os.pidfd_open(init)
-    while _wait(console, told.fileno(), alive, end=end) == told.fileno():
-        if b"READY=1" in told.recv(4096).splitlines():
-            return told
+    with socket.socket(fileno=fds[0]) as told:
+        alive = os.pidfd_open(init)
+        while _wait(console, told.fileno(), alive, end=end) == told.fileno():
+            if b"READY=1" in told.recv(4096).splitlines():
+                return
     raise _End(1, "systemd ended while it booted")
 
 

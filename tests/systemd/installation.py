@@ -1,5 +1,6 @@
 """addrsvc as an operator has it: in a virtual environment below /opt, by a Python that every user may run."""
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -12,7 +13,6 @@ from tests.systemd.machine import CannotBoot
 __all__ = ["HOME", "install_below"]
 
 HOME: Final = "/opt/addrsvc"
-_SOURCE: Final = "/opt/addrsvc-source"
 _LIBRARIES: Final = "/opt/addrsvc-libraries"
 _REPOSITORY: Final = Path(__file__).parents[2]
 _HIDDEN: Final = ("/root", "/home")
@@ -27,7 +27,7 @@ sys.exit(main())
 def install_below(directory: Path) -> Mapping[str, str]:
     """Make the environment in a directory of this machine.
 
-    What it imports is what these tests import: this checkout, and the libraries that are installed beside pytest.
+    It is as a wheel of this checkout would be installed; the libraries are those that are installed beside pytest.
 
     Returns:
         What is to be bound where, in another machine.
@@ -38,13 +38,16 @@ def install_below(directory: Path) -> Mapping[str, str]:
     home = directory / "home"
     subprocess.run([_python(), "-m", "venv", "--without-pip", "--symlinks", home], check=True)
     (packages,) = home.glob("lib/python*/site-packages")
-    (packages / "addrsvc.pth").write_text(f"{_SOURCE}\n{_LIBRARIES}\n")
+    (packages / "addrsvc.pth").write_text(f"{_LIBRARIES}\n")
+    shutil.copytree(_REPOSITORY / "addrsvc", packages / "addrsvc", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(_REPOSITORY / "systemd", packages / "addrsvc/systemd")
+    subprocess.run([_python(), "-m", "compileall", "-q", packages], check=True)  # where it runs nothing can be written
     program = home / "bin/addrsvc"
     program.write_text(_PROGRAM)
     for path in (home, *home.rglob("*")):
         if not path.is_symlink():
-            path.chmod(0o755)
-    return {str(home): HOME, str(_REPOSITORY): _SOURCE, sysconfig.get_path("purelib"): _LIBRARIES}
+            path.chmod(0o755)  # whatever the umask
+    return {str(home): HOME, sysconfig.get_path("purelib"): _LIBRARIES}
 
 
 def _python() -> str:

@@ -1,60 +1,227 @@
-"""The service under a real systemd."""
+"""addrsvc.service under a real systemd: how it starts, who it is, who may talk to it, and how it stays alive."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from addrsvc.keeper.rtnl import open_rtnl
+from addrsvc.mirror.netns import open_netns
+from addrsvc.uapi import RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 from tests.systemd.machine import Machine, until
 
-DELETED = ("ip", "-6", "address", "delete", "::1/128", "dev", "lo")
+SERVICE = "addrsvc.service"
+CONFIGURATION = "/etc/addrsvc/addrsvc.toml"
+DROP_IN = f"/run/systemd/system/{SERVICE}.d/test.conf"
+ANYCAST = "2001:db8::53/128"
+OTHER = "2001:db8::7/128"
 
 
-def has_loopback(machine: Machine) -> bool:
-    return "::1/128" in machine.run("ip", "-6", "-brief", "address", "show", "dev", "lo")
+def rules(*addresses: str) -> str:
+    """A configuration that wants these of the host, and ::1."""
+    return f'[[rule]]\nname = "host"\nnamespaces = ["host"]\naddresses = {list(addresses)}\n'
+
+
+def addresses(machine: Machine) -> list[str]:
+    """Of lo, version 6."""
+    return machine.run("ip", "-6", "-brief", "address", "show", "dev", "lo").split()[2:]
+
+
+def state(machine: Machine) -> str:
+    return machine.systemctl("is-active", SERVICE, code=None)
+
+
+def main_pid(machine: Machine) -> str:
+    return machine.show(SERVICE, "MainPID")
+
+
+def delete(machine: Machine, address: str = "::1/128") -> None:
+    machine.run("ip", "-6", "address", "delete", address, "dev", "lo")
+
+
+def start(machine: Machine, *wanted: str) -> None:
+    machine.write(CONFIGURATION, rules(*wanted))
+    machine.systemctl("start", SERVICE)
 
 
 @pytest.fixture(autouse=True)
 def stopped(systemd: Machine) -> None:
-    """Each test begins with the service stopped, and its socket ready."""
-    systemd.systemctl("stop", "addrsvc.service")
+    """Each test begins without configuration, with the service stopped, its socket ready, and lo as it was."""
+    systemd.systemctl("stop", SERVICE)
+    systemd.path(CONFIGURATION).unlink(missing_ok=True)
+    systemd.path(DROP_IN).unlink(missing_ok=True)
+    systemd.systemctl("daemon-reload")
     systemd.systemctl("start", "addrsvc.socket")
+    systemd.run("ip", "link", "set", "lo", "down")
+    systemd.run("ip", "link", "set", "lo", "up")
+
+
+# --- start ----------------------------------------------------------------------------------------------------------
+
+
+def test_all_that_is_wanted_is_there_when_it_is_ready(systemd: Machine) -> None:
+    delete(systemd)
+    start(systemd, ANYCAST, OTHER)
+
+    assert sorted(addresses(systemd)) == [ANYCAST, OTHER, "::1/128"]
+    assert "Keeping 3 of 3 addresses" in systemd.show(SERVICE, "StatusText")
+
+
+def test_it_is_not_ready_before(systemd: Machine) -> None:
+    switch = "/proc/sys/net/ipv6/conf/lo/disable_ipv6"
+    systemd.run("sh", "-c", f"echo 1 >{switch}")
+    systemd.systemctl("start", "--no-block", SERVICE)
+    said = until(lambda: systemd.show(SERVICE, "StatusText"))
+
+    assert "not ready" in said
+    assert state(systemd) == "activating"
+    systemd.run("sh", "-c", f"echo 0 >{switch}")
+    assert until(lambda: state(systemd) == "active")
+    assert "::1/128" in addresses(systemd)
 
 
 def test_who_connects_starts_it(systemd: Machine) -> None:
-    assert systemd.systemctl("is-active", "addrsvc.service", code=None) == "inactive"
+    assert state(systemd) == "inactive"
 
     systemd.run("addrsvc", "status")
-    assert until(lambda: systemd.systemctl("is-active", "addrsvc.service", code=None) == "active")
+    assert until(lambda: state(systemd) == "active")
 
 
-def test_the_address_is_there_when_it_is_ready(systemd: Machine) -> None:
-    systemd.run(*DELETED)
-    systemd.systemctl("start", "addrsvc.service")
+def test_a_wrong_configuration_is_told_and_tried_once(systemd: Machine) -> None:
+    systemd.write(CONFIGURATION, "[[rule]]\nnmae = 1\n")
+    systemd.systemctl("start", SERVICE, code=1)
 
-    assert has_loopback(systemd)
-
-
-def test_what_somebody_deletes_comes_back(systemd: Machine) -> None:
-    systemd.systemctl("start", "addrsvc.service")
-    systemd.run(*DELETED)
-
-    assert until(lambda: has_loopback(systemd))
+    assert state(systemd) == "failed"
+    assert systemd.show(SERVICE, "NRestarts") == "0"
+    assert any("did you mean" in entry["MESSAGE"] for entry in systemd.journal(f"--unit={SERVICE}", "--lines=20"))
+    systemd.systemctl("reset-failed", SERVICE)
 
 
-def test_what_was_deleted_while_it_was_dead_comes_back(systemd: Machine) -> None:
-    systemd.systemctl("start", "addrsvc.service")
-    before = systemd.show("addrsvc.service", "MainPID")
-    systemd.systemctl("kill", "--signal=KILL", "addrsvc.service")
-    systemd.run(*DELETED)
+# --- who it is, and who may talk to it ------------------------------------------------------------------------------
 
-    assert until(lambda: has_loopback(systemd))
-    assert systemd.show("addrsvc.service", "MainPID") != before
-    assert systemd.show("addrsvc.service", "NRestarts") == "1"
+
+def test_it_runs_as_a_user_of_its_own_with_two_capabilities(systemd: Machine) -> None:
+    start(systemd)
+    status = systemd.path(f"/proc/{main_pid(systemd)}/status").read_text()
+
+    assert systemd.run("stat", "--format=%U", f"/proc/{main_pid(systemd)}") == "addrsvc"
+    assert "CapEff:\t0000000000201000\n" in status  # CAP_NET_ADMIN and CAP_SYS_ADMIN
+    assert "NoNewPrivs:\t1\n" in status
+
+
+def test_a_socket_is_lent_to_it_once_however_often_it_starts(systemd: Machine) -> None:
+    start(systemd)
+    systemd.systemctl("restart", SERVICE)
+    systemd.systemctl("kill", "--signal=KILL", SERVICE)
+    assert until(lambda: main_pid(systemd) != "0" and state(systemd) == "active")
+
+    assert systemd.show(SERVICE, "NFileDescriptorStore") == "1"
 
 
 def test_who_is_not_in_its_group_may_not_even_ask(systemd: Machine) -> None:
+    start(systemd)
+
     assert "ermission denied" in systemd.run("addrsvc", "status", code=1, user="nobody")
 
 
-def test_it_runs_as_a_user_of_its_own(systemd: Machine) -> None:
-    systemd.systemctl("start", "addrsvc.service")
+def test_who_is_in_its_group_may_ask_and_change_nothing(systemd: Machine) -> None:
+    systemd.run("useradd", "--groups=addrsvc", "reader", code=None)
+    start(systemd)
 
-    assert systemd.run("stat", "--format=%U", f"/proc/{systemd.show('addrsvc.service', 'MainPID')}") == "addrsvc"
+    systemd.run("addrsvc", "status", user="reader")
+    assert "not permitted" in systemd.run("addrsvc", "link", "set", "lo", "down", code=1, user="reader")
+
+
+# --- life -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_somebody_deletes_comes_back(systemd: Machine) -> None:
+    start(systemd, ANYCAST)
+    for address in ("::1/128", ANYCAST):
+        delete(systemd, address)
+        assert until(lambda address=address: address in addresses(systemd))  # type: ignore[misc]
+
+
+def test_what_was_deleted_while_it_was_dead_comes_back(systemd: Machine) -> None:
+    start(systemd)
+    before = main_pid(systemd)
+    systemd.systemctl("kill", "--signal=KILL", SERVICE)
+    delete(systemd)
+
+    assert until(lambda: "::1/128" in addresses(systemd))
+    assert main_pid(systemd) != before
+    assert systemd.show(SERVICE, "NRestarts") == "1"
+
+
+def test_the_watchdog_ends_one_that_hangs(systemd: Machine) -> None:
+    systemd.write(DROP_IN, "[Service]\nWatchdogSec=1\n")
+    systemd.systemctl("daemon-reload")
+    start(systemd)
+    before = main_pid(systemd)
+    systemd.run("kill", "-STOP", before)
+    delete(systemd)
+
+    assert until(lambda: "::1/128" in addresses(systemd))
+    assert main_pid(systemd) != before
+    assert any("Watchdog timeout" in entry["MESSAGE"] for entry in systemd.journal(f"UNIT={SERVICE}", "--lines=50"))
+
+
+def test_the_watchdog_leaves_one_alone_that_lives(systemd: Machine) -> None:
+    systemd.write(DROP_IN, "[Service]\nWatchdogSec=300ms\n")
+    systemd.systemctl("daemon-reload")
+    start(systemd)
+    fed = int(systemd.show(SERVICE, "WatchdogTimestampMonotonic"))
+
+    assert until(lambda: int(systemd.show(SERVICE, "WatchdogTimestampMonotonic")) > fed + 900_000)
+    assert systemd.show(SERVICE, "NRestarts") == "0"
+
+
+@contextmanager
+def no_address_message(machine: Machine) -> Iterator[None]:
+    """A block during which the machine's kernel says nothing about addresses."""
+    groups = (RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR)
+    with open_netns(str(machine.pid)) as netns, open_rtnl(netns.fileno(), groups=groups) as sock:
+        yield
+        with pytest.raises(BlockingIOError):
+            sock.recv(4096)
+        delete(machine)  # the ear is not deaf
+        assert sock.recv(4096)
+
+
+@pytest.mark.parametrize("how", [("restart",), ("kill", "--signal=KILL"), ("stop",)], ids=" ".join)
+def test_however_it_ends_and_starts_again_no_address_is_touched(systemd: Machine, how: tuple[str, ...]) -> None:
+    start(systemd, ANYCAST)
+    before = main_pid(systemd)
+    with no_address_message(systemd):
+        systemd.systemctl(*how, SERVICE)
+        systemd.systemctl("start", SERVICE)
+        assert until(lambda: main_pid(systemd) not in (before, "0") and state(systemd) == "active")
+
+
+# --- reload ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_reload_touches_only_what_differs(systemd: Machine) -> None:
+    start(systemd, ANYCAST)
+    before = main_pid(systemd)
+    systemd.write(CONFIGURATION, rules(ANYCAST, OTHER))
+    systemd.systemctl("reload", SERVICE)
+
+    assert until(lambda: sorted(addresses(systemd)) == [ANYCAST, OTHER, "::1/128"])
+    with no_address_message(systemd):
+        systemd.systemctl("reload", SERVICE)
+    systemd.write(CONFIGURATION, rules(OTHER))
+    systemd.systemctl("reload", SERVICE)
+    assert until(lambda: sorted(addresses(systemd)) == [OTHER, "::1/128"])
+    assert main_pid(systemd) == before
+
+
+def test_a_bad_reload_leaves_what_was_in_force(systemd: Machine) -> None:
+    start(systemd, ANYCAST)
+    systemd.write(CONFIGURATION, '[[rule]]\nname = "host"\nadresses = []\n')
+    systemd.systemctl("reload", SERVICE, code=None)
+    delete(systemd, ANYCAST)
+
+    assert until(lambda: ANYCAST in addresses(systemd))
+    assert state(systemd) == "active"
+    assert any("did you mean" in entry["MESSAGE"] for entry in systemd.journal(f"--unit={SERVICE}", "--lines=20"))

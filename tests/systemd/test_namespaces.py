@@ -1,0 +1,112 @@
+"""Namespaces under a real systemd: entered, kept by a service that systemd puts inside, or by a socket from outside."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.systemd.installation import HOME
+from tests.systemd.machine import Machine, until
+
+ADDRSVC = f"{HOME}/bin/addrsvc"
+CONFIGURATION = "/etc/addrsvc/addrsvc.toml"
+RULES = """
+[[rule]]
+name = "all"
+namespaces = ["host", "blue"]
+addresses = ["2001:db8::53"]
+"""
+WANTED = ["2001:db8::53/128", "::1/128"]
+
+
+def addresses(machine: Machine, netns: str = "blue") -> list[str]:
+    """Of a namespace's lo, version 6."""
+    return sorted(machine.run("ip", "-n", netns, "-6", "-brief", "address", "show", "dev", "lo").split()[2:])
+
+
+def delete(machine: Machine, address: str = "::1/128") -> None:
+    machine.run("ip", "-n", "blue", "-6", "address", "delete", address, "dev", "lo")
+
+
+def capabilities(machine: Machine, unit: str) -> int:
+    """That a unit's main process has."""
+    status = machine.path(f"/proc/{machine.show(unit, 'MainPID')}/status").read_text()
+    return int(status.partition("CapEff:\t")[2].split()[0], 16)
+
+
+@pytest.fixture(autouse=True)
+def blue(systemd: Machine) -> Iterator[None]:
+    """A namespace, and rules for it."""
+    systemd.write(CONFIGURATION, RULES)
+    systemd.run("ip", "netns", "add", "blue")
+    yield
+    systemd.systemctl("stop", "addrsvc*.service", "addrsvc*.socket")
+    systemd.run("ip", "netns", "delete", "blue", code=None)
+
+
+def test_a_namespace_is_followed_through_the_sandbox(systemd: Machine) -> None:
+    systemd.systemctl("start", "addrsvc.service")
+    assert addresses(systemd) == WANTED
+
+    systemd.run("ip", "netns", "delete", "blue")
+    systemd.run("ip", "netns", "add", "blue")
+    assert until(lambda: addresses(systemd) == WANTED)
+
+
+def test_a_service_inside_keeps_its_namespace_without_cap_sys_admin(systemd: Machine) -> None:
+    systemd.systemctl("start", "addrsvc@blue.service")
+    assert addresses(systemd) == WANTED
+    assert capabilities(systemd, "addrsvc@blue.service") == 1 << 12
+
+    delete(systemd)
+    assert until(lambda: addresses(systemd) == WANTED)
+    systemd.run("addrsvc", "status", "--control", "/run/addrsvc/blue/control")
+
+
+def test_a_service_inside_leaves_the_host_alone(systemd: Machine) -> None:
+    systemd.run("ip", "-6", "address", "flush", "dev", "lo")
+    systemd.systemctl("start", "addrsvc@blue.service")
+
+    assert systemd.run("ip", "-6", "-brief", "address", "show", "dev", "lo") == ""
+
+
+def test_a_service_inside_ensures_the_loopback_address_where_no_rule_says_otherwise(systemd: Machine) -> None:
+    systemd.path(CONFIGURATION).unlink()
+    systemd.systemctl("start", "addrsvc@blue.service")
+
+    assert addresses(systemd) == ["::1/128"]
+
+
+def test_a_service_for_a_namespace_that_is_not_there_fails(systemd: Machine) -> None:
+    systemd.systemctl("start", "addrsvc@green.service", code=1)
+
+    assert systemd.show("addrsvc@green.service", "SubState") in ("auto-restart", "failed")
+
+
+@pytest.fixture
+def host_only(systemd: Machine) -> Iterator[None]:
+    systemd.run(ADDRSVC, "systemd", "install", "--host-only")
+    systemd.systemctl("daemon-reload")
+    yield
+    systemd.systemctl("stop", "addrsvc*.service")
+    systemd.run(ADDRSVC, "systemd", "install")
+    systemd.systemctl("daemon-reload")
+
+
+@pytest.mark.usefixtures("host_only")
+def test_a_socket_from_outside_is_enough_to_keep_a_namespace(systemd: Machine) -> None:
+    systemd.systemctl("start", "addrsvc-netlink@blue.socket")
+    systemd.systemctl("start", "addrsvc.service")
+
+    assert capabilities(systemd, "addrsvc.service") == 1 << 12
+    assert until(lambda: addresses(systemd) == WANTED)
+    delete(systemd)
+    assert until(lambda: addresses(systemd) == WANTED)
+
+
+@pytest.mark.usefixtures("host_only")
+def test_what_happens_in_a_namespace_starts_the_service(systemd: Machine) -> None:
+    systemd.systemctl("start", "addrsvc-netlink@blue.socket")
+    systemd.run("ip", "-n", "blue", "link", "set", "lo", "up")
+
+    assert until(lambda: addresses(systemd) == WANTED)
+    assert "addrsvc-netlink@blue.socket" in systemd.show("addrsvc.service", "TriggeredBy").split()
