@@ -194,7 +194,9 @@ def service_addresses() -> None:
     with service.in_c() as in_c:
         for count, rounds in ADDED_ROUNDS.items():
             peers = service.PEERS_ADDING if count <= MOST_FOR_PEERS else {}
-            contenders = {"C": in_c.added, "the keeper's requests": service.ours_added, **peers}
+            contenders = {
+                "C": in_c.added, "the keeper": service.kept_added, "the keeper's requests": service.ours_added, **peers
+            }  # fmt: skip
             times = [[lap(count) / count for lap in contenders.values()] for _ in range(rounds)]
             say_limits(f"Adding {count:,} to lo until in use, us each", contenders, times, OF_ADDING[count])
         dumped_service_addresses(in_c)

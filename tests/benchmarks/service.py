@@ -18,9 +18,11 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from addrsvc.keeper.dump import Key
+from addrsvc.keeper.events import Event
 from addrsvc.keeper.flush import fast_flush
 from addrsvc.keeper.messages import LO_UP, deladdr, newaddr, newroute
 from addrsvc.keeper.rtnl import ADDS_AT_ONCE, DELETES_AT_ONCE, Requests, open_rtnl
+from addrsvc.keeper.wanted import ServiceAddress, Wanted
 from addrsvc.mirror.netns import NetNs, create_anonymous, run_in
 from addrsvc.netlink.codec import encode
 from addrsvc.netlink.messages import RouteMsg
@@ -34,6 +36,7 @@ from addrsvc.uapi import (
     RTM_NEWROUTE,
     RTN_LOCAL,
 )
+from tests.keeper.keeping import keeping
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
@@ -97,6 +100,26 @@ def ours_added(count: int) -> int:
             must_be_granted(requests.ask([newaddr(one) for one in addresses]))
 
         return added(netns, count, add)
+
+
+def kept_added(count: int) -> int:
+    """The keeper itself, from finding the namespace until it has heard that the last address is in use."""
+    services = [ServiceAddress(address(number), 128) for number in range(1, count + 1)]
+    wanted = Wanted(addresses={(each.address, each.prefixlen): each for each in services})
+    with create_anonymous() as netns, keeping(None, wanted) as kept:
+        heard = 0
+
+        def count_those_heard(event: Event) -> None:
+            nonlocal heard
+            heard += event.name == "RTM_NEWADDR"
+
+        kept.ring.subscribe(count_those_heard)
+        gc.collect()
+        began = perf_counter_ns()
+        kept.found(netns)
+        while heard < count:
+            kept.loop.turn(1.0)
+        return perf_counter_ns() - began
 
 
 def must_be_granted(refusals: Sequence[object]) -> None:
