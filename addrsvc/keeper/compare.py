@@ -15,8 +15,9 @@ from addrsvc.keeper.wanted import Loopback, ServiceAddress, Wanted
 from addrsvc.uapi import IFA_F_NOPREFIXROUTE, IFAPROT_ADDRSVC, INFINITY_LIFE_TIME
 
 __all__ = [
-    "add", "ADD", "CHANGE", "DELETE", "DELETE_ROUTE", "differing", "FORBID", "FORBIDDEN", "forbidden", "foreign",
-    "is_ours", "LO_UP_RECIPE", "missing", "RESTORE", "RESTORED", "ROUTE", "Step", "surplus", "surplus_routes",
+    "add", "ADD", "change", "CHANGE", "DELETE", "DELETE_ROUTE", "differing", "FORBID", "FORBIDDEN", "forbidden",
+    "foreign", "is_ours", "LO_UP_RECIPE", "missing", "RESTORE", "RESTORED", "ROUTE", "Step", "surplus",
+    "surplus_routes",
 ]  # fmt: skip
 
 _V6: Final = 16
@@ -64,12 +65,18 @@ def missing(wanted: Wanted, present: Addresses, routes: Container[Route]) -> Ite
 
 def differing(wanted: Wanted, present: Addresses, ours: Container[Key]) -> Iterator[Step]:
     """What is ours, and is not as it is wanted."""
-    for key, service in wanted.addresses.items():
-        seen = present.get(key)
-        if seen is None or service.is_route or not is_ours(key, seen, wanted, ours) or _is_alike(service, seen):
-            continue
-        message = newaddr(key[0], metric=service.metric, preferred_lft=service.preferred_lft, replace=True)
-        yield Step(key, CHANGE, message)
+    for key in wanted.addresses:
+        if key in present and (step := change(wanted, key, present[key], ours)) is not None:
+            yield step
+
+
+def change(wanted: Wanted, key: Key, seen: Present, ours: Container[Key]) -> Step | None:
+    """What makes an address that is there as it is wanted, if it is ours and differs."""
+    service = wanted.addresses.get(key)
+    if service is None or service.is_route or not is_ours(key, seen, wanted, ours) or _is_alike(service, seen):
+        return None
+    message = newaddr(key[0], metric=service.metric, preferred_lft=service.preferred_lft, replace=True)
+    return Step(key, CHANGE, message)
 
 
 def surplus(wanted: Wanted, present: Addresses, ours: Container[Key]) -> Iterator[Step]:

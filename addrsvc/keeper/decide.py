@@ -181,7 +181,7 @@ def _against(heard: Heard) -> Step | None:
     seen = present_of(heard.data, key)
     if seen is None or kept.lacks_or_shares(key):
         return None
-    return next(compare.differing(kept.wanted, {key: seen}, (key,)), None)
+    return compare.change(kept.wanted, key, seen, (key,))
 
 
 def _note_lo(val: int, heard: Heard) -> None:

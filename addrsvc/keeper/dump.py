@@ -41,8 +41,8 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "Addresses", "Key", "LoState", "Present", "Route", "is_made_by_kernel", "read_addresses", "read_lo",
-    "read_messages", "read_routes",
+    "Addresses", "Key", "LoState", "Present", "Route", "is_made_by_kernel", "read_address", "read_addresses",
+    "read_lo", "read_messages", "read_routes",
 ]  # fmt: skip
 
 Key: TypeAlias = tuple[bytes, int]
@@ -116,9 +116,10 @@ def read_addresses(data: bytes, into: Addresses) -> int:
         row = _ROWS.get((data[at + _FAMILY_AT], length))
         if row is not None and at + length <= end:
             at = _read_run(data, at, row, into)
-        else:
-            _read_one(data, at, into)
-            at += max(_NLMSGHDR.size, length + 3 & ~3)
+            continue
+        if (found := read_address(data, at)) is not None:
+            into[found[0]] = found[1]
+        at += max(_NLMSGHDR.size, length + 3 & ~3)
     return at
 
 
@@ -132,9 +133,11 @@ def _read_run(data: bytes, at: int, row: Struct, into: Addresses) -> int:
             if start and row_start != start:
                 return at
             start, header, behind, rest = row_start, row_header, row_behind, row_rest
-            key, present = _read_one(data, at, into)
-            if key is not None and key[0] != address:  # the address is elsewhere, in spite of the length
-                return at + row.size
+            key, present = read_address(data, at) or (None, None)
+            if key is not None and present is not None:
+                into[key] = present
+                if key[0] != address:  # it is elsewhere, in spite of the length
+                    return at + row.size
             prefixlen = row_header[1]
         elif present is not None:
             into[address, prefixlen] = present
@@ -142,17 +145,19 @@ def _read_run(data: bytes, at: int, row: Struct, into: Addresses) -> int:
     return at
 
 
-def _read_one(data: bytes, at: int, into: Addresses) -> tuple[Key, Present] | tuple[None, None]:
-    """Read one message, attribute by attribute; nothing where it is not about an address of lo."""
+def read_address(data: bytes, at: int = 0) -> tuple[Key, Present] | None:
+    """What one RTM_NEWADDR or RTM_DELADDR message tells, attribute by attribute; None if it is not of lo."""
+    if len(data) - at < _HEADERS:
+        return None
     (length,) = _U32.unpack_from(data, at)
     family, prefixlen, flags, scope, ifindex = _IFADDRMSG.unpack_from(data, at + _NLMSGHDR.size)
     found = _attributes(data, at + _HEADERS, min(at + length, len(data)))
     address = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS, b"")
     if ifindex != LO_IFINDEX or len(address) != _LENGTHS.get(family):
-        return None, None
+        return None
     flags = _u32(found, IFA_FLAGS, flags)
     preferred_lft, valid_lft = _TIMES.unpack_from(found.get(IFA_CACHEINFO, b"").ljust(_TIMES.size, b"\xff"))
-    present = Present(
+    return (address, prefixlen), Present(
         flags,
         _u32(found, IFA_PROTO),
         scope,
@@ -160,8 +165,6 @@ def _read_one(data: bytes, at: int, into: Addresses) -> tuple[Key, Present] | tu
         valid_lft,
         _u32(found, IFA_RT_PRIORITY),
     )
-    into[address, prefixlen] = present
-    return (address, prefixlen), present
 
 
 def _attributes(data: bytes, at: int, end: int) -> dict[int, bytes]:

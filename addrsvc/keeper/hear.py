@@ -7,7 +7,7 @@ from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from addrsvc.keeper.dump import Addresses, Present, read_addresses
+from addrsvc.keeper.dump import Present, read_address
 from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Key, Why
 from addrsvc.keeper.messages import LO_IFINDEX
 from addrsvc.netlink.nlattr import nla_for_each_attr
@@ -158,6 +158,5 @@ def _end(data: Message) -> int:
 
 def present_of(data: Message, key: Key) -> Present | None:
     """What an RTM_NEWADDR says of an address."""
-    found: Addresses = {}
-    read_addresses(bytes(data), found)
-    return found.get(key)
+    found = read_address(bytes(data))
+    return found[1] if found is not None and found[0] == key else None

@@ -13,7 +13,17 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
 from addrsvc.errors import KernelError
-from addrsvc.keeper.dump import Addresses, LoState, Present, Route, read_addresses, read_lo, read_messages, read_routes
+from addrsvc.keeper.dump import (
+    Addresses,
+    LoState,
+    Present,
+    Route,
+    read_address,
+    read_addresses,
+    read_lo,
+    read_messages,
+    read_routes,
+)
 from addrsvc.keeper.inside import inside
 from addrsvc.keeper.messages import DUMP_ADDRESSES, DUMP_ROUTES, GET_LO, family_of, getaddr
 from addrsvc.netlink.nlattr import nla_for_each_attr
@@ -228,16 +238,16 @@ class Requests:
         Raises:
             KernelError: the kernel refused to tell.
         """
-        found: Addresses = {}
+        if family_of(address) == AF_INET:  # of which the kernel tells none alone
+            found = self._addresses(AF_INET)
+            return next((present for (known, _), present in found.items() if known == address), None)
         try:
-            if family_of(address) == AF_INET6:
-                read_addresses(self._get(getaddr(address)), found)
-            else:  # of which the kernel tells none alone
-                found = self._addresses(AF_INET)
+            told = read_address(self._get(getaddr(address)))
         except KernelError as error:
             if error.errno != EADDRNOTAVAIL:
                 raise
-        return next((present for (known, _), present in found.items() if known == address), None)
+            return None
+        return told[1] if told is not None else None
 
     def has(self, address: bytes) -> bool:
         """Whether lo has an address.

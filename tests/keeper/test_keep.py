@@ -198,10 +198,9 @@ def test_what_yields_is_left_to_who_brings_it_back(netns: NetNs, requests: Reque
     with keeping(netns, with_reaction(Reaction.YIELD_THEN_HEAL, yield_for=0.05)) as kept:
         requests.ask([deladdr(*ONE), newaddr(ONE[0], proto=SOMEBODY_ELSE)])
         kept.until_told("yield")
-        kept.until_told("RTM_NEWADDR")
-        (status,) = kept.keeper.snapshot().namespaces
-        assert [it.owner for it in status.addresses] == ["kernel", "foreign"]
-        assert next(iter(kept.keeper)).timers is None
+        kept.until(lambda: [it.owner for it in kept.keeper.snapshot().namespaces[0].addresses] == ["kernel", "foreign"])
+        kept.until(lambda: next(iter(kept.keeper)).timers is None)
+        assert [event.fields["recipe"] for event in kept.told("repair")] == ["lo up", "add"]
 
 
 # --- fights -----------------------------------------------------------------------------------------------------------
