@@ -206,7 +206,7 @@ class KeeperThread:
                 return cause
             except ConfigError as error:
                 problems = [str(problem) for problem in error.problems]
-                self._loop.call(lambda: self.ring.tell("reload failed", problems=problems))
+                self.ask(lambda keeper: self.ring.tell("reload failed", problems=problems))
                 raise
             finally:
                 if is_told:

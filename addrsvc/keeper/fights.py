@@ -19,7 +19,7 @@ class Quarrel:
     """What is remembered of one thing that was undone.
 
     Attributes:
-        times: when, in seconds of the monotonic clock; those within FightLimits.within.
+        times: when, in seconds of the monotonic clock; the last few within FightLimits.within.
         wait: seconds until the next repair; 0 as long as this is no fight.
         timer: what is due: the next repair, or the end of the fight.
         opponents: the port ids of those who did it, where the kernel told them.
@@ -40,7 +40,7 @@ class Quarrel:
 
     def count(self, now: float, portid: int, limits: FightLimits) -> bool:
         """Count one reversal; whether it has made a fight of the quarrel."""
-        self.times = [time for time in self.times if now - time < limits.within]
+        self.times = [time for time in self.times[max(0, len(self.times) + 1 - limits.reversals) :] if now - time < limits.within]
         self.times.append(now)
         if portid and portid not in self.opponents:
             self.opponents = (*self.opponents, portid)[-_OPPONENTS:]

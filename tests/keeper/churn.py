@@ -31,7 +31,7 @@ RULES = """\
 name = "churn"
 namespaces = ["{prefix}*"]
 addresses = ["fd00::1", "192.0.2.1"]
-fights = {{ reversals = 1000000 }}
+fights = {{ reversals = 100, within = 0.001 }}
 """
 WANTED = [LOOPBACK, (bytes.fromhex("fd00") + bytes(13) + b"\1", 128), (bytes((192, 0, 2, 1)), 32)]
 FOREIGN = bytes.fromhex("fd00") + bytes(13) + b"\2"

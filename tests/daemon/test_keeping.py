@@ -1,0 +1,177 @@
+"""addrsvc.daemon.keeping and vitals: the keeper's thread, and what the service manager is told of it."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from addrsvc.daemon.keeping import KeeperThread, NotRunning
+from addrsvc.errors import ConfigError, ControlError
+from addrsvc.keeper.events import Ring
+from addrsvc.keeper.keep import Keeper
+from addrsvc.keeper.kept import LOOPBACK
+from addrsvc.keeper.messages import DELETE_LOOPBACK
+from addrsvc.keeper.rtnl import Requests
+from addrsvc.mirror.netns import NetNs
+
+PATIENCE = 20.0
+RULE = '[[rule]]\nname = "it"\nnamespaces = ["{}"]\naddresses = ["{}"]\n'
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+class Manager:
+    """A service manager, as far as it listens."""
+
+    def __init__(self, path: Path) -> None:
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._sock.bind(str(path))
+        self.told: list[str] = []
+
+    def has_heard(self, word: str) -> bool:
+        while True:
+            try:
+                self.told += self._sock.recv(4096).decode().splitlines()
+            except BlockingIOError:
+                return any(line.startswith(word) for line in self.told)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    manager = Manager(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    yield manager
+    manager.close()
+
+
+@pytest.fixture
+def config(tmp_path: Path, netns: NetNs) -> Path:
+    """Rules for the namespace alone, by the path of the descriptor on it."""
+    path = tmp_path / "addrsvc.toml"
+    path.write_text(RULE.format(_selector(netns), "fd00::1"))
+    return path
+
+
+def _selector(netns: NetNs) -> str:
+    return f"/proc/{os.getpid()}/fd/{netns.fileno()}"
+
+
+@pytest.fixture
+def failures() -> list[BaseException]:
+    return []
+
+
+@pytest.fixture
+def thread(config: Path) -> Iterator[KeeperThread]:
+    with KeeperThread(lambda: [config], Ring(), lambda: None) as thread:
+        yield thread
+
+
+def told(thread: KeeperThread, name: str) -> list[dict[str, object]]:
+    return [dict(event.fields) for event in thread.ring.since(0)[0] if event.name == name]
+
+
+def test_it_keeps_what_the_configuration_names(thread: KeeperThread, netns: NetNs) -> None:
+    thread.start()
+    snapshot = thread.snapshot()
+    assert snapshot.is_as_wanted
+    assert [status.label for status in snapshot.namespaces] == [_selector(netns)]
+    assert snapshot.lag >= 0
+    with Requests.to(netns.fileno()) as requests:
+        requests.ask([DELETE_LOOPBACK])
+        until(lambda: requests.has(LOOPBACK[0]))
+
+
+def test_another_configuration_takes_the_place_of_the_one_before(
+    thread: KeeperThread, config: Path, netns: NetNs
+) -> None:
+    thread.start()
+    config.write_text(RULE.format(_selector(netns), "fd00::2"))
+    thread.reload()
+    with Requests.to(netns.fileno()) as requests:
+        until(lambda: {key[0][-1] for key in requests.addresses() if key[0][:1] == b"\xfd"} == {2})
+
+
+def test_a_wrong_configuration_leaves_the_one_before_in_force(thread: KeeperThread, config: Path) -> None:
+    thread.start()
+    config.write_text("[[rule]]\nnames = 1\n")
+    with pytest.raises(ConfigError):
+        thread.reload()
+    (failed,) = told(thread, "reload failed")
+    assert "names" in str(failed["problems"])
+    assert thread.snapshot().is_as_wanted
+
+
+def test_what_a_question_refuses_is_raised_where_it_was_asked(thread: KeeperThread) -> None:
+    thread.start()
+    with pytest.raises(ControlError, match="not kept"):
+        thread.ask(lambda keeper: keeper.resume("elsewhere"))
+
+
+def test_a_bug_ends_it_and_is_told(config: Path) -> None:
+    ended = threading.Event()
+    with KeeperThread(lambda: [config], Ring(), ended.set) as thread:
+        thread.start()
+
+        def bug(keeper: Keeper) -> None:
+            raise LookupError("a bug")
+
+        with pytest.raises(NotRunning):
+            thread.ask(bug)
+        assert ended.wait(PATIENCE)
+        assert isinstance(thread.failure, LookupError)
+
+
+def test_readiness_waits_for_the_addresses_and_for_who_serves(
+    thread: KeeperThread, manager: Manager, netns: NetNs
+) -> None:
+    thread.start()
+    until(lambda: manager.has_heard("STATUS=Keeping 2 of 2 addresses in 1 namespaces"))
+    assert not manager.has_heard("READY=1")
+    thread.serving()
+    until(lambda: manager.has_heard("READY=1"))
+
+
+def test_what_is_missing_keeps_it_from_being_ready(
+    thread: KeeperThread, manager: Manager, netns: NetNs, config: Path
+) -> None:
+    from addrsvc.mirror.rtnl import RtnlKernel
+
+    with RtnlKernel(netns) as somebody:
+        somebody.link_set("lo", up=True)
+        somebody.sysctl("net.ipv6.conf.lo.disable_ipv6", 1)
+        thread.start()
+        thread.serving()
+        until(lambda: manager.has_heard("STATUS=Keeping 0 of 2 addresses"))
+        assert any("IPv6 is disabled" in line for line in manager.told)
+        assert not manager.has_heard("READY=1")
+        somebody.sysctl("net.ipv6.conf.lo.disable_ipv6", 0)
+        until(lambda: manager.has_heard("READY=1"))
+
+
+def test_the_watchdog_is_fed_as_long_as_a_kernel_answers(
+    thread: KeeperThread, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "20000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    thread.start()
+    until(lambda: manager.has_heard("WATCHDOG=1"))
+    monkeypatch.setattr(Keeper, "is_alive", lambda keeper: False)
+    thread.ask(Keeper.summary)
+    manager.has_heard("")
+    manager.told.clear()
+    for _ in range(5):
+        thread.ask(Keeper.summary)
+    assert not manager.has_heard("WATCHDOG=1")
