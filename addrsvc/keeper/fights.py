@@ -40,7 +40,9 @@ class Quarrel:
 
     def count(self, now: float, portid: int, limits: FightLimits) -> bool:
         """Count one reversal; whether it has made a fight of the quarrel."""
-        self.times = [time for time in self.times[max(0, len(self.times) + 1 - limits.reversals) :] if now - time < limits.within]
+        self.times = [
+            time for time in self.times[max(0, len(self.times) + 1 - limits.reversals) :] if now - time < limits.within
+        ]
         self.times.append(now)
         if portid and portid not in self.opponents:
             self.opponents = (*self.opponents, portid)[-_OPPONENTS:]

@@ -228,6 +228,9 @@ class NsidWatch(Generic[K]):
         self._adopted = SocketWatch(loop, hearer, additions=additions, largest=largest)
         loop.watch(self._ear.fileno(), self._ear.ready)
 
+    def __len__(self) -> int:
+        return len(self._id_of) + len(self._adopted)
+
     def attach(self, kept: K, netns_fd: int) -> None:
         """Hear a namespace from now on, see `Watch`."""
         number = self._id_of[kept] = self._ids.of(netns_fd)
@@ -266,8 +269,8 @@ def _hear_all(sock: socket.socket) -> None:
 class AutoWatch(Generic[K]):
     """Hears the first namespaces by a socket each, and all others by one, which is opened when it is needed first.
 
-    Where that may not be opened all get sockets, and `why_sockets` tells why.  The arguments are those of
-    `SocketWatch`, and how many are the first.
+    It is closed when the last of them has gone.  Where it may not be opened all get sockets, and `why_sockets` tells
+    why.  The arguments are those of `SocketWatch`, and how many are the first.
     """
 
     def __init__(
@@ -301,6 +304,9 @@ class AutoWatch(Generic[K]):
         self._sockets.detach(kept)
         if self._others is not None:
             self._others.detach(kept)
+            if not self._others:
+                self._others.close()
+                self._others = None
 
     def close(self) -> None:
         """Hear nothing any more."""
