@@ -285,7 +285,7 @@ class AutoWatch(Generic[K]):
     def attach(self, kept: K, netns_fd: int) -> None:
         """Hear a namespace from now on, see `Watch`."""
         others = self._for_others() if len(self._sockets) >= self._many else None
-        (others or self._sockets).attach(kept, netns_fd)
+        (self._sockets if others is None else others).attach(kept, netns_fd)
 
     def _for_others(self) -> NsidWatch[K] | None:
         if self._others is None and not self.why_sockets:
