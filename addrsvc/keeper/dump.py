@@ -146,9 +146,32 @@ def _read_run(data: bytes, at: int, row: Struct, into: Addresses) -> int:
 
 
 def read_address(data: bytes, at: int = 0) -> tuple[Key, Present] | None:
-    """What one RTM_NEWADDR or RTM_DELADDR message tells, attribute by attribute; None if it is not of lo."""
+    """What one RTM_NEWADDR or RTM_DELADDR message tells; None if it is not about an address of lo."""
     if len(data) - at < _HEADERS:
         return None
+    (length,) = _U32.unpack_from(data, at)
+    row = _ROWS.get((data[at + _FAMILY_AT], length))
+    if row is None or len(data) - at < length:
+        return _walk(data, at)
+    _, header, address, *behind = row.unpack_from(data, at)
+    like = (header, *behind)
+    if (present := _KNOWN.get(like)) is not None:
+        return (address, header[1]), present
+    found = _walk(data, at)
+    if found is not None and found[0] == (address, header[1]):
+        if len(_KNOWN) >= _MANY:
+            _KNOWN.clear()
+        _KNOWN[like] = found[1]
+    return found
+
+
+_KNOWN: Final[dict[tuple[bytes, ...], Present]] = {}
+"""What was read of late of messages that come one by one, by what they have in common."""
+_MANY: Final = 256
+
+
+def _walk(data: bytes, at: int) -> tuple[Key, Present] | None:
+    """Read a message attribute by attribute."""
     (length,) = _U32.unpack_from(data, at)
     family, prefixlen, flags, scope, ifindex = _IFADDRMSG.unpack_from(data, at + _NLMSGHDR.size)
     found = _attributes(data, at + _HEADERS, min(at + length, len(data)))

@@ -195,8 +195,12 @@ def service_addresses() -> None:
         for count, rounds in ADDED_ROUNDS.items():
             peers = service.PEERS_ADDING if count <= MOST_FOR_PEERS else {}
             contenders = {
-                "C": in_c.added, "the keeper": service.kept_added, "the keeper's requests": service.ours_added, **peers
-            }  # fmt: skip
+                "C": in_c.added,
+                "the keeper": service.kept_added,
+                "the keeper, until it has heard so": service.kept_heard,
+                "its requests alone": service.ours_added,
+                **peers,
+            }
             times = [[lap(count) / count for lap in contenders.values()] for _ in range(rounds)]
             say_limits(f"Adding {count:,} to lo until in use, us each", contenders, times, OF_ADDING[count])
         dumped_service_addresses(in_c)

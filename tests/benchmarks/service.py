@@ -103,10 +103,15 @@ def ours_added(count: int) -> int:
 
 
 def kept_added(count: int) -> int:
-    """The keeper itself, from finding the namespace until it has heard that the last address is in use."""
-    services = [ServiceAddress(address(number), 128) for number in range(1, count + 1)]
-    wanted = Wanted(addresses={(each.address, each.prefixlen): each for each in services})
-    with create_anonymous() as netns, keeping(None, wanted) as kept:
+    """The keeper itself: it finds a namespace, hears it, looks at it, and asks for what it lacks."""
+    with create_anonymous() as netns, keeping(None, wanting(count)) as kept:
+        gc.collect()
+        return added(netns, count, lambda: kept.found(netns))
+
+
+def kept_heard(count: int) -> int:
+    """The same, until the keeper has heard from the kernel that the last address is in use."""
+    with create_anonymous() as netns, keeping(None, wanting(count)) as kept:
         heard = 0
 
         def count_those_heard(event: Event) -> None:
@@ -120,6 +125,11 @@ def kept_added(count: int) -> int:
         while heard < count:
             kept.loop.turn(1.0)
         return perf_counter_ns() - began
+
+
+def wanting(count: int) -> Wanted:
+    services = [ServiceAddress(address(number), 128) for number in range(1, count + 1)]
+    return Wanted(addresses={(each.address, each.prefixlen): each for each in services})
 
 
 def must_be_granted(refusals: Sequence[object]) -> None:

@@ -190,7 +190,13 @@ def in_c() -> Iterator[service.InC]:
 
 def test_every_contender_adds_what_it_is_told(in_c: service.InC) -> None:
     """Each waits for the last address to be in use, and fails where one is refused."""
-    contenders = [in_c.added, service.kept_added, service.ours_added, *service.PEERS_ADDING.values()]
+    contenders = [
+        in_c.added,
+        service.kept_added,
+        service.kept_heard,
+        service.ours_added,
+        *service.PEERS_ADDING.values(),
+    ]
 
     assert all(added(FEW) > 0 for added in contenders)
 
