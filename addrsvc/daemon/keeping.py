@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
+from addrsvc.daemon.lean import settle
 from addrsvc.daemon.systemd import notify, reloading
 from addrsvc.daemon.vitals import Vitals
 from addrsvc.errors import AddrsvcError, ConfigError
@@ -134,7 +135,7 @@ class KeeperThread:
                 keeper.adopt(label, sock)
             keeper.start()
             self._vitals = Vitals(keeper, self._loop, self.ring, self._probe)
-            _settle_memory()
+            settle()
             self._started.set()
             self._loop.run()
         finally:
@@ -234,14 +235,3 @@ def _take_priority(priority: int, ring: Ring) -> None:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     except OSError as error:
         ring.tell("refused", "", None, recipe=f"SCHED_FIFO {priority}", error=error.strerror)
-
-
-def _settle_memory() -> None:
-    """What is there now stays, and the collector need not look at it again; what was used to load it is given back."""
-    import ctypes
-    import gc
-
-    gc.collect()
-    gc.freeze()
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # of glibc alone
-        libc.malloc_trim(0)

@@ -1,10 +1,15 @@
-"""Loading libraries without what they would load for purposes that nobody has here: megabytes of memory."""
+"""What a service can do about its memory: load nothing that nobody uses, and give back what is not needed any more."""
 
+import ctypes
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-__all__ = ["without"]
+__all__ = ["settle", "share_one_heap", "without"]
+
+_M_ARENA_MAX: Final = -8
 
 
 @contextmanager
@@ -18,3 +23,17 @@ def without(name: str) -> Iterator[None]:
     finally:
         if not is_loaded:
             del sys.modules[name]
+
+
+def share_one_heap() -> None:
+    """Have all threads take memory from one place, before there are any; only one of them runs at a time, anyway."""
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):  # of glibc alone
+        libc.mallopt(_M_ARENA_MAX, 1)
+
+
+def settle() -> None:
+    """What is there now stays, and the collector need not look at it again; what was used to load it is given back."""
+    gc.collect()
+    gc.freeze()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # of glibc alone
+        libc.malloc_trim(0)

@@ -97,7 +97,7 @@ def keep(
     gc.collect()  # the command line's parser; what is loaded from here on takes its place
     from addrsvc.daemon.follow import LogFollower
     from addrsvc.daemon.keeping import KeeperThread
-    from addrsvc.daemon.lean import without
+    from addrsvc.daemon.lean import share_one_heap, without
     from addrsvc.daemon.log import Log
     from addrsvc.daemon.scraping import Scraping
     from addrsvc.daemon.systemd import PROBE, netlink_sockets, passed_descriptors, passed_socket
@@ -114,6 +114,7 @@ def keep(
         said = loaded.config.daemon
         return "json" if as_json else said.log_format, "debug" if verbose else said.log_level
 
+    share_one_heap()
     ring = Ring()
     with ExitStack() as stack:
         passed = passed_descriptors()

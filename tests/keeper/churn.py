@@ -34,7 +34,15 @@ addresses = ["fd00::1", "192.0.2.1"]
 fights = {{ reversals = 100, within = 0.001 }}
 """
 WANTED = [LOOPBACK, (bytes.fromhex("fd00") + bytes(13) + b"\1", 128), (bytes((192, 0, 2, 1)), 32)]
+LO_DOWN_SHARE = 0.05
 FOREIGN = bytes.fromhex("fd00") + bytes(13) + b"\2"
+
+CHANGES = (
+    [deladdr(*WANTED[1])],
+    [deladdr(*WANTED[2])],
+    [newaddr(FOREIGN), deladdr(FOREIGN)],
+    [deladdr(*key) for key in WANTED],
+)
 
 
 def say(line: str) -> None:
@@ -98,13 +106,12 @@ def namespaces(prefix: str, count: int) -> Iterator[list[Requests]]:
 
 
 def disturb(requests: Requests, chance: random.Random) -> int:
-    """Do something to a namespace; how many messages it said because of that, at least."""
-    breaks = chance.choice(
-        ([DELETE_LOOPBACK], [deladdr(*WANTED[1])], [deladdr(*WANTED[2])], [newaddr(FOREIGN), deladdr(FOREIGN, 128)],
-         [deladdr(*key) for key in WANTED], [LO_DOWN])
-    )  # fmt: skip
-    requests.ask(breaks)
-    return 2 * len(breaks)
+    """Do something to a namespace; how many addresses were added or deleted by that, lo going down not counted."""
+    if chance.random() < LO_DOWN_SHARE:
+        requests.ask([LO_DOWN])
+        return 0
+    changes = chance.choice(([DELETE_LOOPBACK], *CHANGES))
+    return len(changes) - len(requests.ask(changes))
 
 
 def run(count: int, events: int, seed: int) -> bool:
