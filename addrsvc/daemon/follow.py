@@ -1,12 +1,13 @@
 """What the keeper tells, written into the log by a thread of its own: a slow log keeps no repair waiting.
 
-The keeper's thread looks whether an event is wanted, and hands on those that are; a moment later, when it has most
-likely done what it was about, they are written.  Events that belong together bear the same `cause`.
+The keeper's thread looks whether an event is wanted, and hands on those that are.  They are written when nothing has
+been told for a moment, since whatever is done about them would have to share the interpreter with their writing; and if
+it never ends, when they are a second old.  Events that belong together bear the same `cause`.
 """
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Final, Self
@@ -17,9 +18,9 @@ from addrsvc.keeper.events import VOCABULARY, Event, Ring
 __all__ = ["LogFollower"]
 
 _MOMENT: Final = 0.01
-"""For how many seconds nothing may have been told before it is written, so that writing competes with no repair ..."""
-_LONGEST: Final = 0.5
-"""... and how many seconds that may take where there is always something to tell."""
+"""How many seconds must pass without an event ..."""
+_LATEST: Final = 1_000_000_000
+"""... and how many nanoseconds an event waits for that."""
 _MOST: Final = 10_000
 """How many events may wait; what comes then is counted only."""
 
@@ -30,13 +31,18 @@ class LogFollower:
     Args:
         ring: what is told.
         log: whose levels say what is wanted.
+        pause: lets so many seconds pass.
     """
 
-    def __init__(self, ring: Ring, log: Log) -> None:
+    def __init__(self, ring: Ring, log: Log, pause: Callable[[float], object] = time.sleep) -> None:
         self._log = log
         self._names = _names(log.wanted)
+        self._ring = ring
+        self._pause = pause
         self._queue: SimpleQueue[Event | None] = SimpleQueue()
         self._lost = 0
+        self._seen = ring.next
+        self._is_ending = False
         self._unsubscribe = ring.subscribe(self.take)
         self._thread = threading.Thread(target=self._follow, name="log")
         self._thread.start()
@@ -63,27 +69,18 @@ class LogFollower:
 
     def _follow(self) -> None:
         told = 0
-        for events in iter(self._batch, []):
-            for event in events:
-                self._write(event)
+        while (event := self._queue.get()) is not None:
+            self._let_pass(event)
+            self._write(event)
             if (lost := self._lost) != told:
                 self._log.entry("log", "warning", lost=lost - told)
                 told = lost
 
-    def _batch(self) -> list[Event]:
-        """What has come, when there is something; nothing at the end."""
-        events = [self._queue.get()]
-        self._await_quiet()
-        events += [self._queue.get() for _ in range(self._queue.qsize())]
-        if events[-1] is None and len(events) > 1:
-            self._queue.put(None)
-        return [event for event in events if event is not None]
-
-    def _await_quiet(self) -> None:
-        latest, seen = time.monotonic() + _LONGEST, -1
-        while seen != self._queue.qsize() and time.monotonic() < latest:
-            seen = self._queue.qsize()
-            time.sleep(_MOMENT)
+    def _let_pass(self, event: Event) -> None:
+        """Wait until nothing is told any more."""
+        while self._seen != self._ring.next and not self._is_ending and time.time_ns() - event.time < _LATEST:
+            self._seen = self._ring.next
+            self._pause(_MOMENT)
 
     def _write(self, event: Event) -> None:
         netns = {"netns": event.netns} if event.netns else {}
@@ -93,6 +90,7 @@ class LogFollower:
     def close(self) -> None:
         """Write what there is, and end."""
         self._unsubscribe()
+        self._is_ending = True
         self._queue.put(None)
         self._thread.join()
 

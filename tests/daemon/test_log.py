@@ -197,6 +197,48 @@ def test_a_log_that_stands_still_holds_up_nobody_and_loses_what_is_too_much(monk
     assert sum(lost) + len(entries) - len(lost) == 1000
 
 
+class Noticed(StringIO):
+    """A stream that says when something has been written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_written = threading.Event()
+
+    def flush(self) -> None:
+        if self.getvalue():
+            self.is_written.set()
+
+
+def pauses_before_writing(patch: pytest.MonkeyPatch, busy: int) -> int:
+    """How often the log lets time pass before it writes, if in so many of these pauses something else is told."""
+    stream, ring = Noticed(), Ring()
+    patch.setattr(sys, "stderr", stream)
+    before: list[str] = []
+
+    def pause(seconds: float) -> None:
+        before.append(stream.getvalue())
+        if len(before) <= busy:
+            ring.tell("RTM_NEWADDR", "blue")
+
+    with LogFollower(ring, Log("json"), pause):
+        ring.tell("attached", "blue")
+        assert stream.is_written.wait(PATIENCE)
+    assert set(before) <= {""}
+    assert len(stream.getvalue().splitlines()) == 1
+    return len(before)
+
+
+@pytest.mark.parametrize("busy", [0, 5])
+def test_nothing_is_written_while_there_is_more_to_come(monkeypatch: pytest.MonkeyPatch, busy: int) -> None:
+    assert pauses_before_writing(monkeypatch, busy) == busy + 1
+
+
+def test_what_has_waited_long_enough_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "_LATEST", 0)
+
+    assert pauses_before_writing(monkeypatch, 5) == 0
+
+
 def test_nothing_is_left_behind() -> None:
     before, ring = threading.active_count(), Ring()
     LogFollower(ring, Log("json")).close()
