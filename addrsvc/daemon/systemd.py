@@ -30,14 +30,14 @@ _PATIENCE: Final = 1.0
 
 
 def notify(*states: str, fds: Sequence[int] = ()) -> bool:
-    """Tell the service manager, ``notify("READY=1", "STATUS=serving")``; False where there is none to tell.
+    """Tell the service manager, ``notify("READY=1", "STATUS=serving")``.
 
     Args:
         states: assignments, as sd_notify(3) has them.
         fds: descriptors that go along; they stay the caller's.
 
-    Raises:
-        OSError: NOTIFY_SOCKET names a socket that does not take it.
+    Returns:
+        Whether it was told: there may be none, or it may not listen, as it does not while it is replaced by a new one.
     """
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
@@ -45,8 +45,11 @@ def notify(*states: str, fds: Sequence[int] = ()) -> bool:
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         sock.settimeout(_PATIENCE)
-        sock.connect("\0" + path[1:] if path.startswith("@") else path)
-        sock.sendmsg(["\n".join(states).encode()], rights)
+        try:
+            sock.connect("\0" + path[1:] if path.startswith("@") else path)
+            sock.sendmsg(["\n".join(states).encode()], rights)
+        except OSError:
+            return False
     return True
 
 

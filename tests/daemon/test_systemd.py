@@ -193,6 +193,15 @@ def test_the_watchdog_is_fed_by_whom_it_waits_for(
     assert watchdog_period() == period
 
 
+def test_a_service_manager_that_does_not_listen_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    assert not notify("READY=1")
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        assert not all(notify("STATUS=busy") for _ in range(5000))  # its queue is full, sooner or later
+
+
 def test_without_a_service_manager_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
 
