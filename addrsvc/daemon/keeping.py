@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from addrsvc.daemon.lean import settle
 from addrsvc.daemon.systemd import notify, reloading
+from addrsvc.daemon.vault import Vault
 from addrsvc.daemon.vitals import Vitals
 from addrsvc.errors import AddrsvcError, ConfigError
 from addrsvc.keeper.alone import Alone
@@ -51,6 +52,7 @@ class KeeperThread:
         may_enter: whether other namespaces than the host's may be entered.
         probe: an IPv6 socket to bind, where this process may make none.
         sockets: netlink sockets that somebody has opened in namespaces, by what those are called.
+        stored: netlink sockets that an earlier process of this service has left.
         inside: what the one namespace is called that is kept, where it is the one that this process is in.
 
     Attributes:
@@ -69,6 +71,7 @@ class KeeperThread:
         may_enter: bool = True,
         probe: "socket.socket | None" = None,
         sockets: "Mapping[str, socket.socket] | None" = None,
+        stored: "Mapping[str, socket.socket] | None" = None,
         inside: str | None = None,
     ) -> None:
         self.ring: Final = ring
@@ -79,6 +82,7 @@ class KeeperThread:
         self._may_enter = may_enter
         self._probe = probe
         self._sockets = sockets or {}
+        self._vault = Vault(stored or {})
         self._inside = inside
         self._loop = Loop()
         self._keeper: Keeper | None = None
@@ -128,18 +132,22 @@ class KeeperThread:
         _take_priority(config.daemon.realtime, self.ring)
         keeper = self._keeper = Keeper(
             self._loop, self.ring, self._rules(config), may_enter=self._may_enter, sweep=config.watch.sweep,
-            make_watch=partial(_WATCHES[config.watch.method], largest=config.watch.receive_buffer),
+            make_watch=partial(
+                _WATCHES[config.watch.method], largest=config.watch.receive_buffer, sockets=self._vault
+            ),
         )  # fmt: skip
         try:
             for label, sock in self._sockets.items():
                 keeper.adopt(label, sock)
             keeper.start()
+            self._vault.tidy()
             self._vitals = Vitals(keeper, self._loop, self.ring, self._probe)
             settle()
             self._started.set()
             self._loop.run()
         finally:
             self._keeper = None
+            self._vault.leave()
             keeper.close()
 
     def _rules(self, config: Config) -> Rules:

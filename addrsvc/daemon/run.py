@@ -101,6 +101,7 @@ def keep(
     from addrsvc.daemon.log import Log
     from addrsvc.daemon.scraping import Scraping
     from addrsvc.daemon.systemd import PROBE, netlink_sockets, passed_descriptors, passed_socket
+    from addrsvc.daemon.vault import STORED
     from addrsvc.keeper.config import Loaded, places
     from addrsvc.keeper.events import Ring
     from addrsvc.keeper.keep import Keeper
@@ -121,7 +122,7 @@ def keep(
         thread = stack.enter_context(
             KeeperThread(
                 lambda: places(file), ring, _end, may_enter=has_cap_sys_admin(), probe=passed_socket(passed, PROBE),
-                sockets=netlink_sockets(passed), inside=inside,
+                sockets=netlink_sockets(passed), stored=netlink_sockets(passed, STORED), inside=inside,
             )
         )  # fmt: skip
         sock = None if once else stack.enter_context(_control_socket(control, passed))

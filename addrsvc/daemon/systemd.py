@@ -16,7 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 NETLINK: Final = "netlink-"
-"""What the name of a netlink socket begins with; the rest is what its namespace is called."""
+"""What the name of a netlink socket begins with that systemd opened; the rest is what its namespace is called."""
 PROBE: Final = "probe"
 """The name of an IPv6 socket that a service may bind to see whether that can be done."""
 
@@ -147,23 +147,24 @@ def passed_socket(passed: list[Passed], name: str) -> socket.socket | None:
     return None
 
 
-def netlink_sockets(passed: list[Passed]) -> dict[str, socket.socket]:
-    """Take the netlink sockets out of what was passed, by what their namespaces are called; of several the first.
+def netlink_sockets(passed: list[Passed], prefix: str = NETLINK) -> dict[str, socket.socket]:
+    """Take the netlink sockets out of what was passed, by what stands behind a prefix of their names.
 
-    systemd opened them there (addrsvc-netlink@.socket), or kept them since we did.
+    By default those that systemd opened in namespaces (addrsvc-netlink@.socket), by what these are called.  Of several
+    that are called alike it is the first.
 
     Raises:
         OSError: something that is named like one is no socket.
         ValueError: it is another socket.
     """
     found: dict[str, socket.socket] = {}
-    for each in [each for each in passed if each.name.startswith(NETLINK)]:
+    for each in [each for each in passed if each.name.startswith(prefix)]:
         passed.remove(each)
         sock = socket.socket(fileno=each.fd)
         if (sock.family, sock.proto) != (socket.AF_NETLINK, socket.NETLINK_ROUTE):
             sock.close()
             raise ValueError(f"systemd passed {each.name}, which is no netlink socket")
-        if found.setdefault(each.name.removeprefix(NETLINK), sock) is not sock:
+        if found.setdefault(each.name.removeprefix(prefix), sock) is not sock:
             sock.close()
     return found
 

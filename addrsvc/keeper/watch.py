@@ -8,6 +8,7 @@ all sockets that listen, in whatever namespace, so that a thousand of them slow 
 import socket
 from collections.abc import Callable, Hashable
 from errno import EPERM
+from functools import partial
 from sys import byteorder
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -27,7 +28,7 @@ from addrsvc.uapi import (
     SOL_NETLINK,
 )
 
-__all__ = ["GROUPS", "AutoWatch", "Hearer", "NsidWatch", "SocketWatch", "Watch"]
+__all__ = ["GROUPS", "AutoWatch", "Hearer", "NsidWatch", "SocketWatch", "Sockets", "Watch"]
 
 K = TypeVar("K", bound=Hashable)
 K_contra = TypeVar("K_contra", contravariant=True)
@@ -116,6 +117,30 @@ class _OneEar(Ear, Generic[K]):
         self._hearer.lost(self._kept)
 
 
+class Sockets(Protocol[K_contra]):
+    """Has the sockets by which namespaces are heard one by one, and may have them longer than this process lasts."""
+
+    def open(self, kept: K_contra, netns_fd: int, make: Callable[[], socket.socket]) -> socket.socket:
+        """The socket of a namespace: one that there is already, or a new one, made by `make`.
+
+        Raises:
+            KernelError: it cannot be made.
+        """
+
+    def release(self, kept: K_contra) -> None:
+        """It is not heard any more, and its socket is not needed."""
+
+
+class _Fresh:
+    """Every time another one, which lasts as long as it is heard."""
+
+    def open(self, kept: object, netns_fd: int, make: Callable[[], socket.socket]) -> socket.socket:
+        return make()
+
+    def release(self, kept: object) -> None:
+        pass
+
+
 class SocketWatch(Generic[K]):
     """Hears each namespace by a socket of its own.
 
@@ -124,11 +149,21 @@ class SocketWatch(Generic[K]):
         hearer: who is told.
         additions: whether addresses that come or change matter too, not only those that go.
         largest: bytes that a buffer may grow to.
+        sockets: who has the sockets.
     """
 
-    def __init__(self, loop: Loop, hearer: Hearer[K], *, additions: bool = True, largest: int = _AT_LAST) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        hearer: Hearer[K],
+        *,
+        additions: bool = True,
+        largest: int = _AT_LAST,
+        sockets: Sockets[K] | None = None,
+    ) -> None:
         self._loop = loop
         self._hearer = hearer
+        self._sockets = sockets or _Fresh()
         self._additions = additions
         self._buffers = min(_AT_FIRST, largest), largest
         self._ears: dict[K, _OneEar[K]] = {}
@@ -138,7 +173,8 @@ class SocketWatch(Generic[K]):
 
     def attach(self, kept: K, netns_fd: int) -> None:
         """Hear a namespace from now on, see `Watch`."""
-        self._listen(kept, open_rtnl(netns_fd, groups=GROUPS, prepare=self._prepare))
+        make = partial(open_rtnl, netns_fd, groups=GROUPS, prepare=self._prepare)
+        self._listen(kept, self._sockets.open(kept, netns_fd, make))
 
     def _prepare(self, sock: socket.socket) -> None:
         set_buffer(sock, self._buffers[0])
@@ -169,6 +205,7 @@ class SocketWatch(Generic[K]):
         if (ear := self._ears.pop(kept, None)) is not None:
             self._loop.unwatch(ear.fileno())
             ear.close()
+            self._sockets.release(kept)
 
     def close(self) -> None:
         """Hear nothing any more."""
@@ -214,7 +251,15 @@ class NsidWatch(Generic[K]):
         KernelError: CAP_NET_BROADCAST is missing.
     """
 
-    def __init__(self, loop: Loop, hearer: Hearer[K], *, additions: bool = True, largest: int = _AT_LAST) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        hearer: Hearer[K],
+        *,
+        additions: bool = True,
+        largest: int = _AT_LAST,
+        sockets: Sockets[K] | None = None,
+    ) -> None:
         def prepare(sock: socket.socket) -> None:
             hear_lo(sock, additions=additions)
             set_buffer(sock, largest)
@@ -225,7 +270,7 @@ class NsidWatch(Generic[K]):
         self._id_of: dict[K, bytes] = {}
         self._ear = _AllEars(open_rtnl(groups=GROUPS, prepare=prepare), self._by_id, hearer, largest)
         self._ids = Ids()
-        self._adopted = SocketWatch(loop, hearer, additions=additions, largest=largest)
+        self._adopted = SocketWatch(loop, hearer, additions=additions, largest=largest, sockets=sockets)
         loop.watch(self._ear.fileno(), self._ear.ready)
 
     def __len__(self) -> int:
@@ -274,9 +319,16 @@ class AutoWatch(Generic[K]):
     """
 
     def __init__(
-        self, loop: Loop, hearer: Hearer[K], *, additions: bool = True, largest: int = _AT_LAST, many: int = _MANY
+        self,
+        loop: Loop,
+        hearer: Hearer[K],
+        *,
+        additions: bool = True,
+        largest: int = _AT_LAST,
+        sockets: Sockets[K] | None = None,
+        many: int = _MANY,
     ) -> None:
-        self._sockets = SocketWatch(loop, hearer, additions=additions, largest=largest)
+        self._sockets = SocketWatch(loop, hearer, additions=additions, largest=largest, sockets=sockets)
         self._open: Callable[[], NsidWatch[K]] = lambda: NsidWatch(loop, hearer, additions=additions, largest=largest)
         self._others: NsidWatch[K] | None = None
         self._many = many

@@ -46,8 +46,10 @@ def blue(systemd: Machine) -> Iterator[None]:
 def test_a_namespace_is_followed_through_the_sandbox(systemd: Machine) -> None:
     systemd.systemctl("start", "addrsvc.service")
     assert addresses(systemd) == WANTED
+    assert systemd.show("addrsvc.service", "NFileDescriptorStore") == "3"
 
     systemd.run("ip", "netns", "delete", "blue")
+    assert until(lambda: systemd.show("addrsvc.service", "NFileDescriptorStore") == "2")  # what is kept would keep it
     systemd.run("ip", "netns", "add", "blue")
     assert until(lambda: addresses(systemd) == WANTED)
 

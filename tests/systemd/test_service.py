@@ -115,7 +115,7 @@ def test_a_socket_is_lent_to_it_once_however_often_it_starts(systemd: Machine) -
     systemd.systemctl("kill", "--signal=KILL", SERVICE)
     assert until(lambda: main_pid(systemd) != "0" and state(systemd) == "active")
 
-    assert systemd.show(SERVICE, "NFileDescriptorStore") == "1"
+    assert systemd.show(SERVICE, "NFileDescriptorStore") == "2"  # and the one by which it hears the host
 
 
 def test_who_is_not_in_its_group_may_not_even_ask(systemd: Machine) -> None:
@@ -151,6 +151,17 @@ def test_what_was_deleted_while_it_was_dead_comes_back(systemd: Machine) -> None
     assert until(lambda: "::1/128" in addresses(systemd))
     assert main_pid(systemd) != before
     assert systemd.show(SERVICE, "NRestarts") == "1"
+
+
+def test_what_happened_while_it_was_dead_is_heard_by_the_next_one(systemd: Machine) -> None:
+    systemd.write(CONFIGURATION, f'[daemon]\nlog_level = "debug"\n{rules()}')
+    systemd.systemctl("start", SERVICE)
+    systemd.systemctl("kill", "--signal=KILL", SERVICE)
+    delete(systemd)
+    assert until(lambda: "::1/128" in addresses(systemd))
+
+    pid = main_pid(systemd)
+    assert until(lambda: systemd.journal(f"--unit={SERVICE}", f"_PID={pid}", "ADDRSVC_EVENT=RTM_DELADDR"))
 
 
 def test_the_watchdog_ends_one_that_hangs(systemd: Machine) -> None:

@@ -1,0 +1,87 @@
+"""Netlink sockets that outlive the service, however it ends, since systemd keeps them.
+
+What a kernel says while the service is dead waits in them, and the next one hears it: so it knows not only what is
+missing, but what has happened.  What is kept keeps its namespace alive, so it is forgotten as soon as that has gone.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from fcntl import ioctl
+from typing import Final
+
+from addrsvc.daemon.systemd import forget, store
+from addrsvc.keeper.kept import Kept
+
+__all__ = ["STORED", "Vault", "name_of"]
+
+STORED: Final = "heard-"
+"""What the name of such a socket begins with."""
+_SIOCGSKNS: Final = 0x894C
+
+
+def name_of(label: str) -> str:
+    """What systemd is to call the socket of a namespace; a name of its may hold no colon, and only ASCII."""
+    return STORED + "".join(
+        char if " " <= char <= "~" and char not in ":%" else "".join(f"%{byte:02X}" for byte in os.fsencode(char))
+        for char in label
+    )
+
+
+class Vault:
+    """The sockets.
+
+    Args:
+        stored: those that an earlier process left, by the rest of `name_of` behind STORED.
+    """
+
+    def __init__(self, stored: Mapping[str, socket.socket]) -> None:
+        self._stored = {STORED + rest: sock for rest, sock in stored.items()}
+        self._names: dict[Kept, str] = {}
+        self._is_left = False
+
+    def open(self, kept: Kept, netns_fd: int, make: Callable[[], socket.socket]) -> socket.socket:
+        """The one that was left, if it is of this very namespace; or a new one, which is kept from now on."""
+        name = self._names[kept] = name_of(kept.label)
+        sock = self._stored.pop(name, None)
+        if sock is not None and _is_of(sock, netns_fd):
+            sock.setblocking(False)  # noqa: FBT003
+            return sock
+        if sock is not None:
+            _drop(name, sock)
+        sock = make()
+        store(name, sock.fileno())
+        return sock
+
+    def release(self, kept: Kept) -> None:
+        """Its namespace has gone, or is not wanted any more."""
+        name = self._names.pop(kept, None)
+        if name is not None and not self._is_left:
+            forget(name)
+
+    def tidy(self) -> None:
+        """Forget what was left for namespaces that are not there any more."""
+        for name, sock in self._stored.items():
+            _drop(name, sock)
+        self._stored.clear()
+
+    def leave(self) -> None:
+        """Leave everything to the next process: what is released from now on is kept."""
+        self._is_left = True
+
+
+def _drop(name: str, sock: socket.socket) -> None:
+    sock.close()
+    forget(name)
+
+
+def _is_of(sock: socket.socket, netns_fd: int) -> bool:
+    """Whether a socket is in a namespace."""
+    try:
+        fd = ioctl(sock, _SIOCGSKNS)
+    except OSError:
+        return False
+    try:
+        return os.path.samestat(os.fstat(fd), os.fstat(netns_fd))
+    finally:
+        os.close(fd)

@@ -1,0 +1,132 @@
+"""Sockets that the service manager keeps: which are given to it, found again, and forgotten."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from addrsvc.daemon.vault import Vault, name_of
+from addrsvc.keeper.kept import Kept
+from addrsvc.keeper.rtnl import Requests, open_rtnl
+from addrsvc.keeper.wanted import NOTHING
+from addrsvc.mirror.netns import NetNs
+from addrsvc.pytest_plugin.namespaces import create
+
+
+class Manager:
+    """A service manager, as far as it keeps descriptors."""
+
+    def __init__(self, path: Path) -> None:
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._sock.bind(str(path))
+        self._kept: dict[str, socket.socket] = {}
+
+    @property
+    def kept(self) -> dict[str, socket.socket]:
+        """What it keeps, by name, when it has read what it was told."""
+        while True:
+            try:
+                text, fds, _, _ = socket.recv_fds(self._sock, 1000, 1)
+            except BlockingIOError:
+                return self._kept
+            told = dict(line.split("=", 1) for line in text.decode().splitlines())
+            if "FDSTOREREMOVE" in told:
+                self._kept.pop(told["FDNAME"]).close()
+            else:
+                self._kept[told["FDNAME"]] = socket.socket(fileno=fds[0])
+
+    def left(self) -> dict[str, socket.socket]:
+        """What the next process finds."""
+        return {name.removeprefix("heard-"): sock.dup() for name, sock in self.kept.items()}
+
+    def close(self) -> None:
+        self._sock.close()
+        for sock in self._kept.values():
+            sock.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.close()
+
+
+@pytest.fixture
+def kept(netns: NetNs) -> Iterator[Kept]:
+    with open_rtnl(netns.fileno()) as sock:
+        yield Kept("blue", netns.fileno(), Requests(sock), NOTHING)
+
+
+def inode(sock: socket.socket) -> int:
+    return os.fstat(sock.fileno()).st_ino
+
+
+def maker(netns: NetNs) -> Callable[[], socket.socket]:
+    return lambda: open_rtnl(netns.fileno())
+
+
+def never() -> socket.socket:
+    raise AssertionError("there is one already")
+
+
+def test_a_socket_is_found_again_by_the_next_process(manager: Manager, kept: Kept, netns: NetNs) -> None:
+    with Vault({}).open(kept, netns.fileno(), maker(netns)) as first:
+        assert inode(manager.kept["heard-blue"]) == inode(first)
+
+    before = inode(manager.kept["heard-blue"])
+    with Vault(manager.left()).open(kept, netns.fileno(), never) as second:
+        assert inode(second) == before
+    assert list(manager.kept) == ["heard-blue"]
+
+
+def test_a_socket_of_another_namespace_of_that_name_is_not_taken(manager: Manager, kept: Kept, netns: NetNs) -> None:
+    with create("other") as other:
+        Vault({}).open(kept, other.fileno(), maker(other)).close()
+        before = inode(manager.kept["heard-blue"])
+        with Vault(manager.left()).open(kept, netns.fileno(), maker(netns)) as sock:
+            assert inode(sock) != before
+            assert inode(manager.kept["heard-blue"]) == inode(sock)
+
+
+def test_what_is_released_is_forgotten(manager: Manager, kept: Kept, netns: NetNs) -> None:
+    vault = Vault({})
+    vault.open(kept, netns.fileno(), maker(netns)).close()
+    kept.label = "renamed"
+    vault.release(kept)
+    vault.release(kept)
+
+    assert manager.kept == {}
+
+
+def test_what_is_released_at_the_end_is_kept(manager: Manager, kept: Kept, netns: NetNs) -> None:
+    vault = Vault({})
+    vault.open(kept, netns.fileno(), maker(netns)).close()
+    vault.leave()
+    vault.release(kept)
+
+    assert list(manager.kept) == ["heard-blue"]
+
+
+def test_what_nobody_wants_any_more_is_forgotten(manager: Manager, kept: Kept, netns: NetNs) -> None:
+    Vault({}).open(kept, netns.fileno(), maker(netns)).close()
+    Vault(manager.left()).tidy()
+
+    assert manager.kept == {}
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("blue", "heard-blue"),
+        ("docker:1-abc", "heard-docker%3A1-abc"),
+        ("a%3Ab", "heard-a%253Ab"),
+        ("grün\n", "heard-gr%C3%BCn%0A"),
+        ("/srv/ns/red", "heard-/srv/ns/red"),
+    ],
+)
+def test_a_name_says_one_label_in_what_systemd_accepts(label: str, name: str) -> None:
+    assert name_of(label) == name
