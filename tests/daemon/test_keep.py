@@ -121,5 +121,5 @@ def test_a_bad_reload_is_told_and_changes_nothing(start: Callable[[str], Kept]) 
 def test_it_does_not_start_with_a_bad_configuration(start: Callable[[str], Kept]) -> None:
     kept = start("[wach]\n")
 
-    assert kept.process.wait(PATIENCE) == 1
+    assert kept.process.wait(PATIENCE) == 78  # which tells a service manager not to try again
     assert kept.log.read_text() == f"{kept.config}:1: wach: no such section; did you mean watch?\n"
