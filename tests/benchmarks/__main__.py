@@ -27,6 +27,7 @@ OF_KERNEL, OF_MOCK, OF_MOCK_DUMP = {1_000: 1.0, 10_000: 0.05}, 0.08, 0.005
 ADDED_ROUNDS, MOST_FOR_PEERS = {1_000: 11, 10_000: 3}, 1_000
 SERVED, SERVED_ROUNDS, MOST_SERVED = 1_000, 11, 10_000
 OF_ADDING = {1_000: {"C": 1.3, "ip -batch": 0.6, "pyroute2 addr(add)": 0.03}, 10_000: {"C": 1.05}}
+OF_ADDING_HEARD = {1_000: {"C, with somebody who listens": 1.3}, 10_000: {"C, with somebody who listens": 1.05}}
 OF_DUMPING = {"C": 10, "ip -j addr, and json": 0.12, "pyroute2 get_addr": 0.02}
 """Limits of service addresses: ours over each contender, by number of addresses."""
 ENTRIES, ENTRY_ROUNDS, OF_STOCK = 20_000, 20, 0.1
@@ -194,15 +195,16 @@ def service_addresses() -> None:
     with service.in_c() as in_c:
         for count, rounds in ADDED_ROUNDS.items():
             peers = service.PEERS_ADDING if count <= MOST_FOR_PEERS else {}
-            contenders = {
-                "C": in_c.added,
+            alone = {"C": in_c.added, "the keeper's requests": service.ours_added, **peers}
+            whole = {
+                "C, with somebody who listens": in_c.added_and_heard,
                 "the keeper": service.kept_added,
                 "the keeper, until it has heard so": service.kept_heard,
-                "its requests alone": service.ours_added,
-                **peers,
             }
-            times = [[lap(count) / count for lap in contenders.values()] for _ in range(rounds)]
-            say_limits(f"Adding {count:,} to lo until in use, us each", contenders, times, OF_ADDING[count])
+            times = [[lap(count) / count for lap in (alone | whole).values()] for _ in range(rounds)]
+            say_limits(f"Adding {count:,} to lo until in use, us each", [*alone, *whole], times, OF_ADDING[count])
+            only = [row[len(alone) :] for row in times]
+            say_limits("The same, over C with somebody who listens", whole, only, OF_ADDING_HEARD[count])
         dumped_service_addresses(in_c)
         deleted_service_addresses(in_c)
 

@@ -3,6 +3,7 @@
  * nanoseconds how long that took.  Commands come from standard input, one a line, and each is answered by a line:
  *
  *   fresh                        another namespace, whose lo is up
+ *   listen                       a second socket hears of links and addresses there from now on, and is not read
  *   add FIRST COUNT AT_ONCE      until acknowledged, and until the last address is in use, which a worker sees to
  *   delete FIRST COUNT AT_ONCE   the newest first: all of it, and the longest time that one datagram took
  *   dump                         until every address has been read, and how many there are
@@ -26,6 +27,7 @@
 #define MOST_AT_ONCE 256
 #define MOST_ADDRESSES 100000
 #define MARK 0xAD
+#define LISTENER_BUFFER (64 << 20)
 
 struct request {
 	struct nlmsghdr header;
@@ -43,7 +45,7 @@ struct found {
 	uint8_t prefixlen, scope, proto;
 };
 
-static int fd = -1;
+static int fd = -1, listener = -1;
 static char answer[1 << 16];
 static struct found found[MOST_ADDRESSES];
 
@@ -61,16 +63,40 @@ static long long now(void)
 	return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
-static void open_rtnetlink(void)
+static int netlink_socket(void)
 {
 	struct sockaddr_nl address = {.nl_family = AF_NETLINK};
+	int opened = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+	if (opened < 0 || bind(opened, (struct sockaddr *)&address, sizeof(address)) < 0)
+		fail("socket");
+	return opened;
+}
+
+static void start_to_listen(void)
+{
+	static const int groups[] = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR};
+	int size = LISTENER_BUFFER;
+
+	listener = netlink_socket();
+	if (setsockopt(listener, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+		fail("SO_RCVBUFFORCE");
+	for (size_t i = 0; i < sizeof(groups) / sizeof(*groups); i++)
+		if (setsockopt(listener, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i], sizeof(*groups)) < 0)
+			fail("NETLINK_ADD_MEMBERSHIP");
+	puts("0");
+}
+
+static void open_rtnetlink(void)
+{
 	int on = 1;
 
 	if (fd >= 0)
 		close(fd);
-	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		fail("socket");
+	if (listener >= 0)
+		close(listener);
+	listener = -1;
+	fd = netlink_socket();
 	if (setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on)) < 0 ||
 	    setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on)) < 0)
 		fail("setsockopt");
@@ -252,6 +278,8 @@ int main(void)
 		began = now();
 		if (!strcmp(line, "fresh\n")) {
 			fresh();
+		} else if (!strcmp(line, "listen\n")) {
+			start_to_listen();
 		} else if (!strcmp(line, "dump\n")) {
 			count = dump();
 			printf("%lld %d\n", now() - began, count);
