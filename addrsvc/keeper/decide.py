@@ -36,6 +36,8 @@ from addrsvc.uapi import IFF_UP, IPV6_MIN_MTU, RTM_DELADDR, RTM_NEWADDR, RTM_NEW
 __all__ = ["Decisions"]
 
 _NAMES: Final[Mapping[int, str]] = {rtm: Rtm(rtm).name for rtm in (RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINK)}
+_MOST_WAITING: Final = 2048
+"""What may be left to be seen to later: a flood takes no more memory than that."""
 NETDEV_UP: Final = int(NetdevEvent.NETDEV_UP)
 NETDEV_DOWN: Final = int(NetdevEvent.NETDEV_DOWN)
 NETDEV_CHANGEMTU: Final = int(NetdevEvent.NETDEV_CHANGEMTU)
@@ -110,6 +112,8 @@ class Decisions:
         if not self._waiting:
             self._loop.afterwards(self.finish)
         self._waiting.append((val, heard))
+        if len(self._waiting) >= _MOST_WAITING:
+            self.finish()
         return NOTIFY_OK
 
     def finish(self) -> None:

@@ -33,6 +33,9 @@ _ALREADY_SO: Final = (EEXIST, EADDRNOTAVAIL, ESRCH)
 """What comes of adding what is there, and of deleting what is not: nothing is left to do."""
 _OWN_WISH: Final = (Why.START, Why.RELOAD, Why.RESUME, Why.COMMAND)
 """Why one looks without anybody having removed anything: what is missing is simply made."""
+_OTHER_LENGTH: Final = "it is there with another prefix length"
+_NOT_TOLD: Final = (Why.LOST, Why.SWEEP, Why.COMMAND)
+"""Why one looks for what no message has told."""
 _PRUNES: Final = (Why.START, Why.RELOAD)
 """Why one looks in order to take away what is not wanted any more, too."""
 _REMOVE: Final = (compare.DELETE, compare.DELETE_ROUTE, compare.FORBID)
@@ -101,14 +104,30 @@ class Mender:
             self._not_seen(kept, str(error), why, cause)
             return
         self._note(kept, present, routes)
-        steps = [*compare.missing(kept.wanted, present, routes), *compare.differing(kept.wanted, present, kept.ours)]
-        self.apply(kept, [step for step in steps if self._is_due(kept, step, why, cause, only)], why, cause, since)
+        missing = [*compare.missing(kept.wanted, present, routes)]
+        self._tell_drift(kept, missing, why, cause)
+        steps = [*missing, *compare.differing(kept.wanted, present, kept.ours)]
+        steps = [step for step in steps if self._is_due(kept, step, why, cause, only)]
+        known = [key for key, text in (kept.missing or {}).items() if text == _OTHER_LENGTH]
+        for key in self.apply(kept, steps, why, cause, since):
+            self._diverges(kept, key, cause, is_news=key not in known)
         if only in (None, LOOPBACK) and (step := compare.forbidden(kept.wanted, present)):
             self.apply(kept, [step] if only or not kept.is_fought_about(LOOPBACK) else [], why, cause, since)
         self.apply(kept, list(compare.surplus_routes(kept.wanted, routes)), why, cause, since)
         kept.is_tidy = kept.is_tidy or why is Why.SWEEP
         if why in _PRUNES:
             self._withdraw(kept, present, before, why, cause)
+
+    def _tell_drift(self, kept: Kept, missing: Sequence[Step], why: Why, cause: int) -> None:
+        """Tell what is missing though no message said so: until now it was believed to be there."""
+        if why in _NOT_TOLD and (drifted := [step.key for step in missing if step.key not in (kept.missing or ())]):
+            self._ring.tell("drift", kept.label, cause, why=why.value, **named(drifted))
+
+    def _diverges(self, kept: Kept, key: Key, cause: int, *, is_news: bool) -> None:
+        """The kernel takes an address for there that it does not list like this."""
+        if is_news:
+            self._ring.tell("divergence", kept.label, cause, address=key_text(key), why=_OTHER_LENGTH)
+        kept.lacks(key, _OTHER_LENGTH)
 
     def _not_seen(self, kept: Kept, error: str, why: Why, cause: int) -> None:
         """How the namespace is was not told."""
@@ -187,11 +206,13 @@ class Mender:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def apply(self, kept: Kept, steps: Sequence[Step], why: Why, cause: int, since: int) -> None:
-        """Send steps, take down what came of them, and tell."""
-        if steps:
-            refusals = self.ask(kept, steps)
-            self.tell(kept, steps, refusals, why, cause, (time.monotonic_ns() - since) / 1000)
+    def apply(self, kept: Kept, steps: Sequence[Step], why: Why, cause: int, since: int) -> list[Key]:
+        """Send steps, take down what came of them, and tell; what the kernel says is there already."""
+        if not steps:
+            return []
+        refusals = self.ask(kept, steps)
+        self.tell(kept, steps, refusals, why, cause, (time.monotonic_ns() - since) / 1000)
+        return [steps[nth].key for nth, refusal in refusals.items() if refusal.errno == EEXIST]
 
     def ask(self, kept: Kept, steps: Sequence[Step]) -> Refusals:
         """Send steps; what was refused."""

@@ -127,6 +127,17 @@ def test_what_somebody_changes_of_ours_is_changed_back(
         assert len([event for event in kept.told("repair") if event.fields["recipe"] == "change"]) == 1
 
 
+def test_an_address_that_is_there_with_another_prefix_length_is_told_once(netns: NetNs, requests: Requests) -> None:
+    requests.ask([LO_UP, newaddr(ONE[0], 64, proto=SOMEBODY_ELSE)])
+    with keeping(netns, WANTED) as kept:
+        kept.keeper.look(LABEL)
+        assert [event.fields["address"] for event in kept.told("divergence")] == ["fd00::1/128"]
+        assert not kept.keeper.snapshot().is_as_wanted
+        requests.ask([deladdr(ONE[0], 64)])
+        kept.keeper.look(LABEL)
+        assert kept.keeper.snapshot().is_as_wanted
+
+
 def test_a_namespace_has_one_keeper(netns: NetNs, requests: Requests) -> None:
     with keeping(netns, WANTED), keeping(None, Wanted()) as other, open(f"/proc/self/fd/{netns.fileno()}") as own:
         other.keeper.found(LABEL, own.fileno())
@@ -343,6 +354,7 @@ def test_a_prefix_is_answered_for_by_one_route(netns: NetNs, requests: Requests)
         requests.ask([delroute(bytes.fromhex("fd000001") + bytes(12), 64)])
         repair = kept.until_told("repair", recipe="add route")
         assert repair.fields["why"] == "sweep"
+        assert [event.fields["address"] for event in kept.told("drift")] == ["fd00:1::/64"]
         kept.want(Wanted())
         assert requests.routes() == []
 
