@@ -85,7 +85,7 @@ def test_a_reload_changes_what_is_logged_and_where_metrics_are(
     first, second = tmp_path / "first", tmp_path / "second"
     kept = start(f'[daemon]\nlog_level = "error"\nlog_format = "json"\n[metrics]\nlisten = "unix:{first}"\n')
     kept.until(first.exists)
-    kept.until(lambda: samples(fetched(ByPath(first))[1]).get("addrsvc_addresses_present{netns=host}") == 1)
+    kept.until(lambda: "addrsvc_addresses_present{netns=host} 1" in fetched(ByPath(first))[1].replace('"', ""))
     kept.reload(f'[daemon]\nlog_format = "json"\n[metrics]\nlisten = "unix:{second}"\n')
     kept.until(second.exists)
     with Requests.to(netns.fileno()) as requests:
