@@ -4,12 +4,16 @@ A quarrel is about one thing of one namespace: an address, or lo being up.  It b
 forgotten when nobody undid anything for a while.
 """
 
+import os
+from itertools import islice
+from socket import NETLINK_ROUTE
 from typing import Final
 
+from addrsvc.keeper.inside import inside
 from addrsvc.keeper.loop import Timer
 from addrsvc.keeper.wanted import FightLimits
 
-__all__ = ["Quarrel", "process_name"]
+__all__ = ["Quarrel", "process_name", "suspects"]
 
 _OPPONENTS: Final = 8
 """How many port ids are remembered of those who undid something."""
@@ -66,6 +70,22 @@ class Quarrel:
         if self.timer is not None:
             self.timer.cancel()
         self.timer = timer
+
+
+def suspects(netns_fd: int | None) -> list[str]:
+    """Processes that have rtnetlink open in a namespace, beside this one: who undoes things there may be among them."""
+    try:
+        rows = inside(netns_fd, _netlink_sockets)
+    except OSError:
+        return []
+    portids = {int(pid) for _, protocol, pid, *_ in rows if int(protocol) == NETLINK_ROUTE}
+    there = (portid for portid in sorted(portids) if portid != os.getpid() and os.path.exists(f"/proc/{portid}"))
+    return [process_name(portid) for portid in islice(there, _OPPONENTS) if portid]
+
+
+def _netlink_sockets() -> list[list[str]]:
+    with open("/proc/thread-self/net/netlink", encoding="ascii") as file:
+        return [line.split() for line in file][1:]
 
 
 def process_name(portid: int) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from addrsvc.keeper.events import Ring
-from addrsvc.keeper.fights import Quarrel, process_name
+from addrsvc.keeper.fights import Quarrel, process_name, suspects
 from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.wanted import Reaction, Wanted
@@ -93,7 +93,7 @@ class Reactions:
             kept.fights += 1
             self._ring.tell(
                 "fight", kept.label, cause, address=key_text(key), reversals=len(quarrel.times),
-                within=kept.wanted.fights.within, wait=quarrel.wait, opponent=_opponent(quarrel),
+                within=kept.wanted.fights.within, wait=quarrel.wait, opponent=_opponent(kept, quarrel),
             )  # fmt: skip
 
     def _wait(self, kept: Kept, key: Key, quarrel: Quarrel, cause: int) -> None:
@@ -136,6 +136,9 @@ class Reactions:
                 kept.forget_quarrel(key)
 
 
-def _opponent(quarrel: Quarrel) -> str:
-    """What is known of who it is: IPv6 tells nothing of who asked for a change, IPv4 does."""
-    return ", ".join(map(process_name, quarrel.opponents)) or "unknown: the kernel does not tell"
+def _opponent(kept: Kept, quarrel: Quarrel) -> str:
+    """What is known of who it is: of IPv4 the kernel tells who asked for a change, of IPv6 it does not."""
+    if quarrel.opponents:
+        return ", ".join(map(process_name, quarrel.opponents))
+    found = ", ".join(suspects(kept.netns_fd))
+    return f"unknown; rtnetlink is open there in {found}" if found else "unknown"

@@ -15,16 +15,17 @@ from addrsvc.keeper.kept import LOOPBACK
 from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_DOWN, LO_UP, deladdr, delroute, newaddr
 from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, Wanted
-from addrsvc.keeper.watch import GROUPS, SocketWatch
+from addrsvc.keeper.watch import GROUPS, AutoWatch, NsidWatch, SocketWatch
 from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.uapi import IFA_F_NOPREFIXROUTE, IFAPROT_ADDRSVC, IFF_UP, INFINITY_LIFE_TIME
-from tests.keeper.keeping import LABEL, keeping, service
+from tests.keeper.keeping import LABEL, MakeWatch, keeping, service
 from tests.keeper.used import wait_for_routes
 
 ONE, ONE_SERVICE = service("fd00::1")
 TWO, TWO_SERVICE = service("fd00::2")
 V4, V4_SERVICE = service("192.0.2.1")
 WANTED = Wanted(addresses={ONE: ONE_SERVICE, V4: V4_SERVICE})
+WATCHES: dict[str, MakeWatch] = {"sockets": SocketWatch, "nsid": NsidWatch, "auto": partial(AutoWatch, many=7)}
 SOMEBODY_ELSE = 99  # as the mark of an address
 
 
@@ -268,6 +269,17 @@ def test_the_opponent_is_named_where_the_kernel_tells(netns: NetNs) -> None:
             sock.send(deladdr(*V4))
         name = Path(f"/proc/{somebody}/comm").read_text().strip()
         assert kept.until_told("fight").fields["opponent"] == f"{name} ({somebody})"
+
+
+def test_where_the_kernel_does_not_tell_the_suspects_are_named(netns: NetNs, requests: Requests) -> None:
+    suspect = os.getppid()
+    sock = run_in(netns, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE))
+    with sock, keeping(netns, Wanted(fights=replace(LIMITS, reversals=1))) as kept:
+        sock.bind((suspect, 0))
+        requests.ask([DELETE_LOOPBACK])
+        opponent = str(kept.until_told("fight").fields["opponent"])
+        assert opponent.startswith("unknown; rtnetlink is open there in")
+        assert f"({suspect})" in opponent
 
 
 def test_what_we_withdraw_ourselves_is_no_reversal(netns: NetNs, requests: Requests) -> None:
