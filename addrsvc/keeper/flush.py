@@ -60,8 +60,7 @@ def fast_flush(
             return Flushed([], [])
         stays = _addresses_that_stay(requests, addresses)
         requested = [*stays.values(), *_routes_that_stay(requests, routes)]
-        os.pwrite(switch, b"1", 0)
-        os.pwrite(switch, b"0", 0)
+        _off_and_on(switch)
     finally:
         os.close(switch)
     if LOOPBACK not in stays:
@@ -74,7 +73,22 @@ def _open_switch() -> int:
     try:
         return os.open(_SWITCH, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise KernelError(error.errno or EIO, f"IPv6 cannot be turned off on lo: {error.strerror}") from None
+        raise _cannot(error) from None
+
+
+def _off_and_on(switch: int) -> None:
+    """Whatever happens between, it is on in the end."""
+    try:
+        try:
+            os.pwrite(switch, b"1", 0)
+        finally:
+            os.pwrite(switch, b"0", 0)
+    except OSError as error:
+        raise _cannot(error) from None
+
+
+def _cannot(error: OSError) -> KernelError:
+    return KernelError(error.errno or EIO, f"IPv6 cannot be turned off on lo: {error.strerror}")
 
 
 def _addresses_that_stay(requests: Requests, dropped: Container[Key]) -> dict[Key, bytes]:

@@ -1,7 +1,8 @@
 """addrsvc.keeper.flush in namespaces of the running kernel."""
 
+import os
 from collections.abc import Iterator
-from errno import EISDIR
+from errno import EISDIR, EPERM
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,21 @@ def test_where_settings_cannot_be_written_nothing_is_done(
 
     assert caught.value.errno == EISDIR
     assert requests.addresses() == before
+
+
+def test_where_the_setting_is_refused_it_stays_on(
+    requests: Requests, netns: NetNs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, write = requests.addresses(), os.pwrite
+
+    def refusing(fd: int, data: bytes, offset: int) -> int:
+        if data == b"1":
+            raise PermissionError(EPERM, os.strerror(EPERM))
+        return write(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", refusing)
+    with pytest.raises(KernelError, match="IPv6 cannot be turned off on lo: Operation not permitted"):
+        fast_flush(requests, netns.fileno(), OURS)
+
+    assert requests.addresses() == before
+    assert requests.lo().disable_ipv6 == 0
