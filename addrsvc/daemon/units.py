@@ -21,6 +21,7 @@ __all__ = ["OPTIONS", "Change", "Place", "install", "next_commands", "planned", 
 OPTIONS: Final[Mapping[str, str]] = {
     "host-only": "only this host: without CAP_SYS_ADMIN",
     "docker": "containers of docker, too: with CAP_DAC_READ_SEARCH",
+    "many": "hundreds of namespaces heard by one socket: with CAP_NET_BROADCAST",
     "pids": "namespaces of processes, too: with CAP_SYS_PTRACE",
     "fast-flush": "what fast_flush in a rule asks for: settings of the network can be written",
     "realtime": "a real-time priority, if the configuration says so: with CAP_SYS_NICE",

@@ -21,6 +21,12 @@ SWITCH = """
 with open("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "r+") as switch:
     switch.write("1")
 """
+HEAR_ALL = """
+import socket
+from addrsvc.uapi import NETLINK_LISTEN_ALL_NSID, SOL_NETLINK
+with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+    sock.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
+"""
 NAMED = ENTER.format(path="/run/netns/blue")
 IN_DOCKER = ENTER.format(path="/run/docker/netns/1-abc")
 OF_A_PROCESS = ENTER.format(path="/run/of-a-process")
@@ -58,6 +64,8 @@ def option(request: pytest.FixtureRequest, systemd: Machine) -> Iterator[str]:
         ("docker", IN_DOCKER, None),
         ("", OF_A_PROCESS, "No such file"),  # ProtectProc= hides it
         ("pids", OF_A_PROCESS, None),
+        ("", HEAR_ALL, "Operation not permitted"),
+        ("many", HEAR_ALL, None),
         ("", NAMED + SWITCH, "Read-only file system"),
         ("fast-flush", NAMED + SWITCH, None),
         ("", HURRY, "Operation not permitted"),
@@ -76,7 +84,9 @@ def test_an_option_is_what_something_needs(systemd: Machine, option: str, script
 
 
 @pytest.mark.parametrize(
-    ("option", "most"), [("docker", 16), ("fast-flush", 15), ("pids", 19), ("realtime", 17)], indirect=["option"]
+    ("option", "most"),
+    [("docker", 16), ("fast-flush", 15), ("many", 16), ("pids", 19), ("realtime", 17)],
+    indirect=["option"],
 )
 def test_an_option_costs_little_of_what_holds_it(systemd: Machine, option: str, most: int) -> None:
     systemd.systemctl("daemon-reload")
