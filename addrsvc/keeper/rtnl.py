@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from errno import EADDRNOTAVAIL, EINTR, ENOBUFS, ENODEV, ENOENT
+from functools import cache
 from struct import Struct
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
@@ -98,13 +99,18 @@ def open_rtnl(
     try:
         if prepare is not None:
             prepare(sock)
-        if mask := sum(1 << group - 1 for group in groups):
+        if mask := _mask(tuple(groups)):
             sock.bind((0, mask))
         sock.connect((0, 0))
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+@cache
+def _mask(groups: tuple[int, ...]) -> int:
+    return sum(1 << group - 1 for group in groups)
 
 
 def _netlink_socket() -> socket.socket:

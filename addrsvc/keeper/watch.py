@@ -35,7 +35,7 @@ K_contra = TypeVar("K_contra", contravariant=True)
 
 GROUPS: Final = (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR)
 """Never those of routes: whoever changes routes would pay for it."""
-_MANY: Final = 64
+_MANY: Final = 8
 """More than so many namespaces do not get a socket each."""
 _AT_FIRST: Final = 4 << 20
 """What a buffer may take where there are many of them; it costs nothing until it is used."""

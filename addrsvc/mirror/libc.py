@@ -1,6 +1,7 @@
 """The system calls of namespaces, Python 3.11 having none of them, and another one that it has not in this form."""
 
 import os
+import sys
 from collections.abc import Callable
 from errno import EINVAL
 from functools import cache
@@ -29,7 +30,7 @@ class NotMounted(OSError):
 
 def setns(fd: int, nstype: int) -> None:
     """Enter a namespace, with the calling thread alone."""
-    if hasattr(os, "setns"):
+    if sys.version_info >= (3, 12):
         os.setns(fd, nstype)
     else:
         _call("setns", fd, nstype)

@@ -7,7 +7,7 @@ from statistics import median
 from typing import TypeAlias
 
 from addrsvc.keeper.rtnl import DELETES_AT_ONCE
-from tests.benchmarks import addresses, chains, logs, packets, requests, service, startup
+from tests.benchmarks import addresses, chains, logs, namespaces, packets, requests, service, startup
 from tests.benchmarks.race import Lap, Result, race
 from tests.fuzz.__main__ import resident
 
@@ -31,6 +31,18 @@ OF_ADDING_HEARD = {1_000: {"C, with somebody who listens": 1.3}, 10_000: {"C, wi
 OF_DUMPING = {"C": 10, "ip -j addr, and json": 0.12, "pyroute2 get_addr": 0.02}
 """Limits of service addresses: ours over each contender, by number of addresses."""
 ENTRIES, ENTRY_ROUNDS, OF_STOCK = 20_000, 20, 0.1
+STORMS = {1: (5, 20), 100: (5, 7), 1_000: (3, 3)}
+"""Rounds, and storms in each, by number of namespaces."""
+OF_STORM = {
+    1: {namespaces.C_EPOLL: 1.25, namespaces.ASYNC: 0.25, namespaces.SHELL: 0.08},
+    100: {namespaces.C_EPOLL: 1.2, namespaces.ASYNC: 0.12},
+    1_000: {namespaces.C_EPOLL: 0.6},
+}
+ATTACHED_ROUNDS, OF_ATTACHING = {100: 11, 1_000: 5}, 1.4
+STARTED, STARTED_ROUNDS, OF_CPU, OF_MEMORY = 1_000, 3, 0.2, 2048
+"""Limits of namespaces: seconds of processor time for all, and bytes for each."""
+NOTICED, IN_A_BURST, BURST_ROUNDS, AT_LEAST = 100, 4_000, 20, 300_000
+BURST = 20_000
 MANY_PACKETS, MEASURES = 1_000_000, 10
 FLAT, OF_PEER, GROWTH = 1.25, 0.5, 4.0
 """Limits: over one packet in flight, over the peer, and in MiB after the first measure."""
@@ -268,11 +280,98 @@ def unlogged() -> None:
     say_ratios(title, results, unit=1, unit_name="ns")
 
 
+def many_namespaces() -> None:
+    """Namespaces by the hundred."""
+    if why := namespaces.why_not():
+        say(f"Nothing to compare with: {why}\n")
+        return
+    for size, (rounds, laps) in STORMS.items():
+        with namespaces.bench(size) as made:
+            storms(made, rounds, laps)
+    for size, rounds in ATTACHED_ROUNDS.items():
+        with namespaces.bench(size) as made:
+            attached(made, rounds)
+    with namespaces.bench(STARTED) as made:
+        started(made)
+    with namespaces.bench(1) as made:
+        noticed(made)
+        taken_in(made)
+
+
+def storms(made: namespaces.Bench, rounds: int, laps: int) -> None:
+    healers = namespaces.healers(made)
+    times: dict[str, list[float]] = {name: [] for name in healers}
+    for _ in range(rounds):
+        for name, healer in healers.items():
+            times[name].append(median(namespaces.storms(made, healer, laps)))
+    results = {name: Result(tuple(taken)) for name, taken in times.items()}
+    limits = {f"addrsvc, {method}": OF_STORM[made.size] for method in namespaces.WATCHES}
+    say_over(f"::1 deleted in {made.size:,} namespaces at once, until it is back in all", results, limits)
+
+
+def say_over(title: str, results: Mapping[str, Result], limits: Mapping[str, Mapping[str, float]]) -> None:
+    """One line for each contender, and beside those of ours how they are over the others."""
+    say(title)
+    for name, result in results.items():
+        ratios = [
+            f"{result.over(results[other]):.3f} of {other} (limit {limit})"
+            for other, limit in limits.get(name, {}).items()
+        ]
+        say(f"  {name:28} {result.ns / 1e6:9.3f} ms  {'; '.join(ratios)}".rstrip())
+    say()
+
+
+def attached(made: namespaces.Bench, rounds: int) -> None:
+    times: dict[str, list[float]] = {"C, a socket each": [], **{f"addrsvc, {way}": [] for way in namespaces.WATCHES}}
+    for _ in range(rounds):
+        times["C, a socket each"].append(made.ask("attach"))
+        for way in namespaces.WATCHES:
+            times[f"addrsvc, {way}"].append(namespaces.attached(made, way))
+    results = {name: Result(tuple(taken)) for name, taken in times.items()}
+    limits = {name: {"C, a socket each": OF_ATTACHING} for name in results if name.startswith("addrsvc")}
+    say_over(f"{made.size:,} namespaces opened and heard", results, limits)
+
+
+def started(made: namespaces.Bench) -> None:
+    say(f"The service begins to keep {made.size:,} namespaces, beyond what it takes for one; medians")
+    for way in namespaces.WATCHES:
+        few, many = (
+            [namespaces.started(selector, way) for _ in range(STARTED_ROUNDS)]
+            for selector in (made.names[0], made.selector)
+        )
+        cpu, memory = (
+            median(b) - median(a) for a, b in zip(zip(*few, strict=True), zip(*many, strict=True), strict=True)
+        )
+        each = memory / (made.size - 1)
+        say(f"  {way:8} {cpu:6.3f} s of processor time (limit {OF_CPU}); {each:,.0f} bytes each (limit {OF_MEMORY:,})")
+    say()
+
+
+def noticed(made: namespaces.Bench) -> None:
+    with namespaces.daemon(f"{made.prefix}new-*"):
+        count = sum(namespaces.noticed(made, number) for number in range(NOTICED))
+    say(f"ip netns add had lo up when it ended: {count} of {NOTICED}")
+    say()
+
+
+def taken_in(made: namespaces.Bench) -> None:
+    say("Messages about addresses of others, read and decided upon")
+    for way in namespaces.WATCHES:
+        result = Result(tuple(namespaces.taken_in(made, way, IN_A_BURST, BURST_ROUNDS)))
+        say(f"  {way:8} {1e9 / result.ns:9,.0f}/s (limit {AT_LEAST:,})")
+    for way in namespaces.WATCHES:
+        with namespaces.daemon(made.names[0], way) as served:
+            lost, took = namespaces.burst_heard(made, served, BURST)
+        say(f"  {way:8} {BURST:,} at {BURST / took * 1e9:,.0f}/s: lost {lost} times (limit 0)")
+    say()
+
+
 RACES = {
     "events": events,
     "requests": over_rtnetlink,
     "service": service_addresses,
     "operations": operations,
+    "namespaces": many_namespaces,
     "processes": processes,
     "packets": through_lo,
     "log": unlogged,

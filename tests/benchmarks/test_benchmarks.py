@@ -15,8 +15,9 @@ from addrsvc.model.receive import dev_add_pack, dev_remove_pack
 from addrsvc.model.skbuff import SkBuff, skb_clone
 from addrsvc.model.structs import Inet6Dev, NetDevice, PacketType
 from addrsvc.model.xmit import skb_checksum_help
+from addrsvc.pytest_plugin import need_cap_sys_admin
 from addrsvc.uapi import ETH_P_ALL, ETH_P_IPV6, NLM_F_ACK, PACKET_OUTGOING
-from tests.benchmarks import addresses, chains, logs, packets, requests, service, startup
+from tests.benchmarks import addresses, chains, logs, namespaces, packets, requests, service, startup
 from tests.benchmarks.addresses import OPERATIONS, Operation
 from tests.benchmarks.chains import CALLBACKS, EVENT, Callback
 from tests.benchmarks.race import Lap, Result, race
@@ -216,3 +217,38 @@ def test_deletions_are_timed_as_a_whole_and_one_by_one(in_c: service.InC) -> Non
         assert whole > longest > 0
     assert service.ours_flushed(FEW) > 0
     assert service.ours_routed(FEW) > 0
+
+
+# --- namespaces -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made(request: pytest.FixtureRequest) -> Iterator[namespaces.Bench]:
+    """Three namespaces, and the peer in C."""
+    need_cap_sys_admin(request.config)
+    if why := namespaces.why_not():
+        pytest.skip(why)
+    with namespaces.bench(3) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "name", [namespaces.C_EPOLL, namespaces.ASYNC, *(f"addrsvc, {way}" for way in namespaces.WATCHES)]
+)
+def test_everybody_who_heals_gives_the_address_back_to_all(made: namespaces.Bench, name: str) -> None:
+    assert len(namespaces.storms(made, namespaces.healers(made)[name], laps=2)) == 2
+
+
+@pytest.mark.parametrize("way", namespaces.WATCHES)
+def test_what_is_measured_of_many_namespaces_is_done(made: namespaces.Bench, way: str) -> None:
+    assert namespaces.attached(made, way) > 0
+    assert len(namespaces.taken_in(made, way, 128, 2)) == 2
+    with namespaces.daemon(made.names[0], way) as served:
+        assert served.cpu > 0
+        assert served.memory > 0
+        assert namespaces.burst_heard(made, served, 1000)[0] == 0
+
+
+def test_a_namespace_that_ip_makes_is_looked_at_when_that_has_ended(made: namespaces.Bench) -> None:
+    assert namespaces.noticed(made, 0) is False
+    assert made.ask("attach") > 0
