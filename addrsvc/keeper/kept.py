@@ -265,6 +265,11 @@ class Kept:
         """Whether any repair has to wait."""
         return self.quarrels is not None and any(quarrel.is_fight for quarrel in self.quarrels.values())
 
+    @property
+    def is_at_peace(self) -> bool:
+        """Whether nothing stands in the way of any address: lo is up, IPv6 is on, and nobody quarrels."""
+        return self.is_up and not self.is_disabled and self.quarrels is None
+
     def stop_withdrawing(self) -> None:
         """Take no more away; what is deprecated stays so."""
         if self.withdrawals is not None:

@@ -107,7 +107,8 @@ class Mender:
         missing = [*compare.missing(kept.wanted, present, routes)]
         self._tell_drift(kept, missing, why, cause)
         steps = [*missing, *compare.differing(kept.wanted, present, kept.ours)]
-        steps = [step for step in steps if self._is_due(kept, step, why, cause, only)]
+        if only is not None or why not in _OWN_WISH or not kept.is_at_peace:
+            steps = [step for step in steps if self._is_due(kept, step, why, cause, only)]
         known = [key for key, text in (kept.missing or {}).items() if text == _OTHER_LENGTH]
         for key in self.apply(kept, steps, why, cause, since):
             self._diverges(kept, key, cause, is_news=key not in known)
