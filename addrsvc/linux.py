@@ -396,14 +396,15 @@ class Namespace(Operations):
         """Subscribe to notifications."""
         return self._linux.watch(self.name)
 
-    def socket(self, *, pid: int = 0, admin: bool = True) -> NetlinkSock:
+    def socket(self, *, pid: int = 0, admin: bool = True, uid: int = 0) -> NetlinkSock:
         """Open an AF_NETLINK socket of NETLINK_ROUTE in this namespace: bytes in, bytes out.
 
         Args:
             pid: the port id that it has if it asks for none, as a process has its own; 0 for a made-up one.
             admin: whether the opener has CAP_NET_ADMIN.
+            uid: as whom it asks where a route goes; rules may be about that.
         """
-        return NetlinkSock(self._linux.netlink, self.net, admin=admin, pid=pid)
+        return NetlinkSock(self._linux.netlink, self.net, admin=admin, uid=uid, pid=pid)
 
     # --- links ---
 

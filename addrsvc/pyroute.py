@@ -42,17 +42,18 @@ _SETTINGS: Final[Mapping[str, tuple[int, int, int]]] = {
 }
 
 
-def iproute(namespace: Namespace, *, admin: bool = True, **keywords: Any) -> "IPRoute":
+def iproute(namespace: Namespace, *, admin: bool = True, uid: int = 0, **keywords: Any) -> "IPRoute":
     """An `IPRoute` on a namespace of the model.
 
     Args:
         namespace: where it is opened.
         admin: whether it may change anything; without, it is refused as an unprivileged user is.
+        uid: as whom it asks where a route goes; rules may be about that.
         keywords: as `pyroute2.IPRoute` takes them, but for `netns`, `fileno` and `use_socket`.
     """
     from pyroute2.iproute.linux import IPRoute
 
-    return _opened(IPRoute, namespace, admin, keywords)
+    return _opened(IPRoute, namespace, admin, uid, keywords)
 
 
 def iproute_in(netns: NetNs, **keywords: Any) -> "IPRoute":
@@ -73,23 +74,24 @@ def _netlink_socket(netns: NetNs) -> socket.socket:
     return run_in(netns, lambda: socket.socket(AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE))
 
 
-def async_iproute(namespace: Namespace, *, admin: bool = True, **keywords: Any) -> "AsyncIPRoute":
+def async_iproute(namespace: Namespace, *, admin: bool = True, uid: int = 0, **keywords: Any) -> "AsyncIPRoute":
     """An `AsyncIPRoute` on a namespace of the model; the arguments are those of `iproute`."""
     from pyroute2.iproute.linux import AsyncIPRoute
 
-    return _opened(AsyncIPRoute, namespace, admin, keywords)
+    return _opened(AsyncIPRoute, namespace, admin, uid, keywords)
 
 
-def ndb(*namespaces: Namespace, admin: bool = True, **keywords: Any) -> "NDB":
+def ndb(*namespaces: Namespace, admin: bool = True, uid: int = 0, **keywords: Any) -> "NDB":
     """An `NDB` whose sources are namespaces of the model: the first is its `localhost`, the others go by their names.
 
     Args:
         namespaces: its sources.
         admin: whether it may change anything.
+        uid: as whom it asks.
         keywords: as `pyroute2.NDB` takes them, but for `sources`.
     """
     targets = [keywords.get("localhost", "localhost"), *(namespace.name for namespace in namespaces[1:])]
-    sockets = [{"use_socket": ModelSocket(namespace, admin=admin)} for namespace in namespaces]
+    sockets = [{"use_socket": ModelSocket(namespace, admin=admin, uid=uid)} for namespace in namespaces]
     return _ndb([{"target": target, **sock} for target, sock in zip(targets, sockets, strict=True)], keywords)
 
 
@@ -128,9 +130,15 @@ def _hang_up(source: Any) -> None:
     source.nl.close()
 
 
-def _opened(make: Callable[..., Any], namespace: Namespace, admin: bool, keywords: Mapping[str, Any]) -> Any:  # noqa: FBT001
+def _opened(
+    make: Callable[..., Any],
+    namespace: Namespace,
+    admin: bool,  # noqa: FBT001
+    uid: int,
+    keywords: Mapping[str, Any],
+) -> Any:
     settings = {name: int(value) for name, value in keywords.items() if name in _SETTINGS}
-    return make(use_socket=ModelSocket(namespace, admin=admin, **settings), **keywords)
+    return make(use_socket=ModelSocket(namespace, admin=admin, uid=uid, **settings), **keywords)
 
 
 class ModelSocket:
@@ -142,6 +150,7 @@ class ModelSocket:
     Args:
         namespace: where it is opened.
         admin: whether it may change anything.
+        uid: as whom it asks where a route goes.
         settings: what pyroute2 sets on its sockets, by the same names: `rcvbuf`, `sndbuf`, `ext_ack`, `strict_check`
             and `all_ns`.
     """
@@ -150,10 +159,10 @@ class ModelSocket:
     type = socket.SOCK_DGRAM
     proto = 0
 
-    def __init__(self, namespace: Namespace, *, admin: bool = True, **settings: int) -> None:
+    def __init__(self, namespace: Namespace, *, admin: bool = True, uid: int = 0, **settings: int) -> None:
         if unknown := settings.keys() - _SETTINGS.keys():
             raise TypeError(f"ModelSocket() got an unexpected keyword argument {min(unknown)!r}")
-        self._namespace, self._admin, self._settings = namespace, admin, settings
+        self._namespace, self._admin, self._uid, self._settings = namespace, admin, uid, settings
         self._local = threading.local()
         self._lock = namespace.lock  # to pyroute2 its being here means that threads may share us
 
@@ -172,7 +181,7 @@ class ModelSocket:
         return self._ends[-1]
 
     def _open(self) -> None:
-        end = _End(self._namespace, admin=self._admin)
+        end = _End(self._namespace, admin=self._admin, uid=self._uid)
         for name, (level, option, default) in _SETTINGS.items():
             if value := self._settings.get(name, default):
                 end.setsockopt(level, option, value)
@@ -257,12 +266,12 @@ class _End:
         is_taken: a transport reads it.
     """
 
-    def __init__(self, namespace: Namespace, *, admin: bool) -> None:
+    def __init__(self, namespace: Namespace, *, admin: bool, uid: int) -> None:
         self._lock = namespace.lock
         self._bell, self.ear = socket.socketpair()
         self._has_rung = False
         self.is_taken = False
-        self._sock = namespace.socket(pid=os.getpid(), admin=admin)
+        self._sock = namespace.socket(pid=os.getpid(), admin=admin, uid=uid)
         self._sock.on_ready = self._ring
 
     def bind(self, address: tuple[int, int]) -> None:

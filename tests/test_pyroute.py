@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from errno import EEXIST, EIO, ENODEV, ENOTCONN, EPERM
+from errno import EACCES, EEXIST, EIO, ENODEV, ENOTCONN, EPERM
 from typing import Any, Final
 
 import pytest
@@ -305,6 +305,18 @@ def test_without_privilege_only_looking_is_allowed(net: Namespace) -> None:
     with iproute(net, admin=False) as ipr:
         assert refusal(ipr.addr, "add", **ADDRESS) == (EPERM, "Operation not permitted")
         assert addresses(ipr) == []
+
+
+def test_who_asks_for_a_route_is_whom_one_says(net: Namespace) -> None:
+    """To rules by uid, that is: here one that keeps a user from 127.0.0.1."""
+    net.link_set("lo", up=True)
+    with iproute(net) as ipr, iproute(net, uid=1000) as user:
+        ipr.rule("del", table=255, priority=0)
+        ipr.rule("add", table=255, priority=9)
+        ipr.rule("add", action="prohibit", priority=5, uid_range="1000:1000")
+
+        assert len(ipr.route("get", dst="127.0.0.1")) == 1
+        assert refusal(user.route, "get", dst="127.0.0.1") == (EACCES, "Permission denied")
 
 
 def test_closing_leaves_no_descriptor_and_no_port_id(net: Namespace) -> None:

@@ -244,8 +244,8 @@ def _inet_rtm_getroute(request: Request) -> None:
 
 
 def _uid(request: Request, iif: int) -> int:
-    """Who asks is root, for all that is known; of a packet that comes in nobody is the user."""
-    return INVALID_UID if iif else 0
+    """Who asks, if nobody else is named; of a packet that comes in nobody is the user."""
+    return INVALID_UID if iif else request.sock.uid
 
 
 def _inet6_rtm_getroute(request: Request) -> None:

@@ -58,6 +58,7 @@ class NetlinkSock:
 
     Attributes:
         admin: the opener has CAP_NET_ADMIN over the namespace; without it, only GET requests are served.
+        uid: who asks, to rules by uid and in RTA_UID of look-ups; it may be somebody else from one request to the next.
         pid: the port id to have if none is asked for, as the process id is for a kernel's socket.
         on_ready: called whenever there is something to read that was not there before.
     """
@@ -65,6 +66,7 @@ class NetlinkSock:
     table: NetlinkTable
     net: Net
     admin: bool = True
+    uid: int = 0
     pid: int = 0
     on_ready: Callable[[], None] | None = None
     portid: int = 0

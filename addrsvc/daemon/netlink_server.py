@@ -180,7 +180,7 @@ class _Connection:
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SNDBUF)
         pid, uid, _ = _UCRED.unpack(conn.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         self._conn = conn
-        self.sock = model.net.socket(pid=pid, admin=uid in (0, os.geteuid()))
+        self.sock = model.net.socket(pid=pid, admin=uid in (0, os.geteuid()), uid=uid)
         self.sock.on_ready = lambda: heard(self)
         self.inbox: deque[_Sent] = deque()
         self.controls = 0

@@ -1,5 +1,6 @@
 """Namespaces of the running kernel: whether they can be had, how, and what keeps us from having them."""
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -56,6 +57,11 @@ def open_iproute(kernel: "Namespace | RtnlKernel") -> "AbstractContextManager[IP
     from addrsvc.pyroute import iproute, iproute_in
 
     opened: AbstractContextManager[IPRoute] = (
-        iproute_in(kernel.netns) if isinstance(kernel, RtnlKernel) else iproute(kernel)
+        iproute_in(kernel.netns) if isinstance(kernel, RtnlKernel) else iproute(kernel, uid=_uid())
     )
     return opened
+
+
+def _uid() -> int:
+    """Who we are to a running kernel, which the model is to take us for as well; root where there is none."""
+    return os.getuid() if sys.platform == "linux" else 0

@@ -1,6 +1,7 @@
 """RTM_GETROUTE on both kernels, byte for byte: dumps, and where a packet would go."""
 
 from collections.abc import Sequence
+from errno import EHOSTUNREACH, ENETUNREACH
 from random import Random
 from struct import pack
 
@@ -145,7 +146,6 @@ def test_the_multicast_routers_have_no_route(
 # --- single look-ups --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.needs_cap_sys_admin  # who asks is told by uid, and is root here
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize(
@@ -206,7 +206,6 @@ def test_a_flow_label_is_looked_at_before_what_may_not_be_there(up: Twins, head:
         up.ask(nlmsg(RTM_GETROUTE, head + label + attrs), strict=strict)
 
 
-@pytest.mark.needs_cap_sys_admin  # who asks is told by uid, and is root here
 @pytest.mark.parametrize("seed", range(4))
 def test_random_lookups(up: Twins, seed: int) -> None:
     for text, plen in (("10.0.0.1", 24), ("10.0.0.9", 24)):
@@ -216,6 +215,37 @@ def test_random_lookups(up: Twins, seed: int) -> None:
     rng = Random(seed)
     for _ in range(200):
         up.ask(nlmsg(RTM_GETROUTE, random_lookup(rng)), strict=rng.random() < 0.3)
+
+
+def errno_of(answer: list[bytes]) -> int:
+    (_, _, _, _, body), *_ = messages(answer[-1])
+    return -int.from_bytes(body[:4], "little", signed=True)
+
+
+USER, TABLE_OF_THE_USER, UNREACHABLE = 1000, 100, 7
+
+
+@pytest.mark.needs_cap_sys_admin  # only root becomes somebody else
+@pytest.mark.parametrize("family", FAMILIES)
+def test_who_asks_is_told_and_decides_which_rules_apply(up: Twins, family: int) -> None:
+    """That is who sends, whoever opened the socket."""
+    there = packed({AF_INET: "10.9.9.9", AF_INET6: "2001:db8::9"}[family])
+    head = rtmsg(family, dst=8 * len(there))
+    of_the_user = nla(20, pack("=II", USER, USER)) + nla(15, TABLE_OF_THE_USER)
+    up.ask(nlmsg(RTM_NEWRULE, rtmsg(family, table=0, kind=1) + of_the_user, NLM_F_ACK | 0x600))
+    refused = rtmsg(family, table=TABLE_OF_THE_USER, proto=3, kind=UNREACHABLE)
+    up.ask(nlmsg(RTM_NEWROUTE, refused, NLM_F_ACK | 0x600))
+    local = packed(LOCAL[family])
+    (told,) = up.ask(nlmsg(RTM_GETROUTE, rtmsg(family, dst=8 * len(local)) + nla(RTA_DST, local), 0), uid=USER)
+
+    answers = [
+        up.ask(nlmsg(RTM_GETROUTE, head + nla(RTA_DST, there) + attrs, 0), uid=uid)
+        for attrs, uid in ((b"", None), (b"", USER), (nla(RTA_UID, USER), None), (nla(RTA_UID, 0), USER))
+    ]
+
+    assert answers[0] != answers[1]
+    assert [errno_of(answer) for answer in answers] == [ENETUNREACH, EHOSTUNREACH, EHOSTUNREACH, ENETUNREACH]
+    assert (nla(RTA_UID, USER) in told) == (family == AF_INET)
 
 
 # --- where rules, other tables and settings come in, and a second device ----------------------------------------------
@@ -278,7 +308,6 @@ def random_query(rng: Random, family: int) -> bytes:
     return nlmsg(RTM_GETROUTE, rtmsg(family, dst=bits, src=bits, tos=rng.choice((0, 0, 8)), flags=flags) + attrs)
 
 
-@pytest.mark.needs_cap_sys_admin  # who asks is told by uid, and is root here
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_lookups_among_rules_and_tables(up: Twins, family: int, seed: int) -> None:

@@ -216,7 +216,7 @@ def test_a_route_of_several_next_hops_is_not_half_made(family: int) -> None:
 # --- what is added and deleted ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.needs_cap_sys_admin  # who asks is told by uid, and is root here
+@pytest.mark.needs_netns
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", [RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST, 4, 5, RTN_BLACKHOLE, RTN_UNREACHABLE, 8, 9])
 @pytest.mark.parametrize("table", [RT_TABLE_MAIN, RT_TABLE_LOCAL, 100])
@@ -270,7 +270,7 @@ def test_what_a_request_to_delete_need_not_name(up: Twins, family: int) -> None:
             delete(up, route(NET[family], metrics(*[mx] if mx else []), **{"scope": RT_SCOPE_LINK, "kind": 3} | how))
 
 
-@pytest.mark.needs_cap_sys_admin  # who asks is told by uid, and is root here
+@pytest.mark.needs_netns
 @pytest.mark.parametrize("family", FAMILIES)
 def test_attributes_are_kept(up: Twins, family: int) -> None:
     kept = [
@@ -377,7 +377,7 @@ def anything(random: Random, family: int) -> bytes:
     return header + b"".join(attr for chance, attr in attrs if random.random() < chance)
 
 
-@pytest.mark.needs_cap_sys_admin  # who asks is told by uid, and is root here
+@pytest.mark.needs_netns
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("seed", range(3))
 def test_anything(up: Twins, family: int, seed: int) -> None:

@@ -1,5 +1,6 @@
 """The running kernel and the model, sent the same datagrams: what each answers, and what each tells its listeners."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Protocol, Self
 from addrsvc import Linux
 from addrsvc.af_netlink.groups import NGROUPS
 from addrsvc.linux import Namespace
+from addrsvc.mirror.child import in_a_child
 from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.uapi import (
     NETLINK_ADD_MEMBERSHIP,
@@ -52,7 +54,7 @@ def nlmsg(nlmsg_type: int, body: bytes, flags: int = NLM_F_ACK) -> bytes:
 
 
 class Port(Protocol):
-    def send(self, data: bytes) -> object: ...
+    def send(self, data: bytes, uid: int | None = None) -> object: ...
     def recv(self, size: int) -> bytes: ...
     def heard(self) -> list[tuple[int, bytes]]: ...
     def close(self) -> None: ...
@@ -85,7 +87,11 @@ class KernelPort:
             for group in range(1, NGROUPS + 1):
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
-    def send(self, data: bytes) -> object:
+    def send(self, data: bytes, uid: int | None = None) -> object:
+        return self._socket.send(data) if uid is None else in_a_child(lambda: self._send_as(uid, data))
+
+    def _send_as(self, uid: int, data: bytes) -> int:
+        os.setresuid(uid, uid, uid)
         return self._socket.send(data)
 
     def recv(self, size: int) -> bytes:
@@ -120,7 +126,8 @@ class ModelPort:
         for group in range(1, NGROUPS + 1) if monitor else ():
             self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
-    def send(self, data: bytes) -> object:
+    def send(self, data: bytes, uid: int | None = None) -> object:
+        self._socket.uid = os.getuid() if uid is None else uid
         return self._socket.send(data)
 
     def recv(self, size: int) -> bytes:
@@ -169,14 +176,16 @@ class Twins:
             self._ports[key] = self._open(side, PORTIDS[strict, admin], strict=strict, admin=admin)
         return self._ports[key]
 
-    def ask(self, data: bytes, *, strict: bool = False, ordered: bool = True, admin: bool = True) -> list[bytes]:
+    def ask(
+        self, data: bytes, *, strict: bool = False, ordered: bool = True, admin: bool = True, uid: int | None = None
+    ) -> list[bytes]:
         """Send a datagram to both, compare what comes back and what is told, and hand out the answers.
 
-        What a table tells that is hashed at random is not `ordered`.
+        What a table tells that is hashed at random is not `ordered`.  Who asks is who runs us, but for a `uid`.
         """
         ports = {side: self.port(side, strict=strict, admin=admin) for side in self._sides}
         for port in ports.values():
-            port.send(data)
+            port.send(data, uid)
         return self._compared(ports, data, ordered=ordered)
 
     def _compared(self, ports: Mapping[str, Port], data: bytes, *, ordered: bool = True) -> list[bytes]:

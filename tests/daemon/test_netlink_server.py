@@ -37,8 +37,11 @@ from addrsvc.af_netlink.table import Datagram
 from addrsvc.cli import main
 from addrsvc.daemon.netlink_server import _OUTQ_EMPTY, _Connection, _Model, _unread
 from addrsvc.errors import KernelError
+from addrsvc.netlink.codec import decode
+from addrsvc.netlink.messages import RouteMsg
 from addrsvc.nlux import CAN_RESET, WANTS_REPLY, Control, NluxSocket, Op
 from addrsvc.uapi import (
+    AF_INET,
     AF_INET6,
     IFA_F_NODAD,
     NETLINK_ADD_MEMBERSHIP,
@@ -52,8 +55,10 @@ from addrsvc.uapi import (
     NLMSG_DONE,
     NLMSG_ERROR,
     NLMSG_NOOP,
+    RTA_DST,
     RTM_DELADDR,
     RTM_GETADDR,
+    RTM_GETROUTE,
     RTM_NEWADDR,
     RTM_NEWROUTE,
     RTNLGRP_IPV6_IFADDR,
@@ -561,6 +566,26 @@ def test_who_is_neither_root_nor_the_servers_user_may_only_look() -> None:
         with closing(Server(path)) as server:
             server.start()
             assert nobody() == f"{[EPERM, EPERM, EPERM, EACCES]} 0 0"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_who_asks_for_a_route_is_who_has_connected() -> None:
+    def ask() -> str:
+        with NluxSocket(path) as client:
+            header = struct.pack("=BB10x", AF_INET, 32)
+            client.send(message(RTM_GETROUTE, 0, header + struct.pack("=HH4B", 8, RTA_DST, 127, 0, 0, 1)))
+            answer = decode(client.recv().data)
+            assert isinstance(answer, RouteMsg)
+            return str(answer.uid)
+
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "model"
+        path.parent.chmod(0o755)
+        nobody = Nobody(ask)
+        with closing(Server(path)) as server:
+            server.linux.net("netlink").link_set("lo", up=True)
+            server.start()
+            assert (ask(), nobody()) == ("0", "65534")
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

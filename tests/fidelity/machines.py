@@ -297,7 +297,7 @@ class Modelled:
 
     def _open(self, by: int) -> NetlinkSock:
         pid = RESIDENT if by == ELSEWHERE else os.getpid()
-        sock = self._home(by).socket(pid=pid, admin=by != OUTSIDER)
+        sock = self._home(by).socket(pid=pid, admin=by != OUTSIDER, uid=os.getuid())
         if by in PORTS:
             sock.bind(PORTS[by], LAGGARD_GROUPS if by == LAGGARD else 0)
         if by in EARS:
@@ -343,7 +343,7 @@ class Modelled:
                 sock.connect(op.pid, op.groups)
             case Reopen():
                 sock.close()
-                self._socks[op.by] = self._net.socket(pid=os.getpid(), admin=op.by != OUTSIDER)
+                self._socks[op.by] = self._net.socket(pid=os.getpid(), admin=op.by != OUTSIDER, uid=os.getuid())
         return done
 
     def _sysctl(self, op: Sysctl) -> str | None:
