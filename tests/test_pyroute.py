@@ -377,7 +377,7 @@ def test_it_has_no_peer(net: Namespace) -> None:
 
 def test_where_there_is_no_netlink_it_works_all_the_same() -> None:
     script = """
-import sys, socket
+import ctypes.util, sys, socket  # of which not every Linux has the half that is for darwin
 sys.platform = "darwin"
 for name in [name for name in dir(socket) if name.startswith(("AF_NETLINK", "NETLINK", "AF_BRIDGE"))]:
     delattr(socket, name)
