@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -16,11 +16,12 @@ from addrsvc.daemon.systemd import notify, reloading
 from addrsvc.daemon.vault import Vault
 from addrsvc.daemon.vitals import Vitals
 from addrsvc.errors import AddrsvcError, ConfigError
-from addrsvc.keeper.alone import Alone
+from addrsvc.keeper.alone import Alone, NameWatch
 from addrsvc.keeper.config import Config, Loaded, load
 from addrsvc.keeper.events import Ring
 from addrsvc.keeper.keep import Keeper, Rules
 from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.places import HOST
 from addrsvc.keeper.settings import Method
 from addrsvc.keeper.status import Snapshot
 from addrsvc.keeper.watch import AutoWatch, NsidWatch, SocketWatch
@@ -48,7 +49,7 @@ class KeeperThread:
     Args:
         files: gives the files of the configuration, again and again.
         ring: where everything is told.
-        failed: called, in the keeper's thread, when a bug has ended it.
+        ended: called, in the keeper's thread, when there is nothing to keep any more, or a bug has ended it.
         may_enter: whether other namespaces than the host's may be entered.
         probe: an IPv6 socket to bind, where this process may make none.
         sockets: netlink sockets that somebody has opened in namespaces, by what those are called.
@@ -66,7 +67,7 @@ class KeeperThread:
         self,
         files: Callable[[], Sequence[Path]],
         ring: Ring,
-        failed: Callable[[], object],
+        ended: Callable[[], object],
         *,
         may_enter: bool = True,
         probe: "socket.socket | None" = None,
@@ -78,7 +79,7 @@ class KeeperThread:
         self.loaded: Loaded = load(files())
         self.failure: BaseException | None = None
         self._files = files
-        self._failed = failed
+        self._ended = ended
         self._may_enter = may_enter
         self._probe = probe
         self._sockets = sockets or {}
@@ -123,7 +124,7 @@ class KeeperThread:
             self._keep()
         except BaseException as error:
             self.failure = error
-            self._failed()
+            self._ended()
         finally:
             self._started.set()
 
@@ -136,7 +137,10 @@ class KeeperThread:
                 _WATCHES[config.watch.method], largest=config.watch.receive_buffer, sockets=self._vault
             ),
         )  # fmt: skip
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._let_go, keeper)
+            if self._inside is not None:
+                stack.callback(NameWatch(self._loop, self._inside, self._name_gone).close)
             for label, sock in self._sockets.items():
                 keeper.adopt(label, sock)
             keeper.start()
@@ -145,10 +149,15 @@ class KeeperThread:
             settle()
             self._started.set()
             self._loop.run()
-        finally:
-            self._keeper = None
-            self._vault.leave()
-            keeper.close()
+
+    def _let_go(self, keeper: Keeper) -> None:
+        self._keeper = None
+        self._vault.leave()
+        keeper.close()
+
+    def _name_gone(self) -> None:
+        self.ring.tell("gone", HOST, None, why=f"{self._inside} is no name of it any more")
+        self._ended()
 
     def _rules(self, config: Config) -> Rules:
         return config if self._inside is None else Alone(config, self._inside)

@@ -31,7 +31,7 @@ OPTIONS: Final[Mapping[str, str]] = {
 _HERE: Final = Path(addrsvc.__file__).parent
 _UNITS: Final = "lib/systemd/system"
 _SYSUSERS: Final = "lib/sysusers.d/addrsvc.conf"
-_SUFFIXES: Final = (".service", ".socket")
+_SUFFIXES: Final = (".path", ".service", ".socket")
 _SEARCHED: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
 """Where every systemd looks for a program that is named without a path; a link there does for older ones, too."""
 _HOMES: Final = ("/root", "/home", "/run/user")

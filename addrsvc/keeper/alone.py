@@ -1,12 +1,19 @@
 """One namespace kept by a service that runs inside it, and so finds it where others have the host's."""
 
+import os
+import select
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from addrsvc.keeper.keep import Rules
-from addrsvc.keeper.places import HOST
+from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.places import HOST, Place
 from addrsvc.keeper.wanted import Wanted
 
-__all__ = ["Alone"]
+__all__ = ["Alone", "NameWatch"]
+
+_THIS_ONE: Final = "/proc/thread-self/ns/net"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +35,38 @@ class Alone:
     def wanted(self, label: str) -> Wanted | None:
         """What is wanted of it."""
         return (self.rules.wanted(self.label) or Wanted()) if label == HOST else None
+
+
+class NameWatch:
+    """Sees the name of the namespace that this process is in go, which would otherwise last as long as the process.
+
+    Args:
+        loop: in whose thread it looks, whenever mounts have changed.
+        label: the name; one that does not lead here to begin with is nobody's business.
+        gone: called, once, when it does not lead here any more.
+    """
+
+    def __init__(self, loop: Loop, label: str, gone: Callable[[], object]) -> None:
+        place = Place.of(label)
+        self._path = os.path.join(place.directory, place.name)
+        self._loop = loop
+        self._gone = gone
+        self._mountinfo = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        if self._leads_here():
+            loop.watch(self._mountinfo, self._look, select.EPOLLPRI)
+
+    def _leads_here(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._path), os.stat(_THIS_ONE))
+        except OSError:
+            return False
+
+    def _look(self) -> None:
+        if not self._leads_here():
+            self._loop.unwatch(self._mountinfo)
+            self._gone()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._loop.unwatch(self._mountinfo)
+        os.close(self._mountinfo)

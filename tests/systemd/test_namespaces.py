@@ -39,7 +39,7 @@ def blue(systemd: Machine) -> Iterator[None]:
     systemd.write(CONFIGURATION, RULES)
     systemd.run("ip", "netns", "add", "blue")
     yield
-    systemd.systemctl("stop", "addrsvc*.service", "addrsvc*.socket")
+    systemd.systemctl("stop", "addrsvc*.path", "addrsvc*.service", "addrsvc*.socket")
     systemd.run("ip", "netns", "delete", "blue", code=None)
 
 
@@ -78,10 +78,26 @@ def test_a_service_inside_ensures_the_loopback_address_where_no_rule_says_otherw
     assert addresses(systemd) == ["::1/128"]
 
 
-def test_a_service_for_a_namespace_that_is_not_there_fails(systemd: Machine) -> None:
-    systemd.systemctl("start", "addrsvc@green.service", code=1)
+def test_a_service_inside_ends_with_the_name_of_its_namespace(systemd: Machine) -> None:
+    systemd.systemctl("start", "addrsvc@blue.service")
+    systemd.run("ip", "netns", "delete", "blue")
 
-    assert systemd.show("addrsvc@green.service", "SubState") in ("auto-restart", "failed")
+    assert until(lambda: systemd.systemctl("is-active", "addrsvc@blue.service", code=None) == "inactive")
+    assert systemd.show("addrsvc@blue.service", "Result") == "success"
+
+
+def test_a_service_inside_is_started_whenever_there_is_its_namespace(systemd: Machine) -> None:
+    systemd.run("ip", "netns", "delete", "blue")
+    systemd.systemctl("start", "addrsvc@blue.path")
+    for _ in range(2):
+        systemd.run("ip", "netns", "add", "blue")
+        assert until(lambda: addresses(systemd) == WANTED)
+        systemd.run("ip", "netns", "delete", "blue")
+        assert until(lambda: systemd.systemctl("is-active", "addrsvc@blue.service", code=None) == "inactive")
+
+
+def test_a_service_for_a_namespace_that_is_not_there_is_not_started(systemd: Machine) -> None:
+    assert "assertion" in systemd.systemctl("start", "addrsvc@green.service", code=1).lower()
 
 
 @pytest.fixture
