@@ -105,7 +105,7 @@ class ConfigError(AddrsvcError, ValueError):
 
 
 class NotPermitted(AddrsvcError):
-    """A change was asked for by somebody who may only query."""
+    """Something was asked for by somebody who may not; the text says who may."""
 
 
 class RtnlAssertionError(AssertionError):

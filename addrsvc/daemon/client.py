@@ -13,17 +13,38 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from addrsvc.errors import AddrsvcError, ControlError, KernelError
+from addrsvc.errors import AddrsvcError, ConfigError, ControlError, KernelError, Problem
 
-__all__ = ["INTERFACE", "Client", "ServiceError", "control_path", "find_control", "method_name"]
+__all__ = [
+    "INTERFACE",
+    "KEEPER",
+    "Client",
+    "NoInterface",
+    "ServiceError",
+    "TimedOut",
+    "control_path",
+    "find_control",
+    "method_name",
+]
 
 INTERFACE: Final = "org.addrsvc.Control"
+"""Of a model."""
+KEEPER: Final = "org.addrsvc.Keeper"
+"""Of a service that keeps namespaces."""
 SYSTEM_CONTROL: Final = Path("/run/addrsvc/control")
 _CHUNK: Final = 1 << 16
 
 
 class ServiceError(AddrsvcError):
     """There is no service to ask, it has gone, or it does not do what was asked for."""
+
+
+class NoInterface(ServiceError):
+    """There is a service, but of another kind than the one that would do what was asked for."""
+
+
+class TimedOut(ServiceError):
+    """What was waited for has not come true in time."""
 
 
 def control_path() -> Path | None:
@@ -66,19 +87,26 @@ class Client:
             self._socket.close()
             raise ServiceError(_no_service(path, error)) from None
 
-    def ask(self, command: str, parameters: Mapping[str, object]) -> dict[str, object]:
+    def ask(self, command: str, parameters: Mapping[str, object], *, interface: str = INTERFACE) -> dict[str, object]:
         """Run one command of the service and give what it answers.
 
         Raises:
             KernelError: the service's kernel refused.
             ControlError: the service could make nothing of the request.
+            ConfigError: it was to read a configuration, which is wrong.
+            NoInterface: it has no such interface.
             ServiceError: it may not be done, or the service went away.
         """
-        self._send(command, parameters, more=False)
+        self._send(command, parameters, interface, more=False)
         return _parameters(self._receive())
 
     def stream(
-        self, command: str, parameters: Mapping[str, object], *, output: int | None = None
+        self,
+        command: str,
+        parameters: Mapping[str, object],
+        *,
+        output: int | None = None,
+        interface: str = INTERFACE,
     ) -> Iterator[dict[str, object]]:
         """Run a command that answers many times, until the service has no more to say or ends.
 
@@ -86,12 +114,13 @@ class Client:
             command: what to run.
             parameters: what it takes.
             output: a descriptor that the answers will be written to.
+            interface: whose command it is.
 
         Raises:
             BrokenPipeError: nobody reads `output` any more.
-            ControlError: the service could make nothing of the request.
+            AddrsvcError: as with `ask`.
         """
-        self._send(command, parameters, more=True)
+        self._send(command, parameters, interface, more=True)
         while (reply := self._receive_if_any(output)) is not None:
             yield _parameters(reply)
             if not reply.get("continues"):
@@ -107,8 +136,8 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _send(self, command: str, parameters: Mapping[str, object], *, more: bool) -> None:
-        call: dict[str, object] = {"method": f"{INTERFACE}.{method_name(command)}", "parameters": dict(parameters)}
+    def _send(self, command: str, parameters: Mapping[str, object], interface: str, *, more: bool) -> None:
+        call: dict[str, object] = {"method": f"{interface}.{method_name(command)}", "parameters": dict(parameters)}
         if more:
             call["more"] = True
         try:
@@ -165,15 +194,30 @@ def _parameters(reply: Mapping[str, object]) -> dict[str, object]:
 
 
 def _error(name: str, given: Mapping[str, object]) -> AddrsvcError:
-    match name.removeprefix(INTERFACE + "."), given:
+    interface, _, word = name.rpartition(".")
+    match word if interface in (INTERFACE, KEEPER) else name, given:
         case "KernelRefused", {"errno": int(errno)}:
             extack = given.get("extack")
             return KernelError(errno, None if extack is None else str(extack))
         case "BadRequest", {"text": text}:
             return ControlError(str(text))
+        case "BadConfiguration", {"problems": list(problems)}:
+            return ConfigError([Problem(**problem) for problem in problems])
+        case "PermissionDenied", {"text": text}:
+            return ServiceError(f"not permitted: {text}")
+        case "TimedOut", {"text": text}:
+            return TimedOut(str(text))
+        case "Unavailable", {"text": text}:
+            return ServiceError(str(text))
         case "org.varlink.service.InvalidParameter", {"parameter": parameter}:
             return ControlError(f"{parameter}: not of the kind that is expected there")
-        case "org.varlink.service.PermissionDenied", _:
-            return ServiceError("not permitted: changes are for root and for the user that the service runs as")
+        case "org.varlink.service.InterfaceNotFound", {"interface": found}:
+            return NoInterface(_NO_INTERFACE.get(str(found), f"the service has no interface {found}"))
         case _:
             return ServiceError(f"the service answered {name} {dict(given) or ''}".rstrip())
+
+
+_NO_INTERFACE: Final = {
+    KEEPER: "the service that runs does not keep namespaces (one that does: addrsvc run --keep)",
+    INTERFACE: "the service that runs has no model",
+}

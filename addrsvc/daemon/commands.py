@@ -442,7 +442,7 @@ def look_up(command: str) -> Command:
     return found
 
 
-def bind(command: Command, parameters: Mapping[str, object]) -> dict[str, object]:
+def bind(command: Callable[..., object], parameters: Mapping[str, object]) -> dict[str, object]:
     """The parameters, if a command would take them.
 
     Raises:

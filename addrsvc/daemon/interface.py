@@ -14,7 +14,7 @@ from asyncvarlink import (
     VarlinkInterfaceRegistry,
     varlinkmethod,
 )
-from asyncvarlink.serviceinterface import PermissionDenied, VarlinkServiceInterface
+from asyncvarlink.serviceinterface import VarlinkServiceInterface
 
 from addrsvc.daemon.client import INTERFACE, method_name
 from addrsvc.daemon.commands import CHANGES, QUERIES, Command, Said
@@ -39,6 +39,15 @@ class BadRequest(TypedVarlinkErrorReply, interface=INTERFACE):
 
     class Parameters:
         """What is wrong with it."""
+
+        text: str
+
+
+class PermissionDenied(TypedVarlinkErrorReply, interface=INTERFACE):
+    """Who asks may not; the text says who may, and how to become one of them."""
+
+    class Parameters:
+        """Why."""
 
         text: str
 
@@ -71,11 +80,12 @@ class Newsroom(Protocol):
 class Control(VarlinkInterface, name=INTERFACE):
     """Ask and change a running addrsvc.
 
-    Queries are for everyone; changes are for root and for the user that the service runs as.  Namespaces of the model
+    Queries are for everyone, unless the service keeps namespaces of a machine; changes are for root, for the user that
+    the service runs as, and for those that a configuration names.  Namespaces of the model
     are called `net`, those of the running kernel `netns`.
     """
 
-    errors = (KernelRefused, BadRequest, HungUp)
+    errors = (KernelRefused, BadRequest, PermissionDenied, HungUp)
 
     def __init__(self, ask: Callable[[str, Mapping[str, object]], dict[str, object]], newsroom: Newsroom) -> None:
         self._ask = ask
@@ -87,6 +97,8 @@ class Control(VarlinkInterface, name=INTERFACE):
         try:
             async for news in self._newsroom(replay=replay):
                 yield news
+        except NotPermitted as error:
+            raise PermissionDenied(text=str(error)) from None
         except ConnectionError:
             raise HungUp() from None
         raise LastResult({"news": [], "lost": 0})
@@ -100,8 +112,8 @@ def _method(command: str, function: Command) -> Callable[..., Any]:
             raise KernelRefused(errno=error.errno, name=error.name, extack=error.extack) from None
         except ControlError as error:
             raise BadRequest(text=str(error)) from None
-        except NotPermitted:
-            raise PermissionDenied() from None
+        except NotPermitted as error:
+            raise PermissionDenied(text=str(error)) from None
 
     signature = inspect.signature(function)
     _, *parameters = signature.parameters.values()
@@ -116,13 +128,14 @@ for _command, _function in {**QUERIES, **CHANGES}.items():
     setattr(Control, method_name(_command), _method(_command, _function))
 
 
-def registry(control: Control) -> VarlinkInterfaceRegistry:
-    """The interfaces that one connection is served: ours, and the one by which Varlink services describe themselves."""
+def registry(*controls: VarlinkInterface) -> VarlinkInterfaceRegistry:
+    """The interfaces that one connection is served: these, and that by which Varlink services describe themselves."""
     from addrsvc import __version__
 
     interfaces = VarlinkInterfaceRegistry()
     interfaces.register_interface(
         VarlinkServiceInterface("addrsvc", "addrsvc", __version__, "https://addrsvc.invalid/", interfaces)
     )
-    interfaces.register_interface(control)
+    for control in controls:
+        interfaces.register_interface(control)
     return interfaces

@@ -230,6 +230,18 @@ class KeeperThread:
                 if is_told:
                     notify("READY=1")
 
+    def tell(self, event: str, netns: str, **values: object) -> None:
+        """Have something told soon; nobody waits for it."""
+        self._loop.call(lambda: self.ring.tell(event, netns, None, **values))
+
+    def rules_on_disk(self) -> Rules:
+        """What a reload would put in force.
+
+        Raises:
+            ConfigError: it is wrong.
+        """
+        return self._rules(load(self._files()).config)
+
     def when_reloaded(self, callback: Callable[[Loaded], object]) -> None:
         """Call back, in the thread that reloads, whenever another configuration is in force."""
         self._reloaded.append(callback)

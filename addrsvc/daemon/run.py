@@ -138,7 +138,7 @@ def keep(
             thread.start()
             if sock is None:
                 return 0 if thread.ask(Keeper.summary).lacking is None else UNSENT
-            serve(partial(booted, seed), sock, log, ready=thread.serving)
+            serve(partial(booted, seed), sock, log, thread.serving, thread)
     if thread.failure is not None:
         raise thread.failure
     return 0

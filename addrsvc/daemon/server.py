@@ -6,11 +6,9 @@ the log.
 
 import asyncio
 import logging
-import os
 import resource
 import signal
 import socket
-import struct
 import warnings
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,10 +16,21 @@ from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asyncvarlink import FileDescriptorArray, VarlinkInterfaceServerProtocol, VarlinkMethodReply, VarlinkTransport
+from asyncvarlink import (
+    FileDescriptorArray,
+    VarlinkInterface,
+    VarlinkInterfaceRegistry,
+    VarlinkInterfaceServerProtocol,
+    VarlinkMethodReply,
+    VarlinkTransport,
+)
 
+from addrsvc.daemon.authority import Authority, ForEverybody, ForGroup, Peer, Right, peer_of, require
+from addrsvc.daemon.commands import CHANGES
 from addrsvc.daemon.interface import Control, News, registry
+from addrsvc.daemon.keeper_interface import KeeperControl
 from addrsvc.daemon.log import Log
+from addrsvc.daemon.observing import ClientDesk, HangUp, Observation
 from addrsvc.daemon.systemd import notify
 from addrsvc.model.timer import HZ
 from addrsvc.netlink.messages import AddrMsg, LinkMsg
@@ -31,7 +40,8 @@ from addrsvc.uapi import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, Rtm
 if TYPE_CHECKING:
     from asyncvarlink.types import JSONObject
 
-    from addrsvc.daemon.service import Mirror, Service, Watcher
+    from addrsvc.daemon.keeping import KeeperThread
+    from addrsvc.daemon.service import Mirror, Service
     from addrsvc.mirror.rtnl import RtnlWatch
 
 __all__ = ["Server", "serve"]
@@ -48,13 +58,12 @@ _MATTERS: Final = (RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR)
 """What is heard of a kernel's namespace that can make it differ from the model's."""
 _FAREWELL: Final = 20
 """How many times, a hundredth of a second apart, to look whether the last replies have gone out."""
-_UCRED: Final = struct.Struct("=iII")
 
 
-class _Peer(NamedTuple):
-    """Who is connected."""
+class _Client(NamedTuple):
+    """A connection, and who is at its other end."""
 
-    uid: int
+    peer: Peer
     conn: socket.socket
     transport: VarlinkTransport
 
@@ -64,7 +73,11 @@ class _Peer(NamedTuple):
 
 
 def serve(
-    service: "Callable[[], Service]", sock: socket.socket, log: Log, ready: Callable[[], object] | None = None
+    service: "Callable[[], Service]",
+    sock: socket.socket,
+    log: Log,
+    ready: Callable[[], object] | None = None,
+    keeping: "KeeperThread | None" = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -74,22 +87,31 @@ def serve(
         sock: a listening Unix stream socket; it stays the caller's to close.
         log: what clients do wrong, what was heard of the running kernel, and what came of it.
         ready: called when clients are answered; if not given, the service manager is told that all is ready.
+        keeping: the keeper beside which the model stands, if there is one: clients are answered for it, too.
     """
-    asyncio.run(Server(service, sock, log, ready).run())
+    asyncio.run(Server(service, sock, log, ready, keeping).run())
 
 
 class Server:
     """One service on one control socket."""
 
     def __init__(
-        self, service: "Callable[[], Service]", sock: socket.socket, log: Log, ready: Callable[[], object] | None = None
+        self,
+        service: "Callable[[], Service]",
+        sock: socket.socket,
+        log: Log,
+        ready: Callable[[], object] | None = None,
+        keeping: "KeeperThread | None" = None,
     ) -> None:
         self._ready = self._tell_ready if ready is None else ready
         self._make_service = service
         self._socket = sock
         self._log = log
         self._complaints: defaultdict[str, deque[float]] = defaultdict(partial(deque, maxlen=_COMPLAINTS))
-        self._peers: list[_Peer] = []
+        self._clients: list[_Client] = []
+        self._keeping = keeping
+        self._observation: Observation | None = None
+        self._authority: Authority = _authority(keeping, sock)
         self._timer: asyncio.TimerHandle | None = None
         self._failure: BaseException | None = None
         self._watches: dict[str, RtnlWatch] = {}
@@ -101,7 +123,7 @@ class Server:
             BaseException: what failed, as it was raised.
         """
         # asyncvarlink 0.3 does not await the closing of a stream whose reader has hung up; the loop closes it anyway.
-        warnings.filterwarnings("ignore", "coroutine method 'aclose' of 'Control.Monitor'", RuntimeWarning)
+        warnings.filterwarnings("ignore", "coroutine method 'aclose' of '(Keeper)?Control\\.", RuntimeWarning)
         # What it logs, with a traceback, is that a client did not wait for its answer; a bug comes to us.
         logging.getLogger("asyncvarlink").setLevel(logging.CRITICAL)
         self._loop = asyncio.get_running_loop()
@@ -123,6 +145,8 @@ class Server:
 
     def _open(self) -> None:
         self._socket.settimeout(0)
+        if self._keeping is not None:
+            self._observation = Observation(self._keeping, self._authority)
         self._welcome()
         self._ready()
 
@@ -146,6 +170,8 @@ class Server:
         self._loop.remove_reader(self._socket)
         if "_service" in vars(self):
             self._close_service()
+        if self._observation is not None:
+            self._observation.close()
         await self._hang_up()
 
     def _close_service(self) -> None:
@@ -158,15 +184,15 @@ class Server:
     async def _hang_up(self) -> None:
         """Let what is on its way go out, for a moment; a reader that does not read is not waited for."""
         await asyncio.sleep(0.01)
-        for peer in self._peers:
-            peer.transport.close()
+        for client in self._clients:
+            client.transport.close()
         for _ in range(_FAREWELL):
-            if any(peer.is_connected for peer in self._peers):
+            if any(client.is_connected for client in self._clients):
                 await asyncio.sleep(0.01)
-        for peer in self._peers:
-            if peer.is_connected:
-                self._loop.remove_writer(peer.conn)
-                peer.conn.close()
+        for client in self._clients:
+            if client.is_connected:
+                self._loop.remove_writer(client.conn)
+                client.conn.close()
 
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
         """A callback of ours failed outside a request: nothing sensible can follow."""
@@ -251,26 +277,29 @@ class Server:
             self._loop.remove_reader(self._socket)
             self._loop.call_later(_PAUSE, self._welcome)
             return
-        self._peers = [peer for peer in self._peers if peer.is_connected]
-        uid = _peer_uid(conn)
-        if self._has_room(uid):
-            self._connect(uid, conn)
+        self._clients = [client for client in self._clients if client.is_connected]
+        peer = peer_of(conn)
+        if self._has_room(peer):
+            self._connect(peer, conn)
         else:
             conn.close()
-            self._complain("too many connections", uid=uid)
+            self._complain("too many connections", uid=peer.uid)
 
-    def _has_room(self, uid: int) -> bool:
+    def _has_room(self, peer: Peer) -> bool:
         """Nobody may take more than half of the connections, and who may change something is not kept out by others."""
         most = _max_connections()
-        of_uid = sum(peer.uid == uid for peer in self._peers)
-        return of_uid < most // 2 and (_is_privileged(uid) or len(self._peers) < most)
+        of_uid = sum(client.peer.uid == peer.uid for client in self._clients)
+        may_change = not self._authority.why_not(peer, Right.CHANGE)
+        return of_uid < most // 2 and (may_change or len(self._clients) < most)
 
-    def _connect(self, uid: int, conn: socket.socket) -> None:
-        control = Control(partial(self._ask, uid), partial(self._newsroom, conn))
-        connection = Connection(control, self._log, partial(self._complain, uid=uid))
+    def _connect(self, peer: Peer, conn: socket.socket) -> None:
+        served: list[VarlinkInterface] = [Control(partial(self._ask, peer), partial(self._newsroom, peer, conn))]
+        if self._observation is not None:
+            served.append(KeeperControl(ClientDesk(self._observation, peer, conn)))
+        connection = Connection(registry(*served), self._log, partial(self._complain, uid=peer.uid))
         # Without boundaries it reads but a little at a time, and does not read on as long as a client writes.
         transport = VarlinkTransport(self._loop, conn, conn, connection, boundary_predictor=None)
-        self._peers.append(_Peer(uid, conn, transport))
+        self._clients.append(_Client(peer, conn, transport))
 
     def _complain(self, event: str, **values: object) -> None:
         now, before = self._loop.time(), self._complaints[event]
@@ -279,41 +308,42 @@ class Server:
         before.append(now)
         self._log.entry(event, "warning", **values)
 
-    def _ask(self, uid: int, command: str, parameters: Mapping[str, object]) -> dict[str, object]:
+    def _ask(self, peer: Peer, command: str, parameters: Mapping[str, object]) -> dict[str, object]:
+        require(self._authority, peer, Right.CHANGE if command in CHANGES else Right.READ)
+        if command == "inject":
+            self._audit(peer, parameters)
         self._tick()
-        return self._service.ask(command, parameters, privileged=_is_privileged(uid))
+        return self._service.ask(command, parameters)
 
-    async def _newsroom(self, conn: socket.socket, *, replay: bool) -> AsyncIterator[News]:
+    def _audit(self, peer: Peer, parameters: Mapping[str, object]) -> None:
+        """Have it known who lets the model hear of an event."""
+        values = {"name": parameters.get("event"), "what": parameters.get("dev"), "net": parameters.get("net")}
+        said = {**values, "real": False, "uid": peer.uid, "pid": peer.pid, "program": peer.program}
+        if self._keeping is not None:
+            self._keeping.tell("inject", "", **said)
+        else:
+            self._log.entry("inject", **said)
+
+    async def _newsroom(self, peer: Peer, conn: socket.socket, *, replay: bool) -> AsyncIterator[News]:
         """What is said, as it is said, until the service ends or the reader hangs up."""
+        require(self._authority, peer, Right.READ)
         woken = asyncio.Event()
         before = list(self._service.history) if replay else []
         watcher = self._service.watch(wake=woken.set)
-        self._loop.add_reader(conn, self._reader_spoke, conn, watcher)
-        try:
-            if before:
-                yield {"news": before, "lost": 0}
-            while watcher.is_open:
-                await woken.wait()
-                woken.clear()
-                news, lost = watcher.take()
-                if news:
-                    yield {"news": news, "lost": lost}
-        finally:
-            self._service.unwatch(watcher)
-            if conn.fileno() >= 0:
-                self._loop.remove_reader(conn)
+        with HangUp(self._loop, conn, lambda: self._service.unwatch(watcher)):
+            try:
+                if before:
+                    yield {"news": before, "lost": 0}
+                while watcher.is_open:
+                    await woken.wait()
+                    woken.clear()
+                    news, lost = watcher.take()
+                    if news:
+                        yield {"news": news, "lost": lost}
+            finally:
+                self._service.unwatch(watcher)
         if not self._stopped.is_set():
             raise ConnectionError("the reader has hung up")
-
-    def _reader_spoke(self, conn: socket.socket, watcher: "Watcher") -> None:
-        """While a stream runs nobody reads the connection, so its end would not be noticed in a quiet service."""
-        self._loop.remove_reader(conn)
-        try:
-            gone = conn.recv(1, socket.MSG_PEEK) == b""
-        except OSError:
-            gone = True
-        if gone:
-            self._service.unwatch(watcher)
 
 
 class Connection(VarlinkInterfaceServerProtocol):
@@ -322,8 +352,8 @@ class Connection(VarlinkInterfaceServerProtocol):
     What is no request, or finds a bug, costs the client its connection, and the service a line in its log.
     """
 
-    def __init__(self, control: Control, log: Log, complain: Callable[[str], None]) -> None:
-        super().__init__(registry(control))
+    def __init__(self, interfaces: VarlinkInterfaceRegistry, log: Log, complain: Callable[[str], None]) -> None:
+        super().__init__(interfaces)
         self._log = log
         self._complain = complain
         self._answer: asyncio.Future[None] | None = None
@@ -377,8 +407,11 @@ def _max_connections() -> int:
     return _MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MAX_CONNECTIONS, soft // 2)
 
 
-def _is_privileged(uid: int) -> bool:
-    return uid in (0, os.geteuid())
+def _authority(keeping: "KeeperThread | None", sock: socket.socket) -> Authority:
+    """Who may what: the configuration says it where there is one."""
+    if keeping is None:
+        return ForEverybody()
+    return ForGroup(lambda: keeping.loaded.config.control, str(sock.getsockname()))
 
 
 def _in_short(msg: LinkMsg | AddrMsg, names: Mapping[int, str]) -> dict[str, object]:
@@ -388,9 +421,3 @@ def _in_short(msg: LinkMsg | AddrMsg, names: Mapping[int, str]) -> dict[str, obj
             return {"dev": said["ifname"], "flags": said["flags"], "mtu": said.get("mtu")}
         case AddrMsg():
             return {"dev": said["dev"], "address": f"{said['local']}/{msg.ifa_prefixlen}"}
-
-
-def _peer_uid(conn: socket.socket) -> int:
-    credentials = conn.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    _, uid, _ = _UCRED.unpack(credentials)
-    return int(uid)

@@ -4,6 +4,7 @@ An event is a tuple until somebody wants to read it.  Events that belong togethe
 the first of them: what the kernel said, what was decided, what was asked, what was acknowledged.
 """
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -41,7 +42,10 @@ VOCABULARY: Final[Mapping[str, Word]] = {
     "peace": Word("info", "a fight has ended, or was resumed by command"),
     "reload": Word("info", "another configuration is in force"),
     "reload failed": Word("error", "a configuration is wrong; the one before stays in force"),
-    "inject": Word("info", "somebody injected an event; fields uid and pid tell who"),
+    "command": Word("info", "somebody asked for a change, which field command tells; fields uid and pid tell who"),
+    "inject": Word(
+        "info", "somebody injected an event; fields uid and pid tell who, and real whether the keeper hears it"
+    ),
     "divergence": Word("warning", "what the model and the kernel say differs, and cannot be mended"),
 }
 
@@ -72,6 +76,9 @@ class Ring:
     Args:
         size: how many it keeps.
         first: the number of the first event to be told; numbers of an earlier process are smaller.
+
+    Attributes:
+        boot: tells this ring from that of any other process.
     """
 
     def __init__(self, size: int = 10_000, first: int = 1) -> None:
@@ -79,6 +86,7 @@ class Ring:
         self._numbers = count(first)
         self._next = first
         self._wakers: list[Callable[[Event], None]] = []
+        self.boot: Final = os.urandom(8).hex()
 
     @property
     def next(self) -> int:

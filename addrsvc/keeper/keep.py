@@ -7,7 +7,7 @@ when it begins again it only looks: where all is well nothing is sent.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from socket import socket
 from typing import Final, Protocol
@@ -18,12 +18,12 @@ from addrsvc.keeper.decide import Decisions
 from addrsvc.keeper.discover import Discovery
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.hear import Heard, hear
-from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text
+from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text, named
 from addrsvc.keeper.loop import Loop, Timer
 from addrsvc.keeper.mend import Mender
 from addrsvc.keeper.places import HOST
 from addrsvc.keeper.rtnl import Requests
-from addrsvc.keeper.status import NetnsStatus, Snapshot, Summary, status_of
+from addrsvc.keeper.status import Counts, NetnsStatus, Snapshot, Summary, status_of
 from addrsvc.keeper.wanted import NOTHING, Loopback, Wanted
 from addrsvc.keeper.watch import AutoWatch, Hearer, Watch
 
@@ -74,6 +74,7 @@ class Keeper:
         self._kept: dict[str, Kept] = {}
         self._failed: dict[str, tuple[int, str]] = {}
         self._left: dict[str, int] = {}
+        self._withheld: dict[str, frozenset[Key]] = {}
         self._sweep_in = sweep
         self._to_sweep: list[Kept] = []
         self._sweeping: Timer | None = None
@@ -109,7 +110,7 @@ class Keeper:
         except KernelError as error:
             self._cannot(label, netns_fd, str(error))
             return
-        kept = Kept(label, netns_fd, requests, self.rules.wanted(label) or NOTHING)
+        kept = Kept(label, netns_fd, requests, self._wanted(label))
         try:
             self._watch.attach(kept, netns_fd)
         except KernelError as error:
@@ -125,7 +126,7 @@ class Keeper:
         Raises:
             KernelError: it cannot be used.
         """
-        kept = Kept(label, -1, Requests(sock), self.rules.wanted(label) or NOTHING)
+        kept = Kept(label, -1, Requests(sock), self._wanted(label))
         kept.requests = Requests(self._watch.adopt(kept, sock))
         self._attached(kept)
 
@@ -163,6 +164,7 @@ class Keeper:
         self.decisions.finish()
         self._failed.pop(label, None)
         self._left.pop(label, None)
+        self._withheld.pop(label, None)
         kept = self._kept.pop(label, None)
         if kept is not None:
             self._let_go(kept)
@@ -188,7 +190,9 @@ class Keeper:
         cause = self._ring.tell("renamed", label, kept.cause, instead=instead)
         self._kept[instead] = kept
         kept.label = instead
-        self._want(kept, self.rules.wanted(instead) or NOTHING, cause)
+        if label in self._withheld:
+            self._withheld[instead] = self._withheld.pop(label)
+        self._want(kept, self._wanted(instead), cause)
 
     def waiting(self, label: str, why: str) -> None:
         """It is named, and not there."""
@@ -231,25 +235,32 @@ class Keeper:
         self._sweep_in = self._sweep_in if sweep is None else sweep
         left = self.discovery.select(rules.selectors())
         for label, kept in tuple(self._kept.items()):
-            wanted = rules.wanted(label) if label not in left else None
-            self._want(kept, wanted or NOTHING, cause)
+            self._want(kept, NOTHING if label in left else self._wanted(label), cause)
         self._left = dict.fromkeys(left, cause)
         for label in left:
             self._leave(label)
         return cause
 
-    def _want(self, kept: Kept, wanted: Wanted, cause: int) -> None:
-        """Want something else of a namespace."""
+    def _wanted(self, label: str) -> Wanted:
+        """What is wanted of a namespace: what the rules say, less what is withdrawn by command."""
+        wanted = self.rules.wanted(label) or NOTHING
+        withheld = self._withheld.get(label)
+        return wanted if withheld is None else wanted.without(withheld)
+
+    def _want(self, kept: Kept, wanted: Wanted, cause: int, why: Why = Why.RELOAD, drain: float | None = None) -> None:
+        """Want something else of a namespace; `drain` is how many seconds what goes may take, if not as rules say."""
         before, kept.wanted = kept.wanted, wanted
         if before == wanted:
             return
+        if drain is not None:
+            before = before.draining(drain)
         for key in tuple(kept.missing or ()):
             kept.has(key)
         kept.calm()
         if kept.withdrawals is not None:
             kept.withdrawals.keep(wanted)
         if kept.is_claimed:
-            self.mender.look(kept, Why.RELOAD, cause, before=before)
+            self.mender.look(kept, why, cause, before=before)
 
     def _leave(self, label: str) -> None:
         """No rule is about it any more: once what was ours has been withdrawn, let go of it."""
@@ -292,26 +303,64 @@ class Keeper:
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
+    def get(self, label: str) -> Kept | None:
+        """One that is kept, by its label."""
+        return self._kept.get(label)
+
     def _named(self, label: str) -> Kept:
         if label not in self._kept:
             raise ControlError(f"netns: {label!r} is not kept; see: addrsvc status")
         return self._kept[label]
 
-    def resume(self, label: str) -> list[str]:
-        """End all fights of a namespace, and mend at once; what they were about.
+    def resume(self, label: str, cause: int | None = None) -> list[str]:
+        """End all fights of a namespace, want again what was withdrawn by command, and mend at once.
+
+        Args:
+            label: which namespace.
+            cause: the number of the event that asks for it, if there is one.
+
+        Returns:
+            What the fights were about, and what was withdrawn.
 
         Raises:
             ControlError: it is not kept.
         """
         kept = self._named(label)
         keys = self.mender.reactions.resume(kept)
-        if keys:
-            cause = self._ring.tell("peace", label, None, addresses=[key_text(key) for key in keys], why="command")
+        withheld = self._withheld.pop(label, frozenset())
+        if keys or withheld:
+            seq = self._ring.tell("peace", label, cause, why="command", **named([*keys, *withheld]))
+            cause = seq if cause is None else cause
+            self._want(kept, self._wanted(label), cause, Why.RESUME)
             self.mender.look(kept, Why.RESUME, cause)
-        return [key_text(key) for key in keys]
+        return [key_text(key) for key in (*keys, *withheld)]
+
+    def withdraw(self, label: str, keys: Collection[Key], cause: int, drain: float | None = None) -> None:
+        """Take service addresses away, and want them no more until they are resumed.
+
+        Args:
+            label: which namespace.
+            keys: which addresses.
+            cause: the number of the event that asks for it.
+            drain: how many seconds their sockets have to end; as the rules say if nothing is said.
+
+        Raises:
+            ControlError: it is not kept, or no rule wants one of them there.
+        """
+        kept = self._named(label)
+        rules = self.rules.wanted(label) or NOTHING
+        for key in keys:
+            if key not in rules.addresses:
+                raise ControlError(f"address: no rule wants {key_text(key)} in {label}; see: addrsvc status {label}")
+        self._withheld[label] = self._withheld.get(label, frozenset()) | frozenset(keys)
+        self._want(kept, self._wanted(label), cause, Why.COMMAND, drain)
+
+    def withheld(self, label: str) -> frozenset[Key]:
+        """What is withdrawn by command in a namespace."""
+        return self._withheld.get(label, frozenset())
 
     def look(self, label: str) -> None:
-        """Look at a namespace now, and mend it.
+        """Look at a namespace now, mend it, and take away what is ours and not wanted.
 
         Raises:
             ControlError: it is not kept.
@@ -399,10 +448,13 @@ class Keeper:
         here = [status_of(kept, aliases.get(label, ())) for label, kept in self._kept.items()]
         waiting = self.awaited()
         missing = [NetnsStatus(label, "waiting", why) for label, why in waiting.items()]
-        return Snapshot(
-            (*here, *missing), dict(self._repairs), self._counts["lost"], self._counts["fight"],
-            self._counts["drift"], lag, type(self._watch).__name__,
-        )  # fmt: skip
+        repairs, lost, fights, divergences, watch = self.counts()
+        return Snapshot((*here, *missing), repairs, lost, fights, divergences, lag, watch)
+
+    def counts(self) -> Counts:
+        """What was counted since the start."""
+        counts = self._counts
+        return Counts(dict(self._repairs), counts["lost"], counts["fight"], counts["drift"], type(self._watch).__name__)
 
     def awaited(self) -> dict[str, str]:
         """What is named and not kept, and why not."""

@@ -36,7 +36,7 @@ _OWN_WISH: Final = (Why.START, Why.RELOAD, Why.RESUME, Why.COMMAND)
 _OTHER_LENGTH: Final = "it is there with another prefix length"
 _NOT_TOLD: Final = (Why.LOST, Why.SWEEP, Why.COMMAND)
 """Why one looks for what no message has told."""
-_PRUNES: Final = (Why.START, Why.RELOAD)
+_PRUNES: Final = (Why.START, Why.RELOAD, Why.COMMAND)
 """Why one looks in order to take away what is not wanted any more, too."""
 _REMOVE: Final = (compare.DELETE, compare.DELETE_ROUTE, compare.FORBID)
 LO_UP_STEP: Final = Step(LO, compare.LO_UP_RECIPE, LO_UP)
@@ -167,7 +167,7 @@ class Mender:
     def _routes(self, kept: Kept, why: Why) -> list[Route]:
         """Our routes, where they can matter; those of an older configuration have time until the first sweep."""
         is_wanted = any(service.is_route for service in kept.wanted.addresses.values())
-        is_needed = is_wanted or why is Why.RELOAD or (why is Why.SWEEP and not kept.is_tidy)
+        is_needed = is_wanted or why in (Why.RELOAD, Why.COMMAND) or (why is Why.SWEEP and not kept.is_tidy)
         return kept.requests.routes() if is_needed else []
 
     def _look_at_lo(self, kept: Kept, why: Why, cause: int, since: int, only: Key | None) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from addrsvc.keeper.kept import LOOPBACK, Kept, Repair, key_text
 from addrsvc.keeper.wanted import Loopback
 
-__all__ = ["AddressStatus", "NetnsStatus", "Snapshot", "Summary", "status_of"]
+__all__ = ["AddressStatus", "Counts", "NetnsStatus", "Snapshot", "Summary", "status_of"]
 
 
 class AddressStatus(NamedTuple):
@@ -99,6 +99,21 @@ class Snapshot:
     def is_as_wanted(self) -> bool:
         """Whether nothing is missing in any namespace that is there."""
         return all(status.is_as_wanted for status in self.namespaces if status.state != "waiting")
+
+
+class Counts(NamedTuple):
+    """What was counted since the start.
+
+    Attributes:
+        repairs, lost, fights, divergences: as in `Snapshot`.
+        watch: how namespaces are watched.
+    """
+
+    repairs: Mapping[str, int]
+    lost: int
+    fights: int
+    divergences: int
+    watch: str
 
 
 class Summary(NamedTuple):

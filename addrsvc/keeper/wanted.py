@@ -1,7 +1,7 @@
 """What is wanted of a namespace's loopback device, as plain frozen values: what a configuration comes down to."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -102,6 +102,14 @@ class Wanted:
     adopted: frozenset[tuple[bytes, int]] = frozenset()
     fights: FightLimits = FightLimits()
     is_fast_flush: bool = False
+
+    def without(self, keys: Container[tuple[bytes, int]]) -> "Wanted":
+        """The same without some addresses."""
+        return replace(self, addresses={key: it for key, it in self.addresses.items() if key not in keys})
+
+    def draining(self, seconds: float) -> "Wanted":
+        """The same with so many seconds for the sockets of each address that is withdrawn."""
+        return replace(self, addresses={key: replace(it, drain=seconds) for key, it in self.addresses.items()})
 
 
 NOTHING: Final = Wanted(lo=Lo.LEAVE, loopback=Loopback.LEAVE)

@@ -17,6 +17,7 @@ from asyncvarlink import VarlinkClientProtocol, VarlinkInterface, connect_unix_v
 from asyncvarlink.serviceinterface import VarlinkServiceInterface
 
 from addrsvc.daemon import commands, server
+from addrsvc.daemon.authority import Peer
 from addrsvc.daemon.client import Client, ServiceError
 from addrsvc.daemon.interface import Control
 from addrsvc.daemon.listen import control_socket
@@ -104,7 +105,7 @@ def test_a_request_that_is_none_is_refused(
 def test_who_is_neither_root_nor_the_services_own_user_may_only_query(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_peer_uid", lambda conn: os.geteuid() + 1)
+    monkeypatch.setattr(server, "peer_of", lambda conn: Peer(0, os.geteuid() + 1))
 
     def clients(path: Path) -> object:
         with Client(path) as client:
@@ -331,7 +332,7 @@ def _asked_again(path: Path) -> object:
 def test_who_may_change_something_is_not_kept_out_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uids = iter([70001, 70001, 70002, 70002, 70003, os.geteuid()])
     monkeypatch.setattr(server, "_MAX_CONNECTIONS", 4)
-    monkeypatch.setattr(server, "_peer_uid", lambda conn: next(uids))
+    monkeypatch.setattr(server, "peer_of", lambda conn: Peer(0, next(uids)))
 
     def clients(path: Path) -> object:
         with ExitStack() as stack:

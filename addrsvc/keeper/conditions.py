@@ -1,0 +1,190 @@
+"""What one may wait for: conditions in words, and whether they hold.
+
+Each is looked at in the keeper's thread, as often as something is told, and costs no more than a look into a table or,
+for an IPv6 address that no rule is about, one question to a kernel.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from socket import AF_INET, AF_INET6, inet_pton
+from typing import Final, TypeAlias
+
+from addrsvc.errors import ControlError, KernelError
+from addrsvc.keeper.keep import Keeper
+from addrsvc.keeper.kept import LOOPBACK, Kept, Key, key_text
+from addrsvc.keeper.kinds import near
+from addrsvc.keeper.places import HOST, Place
+from addrsvc.keeper.wanted import Lo, Loopback
+
+__all__ = ["FORMS", "AddressIs", "AllWanted", "Condition", "LoIs", "NetnsIs", "condition_of", "key_of"]
+
+FORMS: Final = (
+    "ADDRESS on lo [in NETNS]",
+    "ADDRESS not on lo [in NETNS]",
+    "lo up [in NETNS]",
+    "lo down [in NETNS]",
+    "all wanted [in NETNS]",
+    "NETNS attached",
+    "NETNS gone",
+)
+"""What can be said.  Where no namespace is named, the host's is meant; with `all wanted`, all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressIs:
+    """An address is on a namespace's lo, or is not."""
+
+    netns: str
+    key: Key
+    is_there: bool
+
+    def why_not(self, keeper: Keeper) -> str:
+        """Why it does not hold; empty where it does."""
+        kept = keeper.get(self.netns)
+        if kept is None or not kept.is_claimed:
+            return _not_kept(keeper, self.netns)
+        why = _why_missing(kept, self.key)
+        if self.is_there:
+            return why and f"{key_text(self.key)} is not on lo in {self.netns}: {why}"
+        return "" if why else f"{key_text(self.key)} is on lo in {self.netns}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoIs:
+    """A namespace's lo is up, or down."""
+
+    netns: str
+    is_up: bool
+
+    def why_not(self, keeper: Keeper) -> str:
+        """Why it does not hold; empty where it does."""
+        kept = keeper.get(self.netns)
+        if kept is None:
+            return _not_kept(keeper, self.netns)
+        return "" if kept.is_up == self.is_up else f"lo is {'up' if kept.is_up else 'down'} in {self.netns}"
+
+
+@dataclass(frozen=True, slots=True)
+class NetnsIs:
+    """A namespace is kept, or is not."""
+
+    netns: str
+    is_there: bool
+
+    def why_not(self, keeper: Keeper) -> str:
+        """Why it does not hold; empty where it does."""
+        kept = keeper.get(self.netns)
+        if not self.is_there:
+            return "" if kept is None else f"{self.netns} is there"
+        return "" if kept is not None and kept.is_claimed else _not_kept(keeper, self.netns)
+
+
+@dataclass(frozen=True, slots=True)
+class AllWanted:
+    """All that is wanted is there, in one namespace or in all that are kept."""
+
+    netns: str = ""
+
+    def why_not(self, keeper: Keeper) -> str:
+        """Why it does not hold; empty where it does."""
+        label: str | None = self.netns
+        if self.netns and keeper.get(self.netns) is None:
+            return _not_kept(keeper, self.netns)
+        if not self.netns:
+            label = keeper.summary().lacking
+        kept = keeper.get(label or "")
+        return "" if kept is None or kept.is_as_wanted else f"{label}: {_what_lacks(kept)}"
+
+
+Condition: TypeAlias = AddressIs | LoIs | NetnsIs | AllWanted
+
+
+def _not_kept(keeper: Keeper, netns: str) -> str:
+    if keeper.get(netns) is not None:
+        return f"another service keeps {netns}"
+    return f"{netns} is not kept: {keeper.awaited().get(netns, 'no rule is about it, or it is not there')}"
+
+
+def _what_lacks(kept: Kept) -> str:
+    if not kept.is_claimed:
+        return "another service keeps it"
+    for key, why in (kept.missing or {}).items():
+        return f"{key_text(key)} is not there: {why}"
+    return "lo is down" if kept.wanted.lo is Lo.UP and not kept.is_up else "somebody undoes every repair"
+
+
+def _why_missing(kept: Kept, key: Key) -> str:
+    """Why an address is not there; empty where it is."""
+    is_kept = key in kept.wanted.addresses or (key == LOOPBACK and kept.wanted.loopback is Loopback.ENSURE)
+    if is_kept:
+        return (kept.missing or {}).get(key, "")
+    if len(key[0]) != _V6:
+        return "no rule wants it there"
+    try:
+        return "" if kept.requests.has(key[0]) else "no rule wants it there"
+    except (KernelError, OSError) as error:
+        return str(error)
+
+
+_V6: Final = 16
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def condition_of(text: str) -> Condition:
+    """A condition by its words.
+
+    Raises:
+        ControlError: they are none; the text says which there are.
+    """
+    words = text.split()
+    rest, where = words, HOST
+    if len(words) > 1 and words[-2] == "in":
+        rest, where = words[:-2], _netns(words[-1])
+    match rest:
+        case ["all", "wanted"]:
+            return AllWanted(where if rest is not words else "")
+        case ["lo", "up" | "down" as word]:
+            return LoIs(where, is_up=word == "up")
+        case [address, "on", "lo"]:
+            return AddressIs(where, key_of(address), is_there=True)
+        case [address, "not", "on", "lo"]:
+            return AddressIs(where, key_of(address), is_there=False)
+        case [netns, "attached" | "gone" as word] if rest is words:
+            return NetnsIs(_netns(netns), is_there=word == "attached")
+    raise ControlError(f"condition: {text!r} is none{_meant(words)}; there are: {'; '.join(FORMS)}")
+
+
+def _netns(text: str) -> str:
+    place = Place.of(text)
+    if place.is_glob:
+        raise ControlError(f"condition: {text!r} may mean several namespaces; name one, or say: all wanted")
+    return place.label
+
+
+def key_of(text: str) -> Key:
+    """An address by its text, whole unless the length of a prefix stands behind it.
+
+    Raises:
+        ControlError: it is none.
+    """
+    word, slash, digits = text.partition("/")
+    try:
+        address = inet_pton(AF_INET6 if ":" in word else AF_INET, word)
+    except (OSError, ValueError):
+        raise ControlError(f"{word!r} is no address, such as ::1 or 192.0.2.1") from None
+    bits = 8 * len(address)
+    if not slash:
+        return address, bits
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= len(str(bits)) and int(digits) <= bits):
+        raise ControlError(f"{text!r}: {digits!r} is no prefix length from 0 to {bits}")
+    return address, int(digits)
+
+
+_WORDS: Final = ("on", "not", "lo", "up", "down", "in", "all", "wanted", "attached", "gone")
+
+
+def _meant(words: Sequence[str]) -> str:
+    """What may have been meant by the first word that is none of ours and looks like one."""
+    return next((meant for word in words if word not in _WORDS and (meant := near(word, _WORDS))), "")
