@@ -328,10 +328,12 @@ class Keeper:
         kept = self._named(label)
         keys = self.mender.reactions.resume(kept)
         withheld = self._withheld.pop(label, frozenset())
-        if keys or withheld:
-            seq = self._ring.tell("peace", label, cause, why="command", **named([*keys, *withheld]))
+        if keys:
+            seq = self._ring.tell("peace", label, cause, why="command", **named(keys))
             cause = seq if cause is None else cause
-            self._want(kept, self._wanted(label), cause, Why.RESUME)
+        cause = kept.cause if cause is None else cause
+        self._want(kept, self._wanted(label), cause, Why.RESUME)
+        if keys:
             self.mender.look(kept, Why.RESUME, cause)
         return [key_text(key) for key in (*keys, *withheld)]
 
