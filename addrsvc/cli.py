@@ -142,6 +142,17 @@ Messages, lines of the kernel's log and tracepoints stand where they are told.  
 (with its options) and send (of a frame, or of each in a file).  Functions of the kernel's header files are left out,
 unless --all is given."""
 
+_DOCTOR_HELP: Final = """\
+Tell why localhost does or does not work over IPv6, on the host and in network namespaces, and what mends it.
+
+Looked at are lo (up, MTU, disable_ipv6), ::1 and 127.0.0.1 on it, routes and rules, how the name localhost is found
+(hosts file, nsswitch.conf, gai.conf, getaddrinfo), and sockets that are bound and connected for a try.  Each finding
+has its cause, what the kernel does about it, and the commands that mend it, in the order in which to run them.  What
+only follows from another finding is not told.  Nothing is changed, and no service needs to run."""
+_DOCTOR_EXITS: Final = """\
+exit codes: 0 all is well, but for warnings; 1 something that was asked for could not be looked at; 3 something is
+broken"""
+
 _CONFIG_HELP: Final = "Look at the configuration of addrsvc run --keep."
 _CHECK_HELP: Final = """\
 Read the configuration, and tell all that is wrong with it: file, line, key, and what would be accepted."""
@@ -312,6 +323,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(subparsers)
     _add_netlink(subparsers)
     _add_config(subparsers)
+    _add_doctor(subparsers)
     _add_systemd(subparsers)
     _add_words(subparsers, "link", ("l",), LINK, _LINK_HELP)
     _add_words(subparsers, "addr", ("address", "a"), ADDR, _ADDR_HELP)
@@ -342,10 +354,11 @@ def _add(
     *,
     asks: bool = True,
     prints_json: bool = True,
+    exits: str = _EXITS,
 ) -> _Parser:
     parser = subparsers.add_parser(
         name, aliases=aliases, help=_summary(description), description=description,
-        epilog=f"{epilog}\n\n{_EXITS}".strip(), formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"{epilog}\n\n{exits}".strip(), formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.set_defaults(run=run)
     if asks:
@@ -403,6 +416,13 @@ def _add_config(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
         action.add_argument("file", nargs="?", type=Path, metavar="FILE", help="instead of the standard places")
     _add(actions, "schema", _config, _SCHEMA_HELP, asks=False)
     _add(actions, "example", _config, _EXAMPLE_HELP, asks=False, prints_json=False)
+
+
+def _add_doctor(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _add(subparsers, "doctor", _doctor, _DOCTOR_HELP, asks=False, exits=_DOCTOR_EXITS)
+    _add_netns(parser, "look at this namespace: a name below /run/netns, a path, a process id, host, or all for the "
+               "host and all names; may be repeated (default: all that may be entered)")  # fmt: skip
+    parser.add_argument("--quiet", "-q", action="store_true", help="tell only what is wrong")
 
 
 def _add_netlink(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
@@ -956,6 +976,12 @@ def _config(arguments: argparse.Namespace) -> int:
         case "schema":
             return show_schema()
     return show_example()
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from addrsvc.daemon.doctor import doctor
+
+    return doctor(arguments.netns, as_json=arguments.json, is_quiet=arguments.quiet)
 
 
 def _netlink(arguments: argparse.Namespace) -> int:

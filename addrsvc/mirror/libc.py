@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Final, cast
 
 __all__ = [
-    "CLONE_NEWNET", "CLONE_NEWUSER", "MNT_DETACH", "MS_BIND", "MS_REC", "MS_SHARED", "NotMounted", "die_with_parent",
-    "disconnect", "mount", "setns", "umount", "unshare",
+    "CLONE_NEWNET", "CLONE_NEWNS", "CLONE_NEWUSER", "MNT_DETACH", "MS_BIND", "MS_REC", "MS_SHARED", "MS_SLAVE",
+    "NotMounted", "die_with_parent", "disconnect", "mount", "setns", "umount", "unshare",
 ]  # fmt: skip
 
 CLONE_NEWNET: Final = 0x40000000
+CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUSER: Final = 0x10000000
 MS_BIND: Final = 1 << 12
 MS_REC: Final = 1 << 14
+MS_SLAVE: Final = 1 << 19
 MS_SHARED: Final = 1 << 20
 MNT_DETACH: Final = 2
 _PR_SET_PDEATHSIG: Final = 1

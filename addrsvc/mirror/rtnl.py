@@ -151,6 +151,22 @@ class RtnlKernel(Operations):
         sequence = self._send(msg, NLM_F_REQUEST | NLM_F_ACK)
         _check(*next(answer for answer in self._answers(sequence) if answer[2] == NLMSG_ERROR))
 
+    def ask(self, question: WireMessage) -> list[Message]:
+        """What a RTM_GET* request is answered; with NLM_F_DUMP among its flags, all that it lists.
+
+        Raises:
+            KernelError: the kernel refused, with its errno and extack text.
+        """
+        if question.nlmsg_flags & NLM_F_DUMP == NLM_F_DUMP:
+            return self._dump_one(question)
+        messages: list[Message] = []
+        for data, offset, nlmsg_type, flags in self._answers(self._send(question, NLM_F_REQUEST | NLM_F_ACK)):
+            if nlmsg_type == NLMSG_ERROR:
+                _check(data, offset, nlmsg_type, flags)
+                break
+            messages.append(decode(data, offset))
+        return messages
+
     def dump(self) -> tuple[Message, ...]:
         """All devices, addresses (IPv4, IPv6), IPv6 routes of main and local, IPv6 multicast memberships.
 
