@@ -37,6 +37,7 @@ VOCABULARY: Final[Mapping[str, Word]] = {
     "reported": Word("warning", "something is missing, and the rule says only to tell"),
     "withdraw": Word("info", "an address that is not wanted any more is deprecated, and drains"),
     "withdrawn": Word("info", "an address of ours has been deleted"),
+    "limited": Word("info", "namespaces are heard in a way that costs more; field why tells what is missing"),
     "lost": Word("warning", "the kernel said more than the buffer holds; everything was looked at again"),
     "fight": Word("error", "somebody undoes every repair; repairs are made ever more seldom"),
     "peace": Word("info", "a fight has ended, or was resumed by command"),

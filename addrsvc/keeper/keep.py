@@ -206,6 +206,10 @@ class Keeper:
         if heard is not None:
             self.decisions.decide(heard)
 
+    def limited(self, why: str) -> None:
+        """Namespaces are heard in a way that costs more."""
+        self._ring.tell("limited", "", None, why=why)
+
     def lost(self, kept: Kept | None) -> None:
         """It has said more than was heard: whatever it was, its result can be looked at."""
         self.decisions.finish()

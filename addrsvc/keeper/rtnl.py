@@ -63,8 +63,8 @@ _FLAGS: Final = Struct("=H")
 _FLAGS_AT: Final = 6
 _SEQUENCE: Final = Struct("=I")
 _SEQUENCE_AT: Final = 8
-_ANSWER: Final = Struct("=8xI4xi")
-"""Of a NLMSG_ERROR: to which request it is, and the errno, which is negative, or 0 for an acknowledgement."""
+_ANSWER: Final = Struct("=4xH2xI4xi")
+"""The type; of a NLMSG_ERROR to which request it is, and the errno, which is negative, or 0 for an acknowledgement."""
 # What stands before the attributes: the errno, and in an error also the header of the request (NETLINK_CAP_ACK).
 _BEFORE_TLVS: Final = {
     NLMSG_ERROR: _NLMSGHDR.size + _NLMSGERR.size + _NLMSGHDR.size,
@@ -193,7 +193,9 @@ class Requests:
             data = self._receive()
             if data is None:
                 return [refusals.get(i, Refusal(start + i, ENOBUFS)) for i in range(count)]
-            sequence, error = _ANSWER.unpack_from(data)
+            kind, sequence, error = _ANSWER.unpack_from(data)
+            if kind != NLMSG_ERROR:
+                continue  # on a socket that listens too: what the kernel tells everybody of this very change
             index = sequence - first
             if error and 0 <= index < count:
                 refusals[index] = Refusal(start + index, -error, _extack(data))

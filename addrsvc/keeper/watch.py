@@ -6,6 +6,7 @@ all sockets that listen, in whatever namespace, so that a thousand of them slow 
 """
 
 import socket
+from collections import deque
 from collections.abc import Callable, Hashable
 from errno import EPERM
 from functools import partial
@@ -57,6 +58,9 @@ class Hearer(Protocol[K_contra]):
 
     def lost(self, kept: K_contra | None) -> object:
         """It has said more than its buffer takes; None where it is not known who."""
+
+    def limited(self, why: str) -> object:
+        """Namespaces are heard in another way than the one that costs least, from now on."""
 
 
 class Watch(Protocol[K_contra]):
@@ -117,6 +121,27 @@ class _OneEar(Ear, Generic[K]):
         self._hearer.lost(self._kept)
 
 
+class _SharedEar(_OneEar[K]):
+    """Hears a namespace by a socket of which others read answers; what they came across before is heard first."""
+
+    __slots__ = ("_aside",)
+
+    def __init__(
+        self, sock: socket.socket, kept: K, hearer: Hearer[K], buffer: int, largest: int, *, additions: bool
+    ) -> None:
+        super().__init__(sock, kept, hearer, buffer, largest, additions=additions)
+        self._aside: deque[bytes] = deque()
+
+    def put_aside(self, message: bytes) -> None:
+        """A message that is no answer."""
+        self._aside.append(message)
+
+    def _read(self) -> bool:
+        while self._aside:
+            self._hearer.heard(self._kept, self._aside.popleft())
+        return super()._read()
+
+
 class Sockets(Protocol[K_contra]):
     """Has the sockets by which namespaces are heard one by one, and may have them longer than this process lasts."""
 
@@ -174,7 +199,8 @@ class SocketWatch(Generic[K]):
     def attach(self, kept: K, netns_fd: int) -> None:
         """Hear a namespace from now on, see `Watch`."""
         make = partial(open_rtnl, netns_fd, groups=GROUPS, prepare=self._prepare)
-        self._listen(kept, self._sockets.open(kept, netns_fd, make))
+        sock = self._sockets.open(kept, netns_fd, make)
+        self._listen(kept, _OneEar(sock, kept, self._hearer, *self._buffers, additions=self._additions))
 
     def _prepare(self, sock: socket.socket) -> None:
         set_buffer(sock, self._buffers[0])
@@ -184,21 +210,25 @@ class SocketWatch(Generic[K]):
         sock.settimeout(0)
         hear_lo(sock, additions=self._additions, answers=True)
         self._prepare(sock)
-        ear = self._listen(kept, sock)
+        ear = _SharedEar(sock, kept, self._hearer, *self._buffers, additions=self._additions)
+        self._listen(kept, ear)
 
-        def later(callback: Callable[[], object]) -> None:
-            self._loop.call(lambda: callback() if self._ears.get(kept) is ear else None)
+        def soon() -> None:
+            self._loop.call(lambda: ear.ready() if self._ears.get(kept) is ear else None)
+
+        def aside(message: bytes) -> None:
+            ear.put_aside(message)
+            soon()
 
         def lost() -> None:
             ear.overrun()
-            later(ear.ready)
+            soon()
 
-        return Answers(sock, lambda message: later(lambda: self._hearer.heard(kept, message)), lost)
+        return Answers(sock, aside, lost)
 
-    def _listen(self, kept: K, sock: socket.socket) -> _OneEar[K]:
-        ear = self._ears[kept] = _OneEar(sock, kept, self._hearer, *self._buffers, additions=self._additions)
+    def _listen(self, kept: K, ear: _OneEar[K]) -> None:
+        self._ears[kept] = ear
         self._loop.watch(ear.fileno(), ear.ready)
-        return ear
 
     def detach(self, kept: K) -> None:
         """Hear it no more, see `Watch`."""
@@ -314,8 +344,8 @@ def _hear_all(sock: socket.socket) -> None:
 class AutoWatch(Generic[K]):
     """Hears the first namespaces by a socket each, and all others by one, which is opened when it is needed first.
 
-    It is closed when the last of them has gone.  Where it may not be opened all get sockets, and `why_sockets` tells
-    why.  The arguments are those of `SocketWatch`, and how many are the first.
+    It is closed when the last of them has gone.  Where it may not be opened all get sockets, and the hearer is
+    told why.  The arguments are those of `SocketWatch`, and how many are the first.
     """
 
     def __init__(
@@ -331,8 +361,9 @@ class AutoWatch(Generic[K]):
         self._sockets = SocketWatch(loop, hearer, additions=additions, largest=largest, sockets=sockets)
         self._open: Callable[[], NsidWatch[K]] = lambda: NsidWatch(loop, hearer, additions=additions, largest=largest)
         self._others: NsidWatch[K] | None = None
+        self._hearer = hearer
         self._many = many
-        self.why_sockets = ""
+        self._is_limited = False
 
     def attach(self, kept: K, netns_fd: int) -> None:
         """Hear a namespace from now on, see `Watch`."""
@@ -340,11 +371,12 @@ class AutoWatch(Generic[K]):
         (self._sockets if others is None else others).attach(kept, netns_fd)
 
     def _for_others(self) -> NsidWatch[K] | None:
-        if self._others is None and not self.why_sockets:
+        if self._others is None and not self._is_limited:
             try:
                 self._others = self._open()
             except KernelError as error:
-                self.why_sockets = str(error)
+                self._is_limited = True
+                self._hearer.limited(str(error))
         return self._others
 
     def adopt(self, kept: K, sock: socket.socket) -> socket.socket:

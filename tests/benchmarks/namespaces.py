@@ -215,6 +215,9 @@ class Deaf:
     def lost(self, kept: object) -> None:
         """A loss."""
 
+    def limited(self, why: str) -> None:
+        """A limit."""
+
 
 def attached(made: Bench, method: str) -> int:
     """Nanoseconds that it takes to open and hear all namespaces, in the way that the service does."""

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from errno import EADDRNOTAVAIL, EEXIST
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +40,9 @@ class Heard:
 
     def lost(self, kept: str | None) -> None:
         self.losses.append(kept)
+
+    def limited(self, why: str) -> None:
+        raise AssertionError(why)
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
@@ -312,6 +316,30 @@ def test_a_namespace_is_heard_and_asked_by_one_socket(
     watch.detach("blue")
 
 
+def test_what_is_come_across_while_asking_is_heard_before_what_is_said_later(
+    watch: Watch[str], loop: Loop, heard: Heard, blue: NetNs, given: socket.socket
+) -> None:
+    with Requests(watch.adopt("blue", given)) as requests:
+        for _ in range(20):
+            change(blue, newaddr(V4))
+            assert len(requests.addresses()) == 1
+            change(blue, deladdr(V4))
+            loop.turn()
+    assert heard.kinds == [("blue", RTM_NEWADDR), ("blue", RTM_DELADDR)] * 20
+
+
+def test_what_everybody_is_told_of_a_change_is_no_answer_to_it(
+    watch: Watch[str], loop: Loop, blue: NetNs, given: socket.socket
+) -> None:
+    """The kernel names us in it."""
+    with Requests(watch.adopt("blue", given)) as requests:
+        assert requests.ask([newaddr(V4), newaddr(V6), LO_UP]) == []
+        assert [refusal.errno for refusal in requests.ask([deladdr(V4), newaddr(V6), deladdr(V4)])] == [
+            EEXIST,
+            EADDRNOTAVAIL,
+        ]
+
+
 def test_what_was_said_before_a_socket_was_taken_over_is_heard(
     watch: Watch[str], loop: Loop, heard: Heard, blue: NetNs, given: socket.socket
 ) -> None:
@@ -356,16 +384,17 @@ from addrsvc.keeper.watch import AutoWatch, NsidWatch
 
 class Heard:
     def heard(self, kept, message): print(kept, message[4])
+    def limited(self, why): print(why, flush=True)
 
 with Loop() as loop:
     try:
         NsidWatch(loop, Heard())
     except KernelError as error:
-        print(error)
+        print(error, flush=True)
     watch = AutoWatch(loop, Heard(), many=1)
     watch.attach("blue", {blue.fileno()})
     watch.attach("red", {red.fileno()})
-    print(watch.why_sockets, flush=True)
+    print("attached", flush=True)
     sys.stdin.readline()
     loop.turn(10)
 """
@@ -386,7 +415,7 @@ with Loop() as loop:
         assert process.stdin is not None
         assert process.stdout is not None
         why = "hearing all network namespaces by one socket needs CAP_NET_BROADCAST (EPERM)\n"
-        assert [process.stdout.readline() for _ in range(2)] == [why, why]
+        assert [process.stdout.readline() for _ in range(3)] == [why, why, "attached\n"]
         change(red, newaddr(V4))
         process.stdin.write("go on\n")
         process.stdin.close()
