@@ -133,6 +133,9 @@ class RtnlKernel(Operations):
             self._netns.close()
             raise
 
+    def __repr__(self) -> str:
+        return f"<RtnlKernel: {self._netns.label}>"
+
     @property
     def netns(self) -> NetNs:
         """The namespace; closed with this object."""

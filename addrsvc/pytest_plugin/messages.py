@@ -23,7 +23,7 @@ class Ear:
     def __init__(self, kernel: Kernel, only: Collection[str] = ()) -> None:
         self.messages: list[Message] = []
         self.lines: list[str] = []
-        self._only = {Rtm[name] for name in only} or set(Rtm)
+        self._only = {_type(name) for name in only} or set(Rtm)
         self._names = names_of(kernel.dump())
         self._watch = kernel.watch()
 
@@ -49,6 +49,12 @@ class Ear:
         self._watch.close()
 
 
+def _type(name: str) -> Rtm:
+    if name not in Rtm.__members__:
+        raise ValueError(f"only: {name!r} is no message; {Rtm.RTM_NEWADDR.name} is one")
+    return Rtm[name]
+
+
 class expect_messages:
     """A block in which a namespace says exactly these messages, in this order; none, if none are given.
 
@@ -62,6 +68,7 @@ class expect_messages:
             its clock is turned.
 
     Raises:
+        ValueError: there is no message of a name in `only`.
         AssertionError: others were said; the text shows expected and seen side by side.
     """
 

@@ -277,6 +277,11 @@ def test_a_kernel_lives_on_when_the_handle_it_was_made_of_is_closed(netns: NetNs
         assert len(kernel.dump()) == 3
 
 
+def test_a_kernel_says_of_which_namespace_it_is(netns: NetNs) -> None:
+    with RtnlKernel(netns) as kernel:
+        assert repr(kernel) == f"<RtnlKernel: {netns.label}>"
+
+
 def test_the_port_needs_no_pyroute2() -> None:
     script = "import sys, addrsvc.mirror.rtnl; sys.exit('pyroute2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

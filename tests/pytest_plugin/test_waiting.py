@@ -81,7 +81,7 @@ def test_a_block_that_fails_tells_its_own_failure(kernel: Operations) -> None:
 
 
 def test_a_name_that_no_message_has_is_refused(net: Namespace) -> None:
-    with pytest.raises(KeyError, match="RTM_NEWADR"), expect_messages(net, only=["RTM_NEWADR"]):
+    with pytest.raises(ValueError, match="'RTM_NEWADR' is no message"), expect_messages(net, only=["RTM_NEWADR"]):
         pass
 
 
