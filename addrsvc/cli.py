@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from addrsvc import __version__
+from addrsvc.cli_keeper import add_commands, inject
 from addrsvc.daemon import commands
 from addrsvc.daemon.commands import CHANGES, INIT_NET, QUERIES, Command
 from addrsvc.daemon.printer import OutputError, Printer, answer_text, json_text, listed, nobody_reads, plan_text, say
@@ -319,8 +320,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", "-V", action="version", version=f"addrsvc {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(subparsers)
-    _add_events(subparsers)
-    _add_plan(subparsers)
+    add_commands(subparsers, _add, {"status": _status, "events": _events, "plan": _plan})
     _add_netlink(subparsers)
     _add_config(subparsers)
     _add_doctor(subparsers)
@@ -338,8 +338,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _IN_OTHER_WORDS: Final = {
-    "plan", "history", "links", "addresses", "link_set", "link_add", "link_del", "addr_add", "addr_del", "sysctl",
-    "sysctl_set", "proc", "features", "features_set", "link_state",
+    "status", "plan", "history", "links", "addresses", "link_set", "link_add", "link_del", "addr_add", "addr_del",
+    "sysctl", "sysctl_set", "proc", "features", "features_set", "link_state",
     "ping", "send", "capture", "trace",
 }  # fmt: skip
 
@@ -394,18 +394,6 @@ def _add_run(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
                         "rules for this name")  # fmt: skip
     _add_seed(parser)
     parser.add_argument("--verbose", "-v", action="store_true", help="log all that is heard of the running kernel")
-
-
-def _add_events(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = _add(subparsers, "events", _events, "Tell what happened lately.")
-    parser.add_argument("--follow", "-f", action="store_true", help="go on telling what happens, until interrupted")
-    _add_once(parser)
-
-
-def _add_plan(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = _add(subparsers, "plan", _plan, _first_line(commands.plan))
-    _add_once(parser)
-    _add_netns(parser, "only this namespace; with --once, what addrsvc run would do with it; may be repeated")
 
 
 def _add_config(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
@@ -564,13 +552,22 @@ def _add_command(subparsers: "argparse._SubParsersAction[_Parser]", name: str, f
     """A subcommand out of a row: what has no default is positional, the rest are options."""
 
     def run(arguments: argparse.Namespace) -> int:
-        return _command(arguments, name, function)
+        return inject(arguments) if getattr(arguments, "real", False) else _command(arguments, name, function)
 
     description, epilog = (_INJECT_HELP, _inject_epilog()) if name == "inject" else (_first_line(function), "")
     parser = _add(subparsers, name.replace("_", "-"), run, description, epilog=epilog)
     for parameter in _schema(function):
         _add_parameter(parser, parameter)
+    if name == "inject":
+        _add_real(parser)
     _add_once(parser)
+
+
+def _add_real(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--real", action="store_true", help="let what keeps a real namespace hear of it, if the "
+                        "configuration allows that, and not the model: UP, DOWN or CHANGEMTU, of lo")  # fmt: skip
+    parser.add_argument("--netns", metavar="NETNS", help="with --real, which namespace (default: host)")
+    parser.add_argument("--address", metavar="ADDRESS", help="with --real, an address of lo that the event is about")
 
 
 def _schema(function: Command) -> list[inspect.Parameter]:
@@ -646,19 +643,10 @@ def _desk(arguments: argparse.Namespace) -> Iterator[_Desk]:
     if arguments.once:
         yield _Fresh(arguments)
         return
-    from addrsvc.daemon.client import Client
+    from addrsvc.daemon.client import Client, control_to_ask
 
-    with Client(_control_path(arguments.control)) as client:
+    with Client(control_to_ask(arguments.control)) as client:
         yield client
-
-
-def _control_path(given: Path | None) -> Path:
-    from addrsvc.daemon.client import ServiceError, find_control
-
-    path = given or find_control()
-    if path is None:
-        raise ServiceError("no default control socket, as XDG_RUNTIME_DIR is not set: name it with --control PATH")
-    return path
 
 
 _TOLD_BY_ANSWER: Final = ("ping", "send", "capture", "trace")
@@ -887,6 +875,10 @@ def _tell_calls(answer: Mapping[str, object], arguments: argparse.Namespace) -> 
         raise _Refused(f"Error: {answer['refused']}")
 
 
+def _status(arguments: argparse.Namespace) -> int:
+    return _command(arguments, "status", commands.status)
+
+
 def _events(arguments: argparse.Namespace) -> int:
     printer = Printer(as_json=arguments.json)
     if arguments.follow and not arguments.once:
@@ -908,10 +900,10 @@ def _events_of_a_fresh_model(printer: Printer) -> int:
 
 
 def _follow(arguments: argparse.Namespace, printer: Printer) -> int:
-    from addrsvc.daemon.client import Client
+    from addrsvc.daemon.client import Client, control_to_ask
 
     try:
-        with Client(_control_path(arguments.control)) as client:
+        with Client(control_to_ask(arguments.control)) as client:
             for reply in client.stream("monitor", {"replay": True}, output=sys.stdout.fileno()):
                 printer.print_lost(reply["lost"])
                 printer.print_all(reply["news"])

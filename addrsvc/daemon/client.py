@@ -63,6 +63,18 @@ def find_control() -> Path | None:
     return own
 
 
+def control_to_ask(given: Path | None) -> Path:
+    """The control socket that was named, or the one to ask by default.
+
+    Raises:
+        ServiceError: none was named, and there is no default.
+    """
+    path = given or find_control()
+    if path is None:
+        raise ServiceError("no default control socket, as XDG_RUNTIME_DIR is not set: name it with --control PATH")
+    return path
+
+
 def method_name(command: str) -> str:
     """A command's name in Varlink's spelling: ``link_set`` is ``LinkSet``."""
     return "".join(word.capitalize() for word in command.split("_"))

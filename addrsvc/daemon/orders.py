@@ -525,7 +525,7 @@ def inject(asking: Asking, *, event: str, netns: str, address: str | None = None
         raise ControlError(f"event: {event!r} is none that the keeper hears{did_you_mean(event, list(_EVENTS))}")
     (label,) = _labels(asking, netns)
     key, val = LO if address is None else key_of(address), _EVENTS[event]
-    cause = asking.told("inject", label, name=val.name, what=key_text(key), real=True)
+    cause = asking.told("inject", label, val=val.name, what=key_text(key), real=True)
     asking.keeping.ask(lambda keeper: keeper.inject(int(val), label, key, cause))
     asking.keeping.ask(Keeper.summary)  # what was left for afterwards is done by now
     return _done(asking, [key_text(key)], cause)

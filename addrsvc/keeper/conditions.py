@@ -10,24 +10,14 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final, TypeAlias
 
 from addrsvc.errors import ControlError, KernelError
+from addrsvc.keeper.forms import FORMS
 from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.kept import LOOPBACK, Kept, Key, key_text
 from addrsvc.keeper.kinds import near
 from addrsvc.keeper.places import HOST, Place
 from addrsvc.keeper.wanted import Lo, Loopback
 
-__all__ = ["FORMS", "AddressIs", "AllWanted", "Condition", "LoIs", "NetnsIs", "condition_of", "key_of"]
-
-FORMS: Final = (
-    "ADDRESS on lo [in NETNS]",
-    "ADDRESS not on lo [in NETNS]",
-    "lo up [in NETNS]",
-    "lo down [in NETNS]",
-    "all wanted [in NETNS]",
-    "NETNS attached",
-    "NETNS gone",
-)
-"""What can be said.  Where no namespace is named, the host's is meant; with `all wanted`, all of them."""
+__all__ = ["AddressIs", "AllWanted", "Condition", "LoIs", "NetnsIs", "condition_of", "key_of"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,360 @@
+"""The commands for a service that keeps namespaces; where a model runs instead, those that mean it too mean it."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from addrsvc.daemon.printer import json_text, say
+from addrsvc.errors import AddrsvcError, ControlError
+
+if TYPE_CHECKING:
+    from addrsvc.daemon.client import Client
+
+__all__ = ["Adder", "Run", "add_commands", "inject"]
+
+Run: TypeAlias = Callable[[argparse.Namespace], int]
+Row: TypeAlias = dict[str, Any]
+
+UNSENT: Final = 3
+
+
+class Adder(Protocol):
+    """What adds a command."""
+
+    def __call__(
+        self,
+        subparsers: "argparse._SubParsersAction[Any]",
+        name: str,
+        run: Run,
+        description: str,
+        *,
+        epilog: str = "",
+    ) -> argparse.ArgumentParser:
+        """Add it, with --control and --json."""
+
+
+_STATUS_HELP: Final = """\
+Show how a running service is.
+
+Of one that keeps namespaces: each of them, how many addresses are wanted and there, the last repair, and what is
+missing and why; the exit code is 3 if anything is.  Otherwise, or with --model: the namespaces of the model."""
+
+_EVENTS_HELP: Final = """\
+Tell what happened lately.
+
+Of a service that keeps namespaces: what was heard, decided, asked for and acknowledged; what belongs together bears the
+same cause.  A cursor, printed with --show-cursor and part of each line of JSON, is where to go on later.  Otherwise, or
+with --model: what happened in the model."""
+
+_WAIT_HELP: Final = """\
+Wait until something holds in the namespaces that are kept: words as below, quoted or not.
+
+The exit code is 0 when it holds, and 3 when it does not within the time limit."""
+
+_RELOAD_HELP: Final = """\
+Have the configuration read again and put in force, and tell what that changes.
+
+What both configurations want is not touched.  If anything in the files is wrong, all of it is told, the exit code is 1,
+and the configuration before stays in force."""
+
+_RESUME_HELP: Final = """\
+End all fights in a namespace, want again what was withdrawn there by command, and mend at once."""
+
+_WITHDRAW_HELP: Final = """\
+Take service addresses of a namespace away, all or some, until resumed.
+
+Each is deprecated first, so that nothing new uses it, and deleted when its sockets have ended or the time for that is
+over.  It stays away over reloads, until addrsvc resume, the end of the namespace or a restart of the service."""
+
+_PLAN_HELP: Final = """\
+Show what would be sent to namespaces of the running kernel; nothing is sent.
+
+Of a service that keeps namespaces: what it would ask for if it began now, which is to take away, too, what is its own
+and not wanted any more; with --files, if it read its configuration anew.  Otherwise, or with --model: what the model
+has and its mirrors have not; with --once, what addrsvc run would send."""
+
+_APPLY_HELP: Final = """\
+Look at all namespaces that are kept, or at one, and mend at once what is not as wanted.
+
+What bears our mark and is not wanted any more is taken away.  The exit code is 3 if something is missing still."""
+
+
+def add_commands(subparsers: "argparse._SubParsersAction[Any]", add: Adder, of_model: Mapping[str, Run]) -> None:
+    """Add all of them.
+
+    Args:
+        subparsers: where.
+        add: adds one.
+        of_model: what status, events and plan do with a model.
+    """
+    from addrsvc.keeper.forms import FORMS
+
+    parser = add(subparsers, "status", _or_model(_status, of_model["status"]), _STATUS_HELP)
+    parser.add_argument("netns", nargs="?", metavar="NETNS", help="only this namespace")
+    parser.add_argument("--details", "-d", action="store_true", help="show all addresses")
+    _add_model(parser)
+    parser = add(subparsers, "events", _or_model(_events, of_model["events"]), _EVENTS_HELP)
+    parser.add_argument("--follow", "-f", action="store_true", help="go on telling what happens, until interrupted")
+    parser.add_argument("--since", metavar="CURSOR", help="begin behind this cursor, not with the oldest event")
+    parser.add_argument("--show-cursor", action="store_true", help="end with the cursor to go on from")
+    parser.add_argument("--netns", action="append", default=[], metavar="NETNS", help="only of this namespace; "
+                        "may be repeated")  # fmt: skip
+    parser.add_argument("--level", metavar="LEVEL", help="what is at least so serious: debug, info, warning or error")
+    _add_model(parser)
+    parser = add(subparsers, "plan", _or_model(_plan, of_model["plan"]), _PLAN_HELP)
+    parser.add_argument("--netns", action="append", default=[], metavar="NETNS", help="only this namespace; "
+                        "may be repeated")  # fmt: skip
+    parser.add_argument("--files", action="store_true", help="if the files of the configuration were read again")
+    _add_model(parser)
+    parser = add(subparsers, "apply", _of_keeper(_apply), _APPLY_HELP)
+    parser.add_argument("--netns", action="append", default=[], metavar="NETNS", help="only this namespace; "
+                        "may be repeated")  # fmt: skip
+    parser.add_argument("--dry-run", "-n", action="store_true", help="only show what would be asked for")
+    forms = "\n".join(f"  {form}" for form in FORMS)
+    example = "  addrsvc wait --timeout 10 ::1 on lo in blue"
+    parser = add(
+        subparsers, "wait", _of_keeper(_wait), _WAIT_HELP, epilog=f"what can hold:\n{forms}\n\nexample:\n{example}"
+    )
+    parser.add_argument("condition", nargs="+", metavar="WORD", help="what is to hold")
+    parser.add_argument("--timeout", "-t", type=float, metavar="SECONDS", help="how long to wait (default: for ever)")
+    parser = add(subparsers, "reload", _of_keeper(_reload), _RELOAD_HELP)
+    parser.add_argument("--dry-run", "-n", action="store_true", help="only read it, and show what would be asked for")
+    parser = add(subparsers, "resume", _of_keeper(_resume), _RESUME_HELP)
+    parser.add_argument("netns", metavar="NETNS", help="the namespace")
+    parser = add(subparsers, "withdraw", _of_keeper(_withdraw), _WITHDRAW_HELP)
+    parser.add_argument("netns", metavar="NETNS", help="the namespace")
+    parser.add_argument("addresses", nargs="*", metavar="ADDRESS", help="which of its addresses (default: all)")
+    parser.add_argument("--drain", type=float, metavar="SECONDS", help="how long their sockets have to end (default: "
+                        "as the configuration says)")  # fmt: skip
+    parser.add_argument("--wait", "-w", action="store_true", help="come back when they are gone")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", action="store_true", help="ask the model that runs beside")
+    parser.add_argument("--once", action="store_true", help="ask a fresh model (lo is up) instead of a running service")
+
+
+# --- who is asked -----------------------------------------------------------------------------------------------------
+
+
+class _Service:
+    """A running service that keeps namespaces."""
+
+    def __init__(self, client: "Client") -> None:
+        from addrsvc.daemon.client import KEEPER
+
+        self.ask = partial(client.ask, interface=KEEPER)
+        self.stream = partial(client.stream, interface=KEEPER)
+
+    def all(self, command: str, parameters: Mapping[str, object], key: str) -> list[Row]:
+        """All rows of a long answer."""
+        answers = self.stream(command, {name: it for name, it in parameters.items() if it is not None})
+        return [row for answer in answers for row in answer[key]]  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _service(arguments: argparse.Namespace) -> Iterator[_Service]:
+    from addrsvc.daemon.client import Client, control_to_ask
+
+    with Client(control_to_ask(arguments.control)) as client:
+        yield _Service(client)
+
+
+_Command: TypeAlias = Callable[[argparse.Namespace, _Service], int]
+
+
+def _of_keeper(command: _Command) -> Run:
+    def run(arguments: argparse.Namespace) -> int:
+        with _service(arguments) as service:
+            return command(arguments, service)
+
+    return run
+
+
+def _or_model(command: _Command, of_model: Run) -> Run:
+    """What is done with a keeper where there is one, and is otherwise done with the model."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        from addrsvc.daemon.client import NoInterface
+
+        if arguments.model or arguments.once:
+            return of_model(arguments)
+        try:
+            return _of_keeper(command)(arguments)
+        except NoInterface:
+            return of_model(arguments)
+
+    return run
+
+
+def _say_all(lines: Iterator[str]) -> None:
+    for line in lines:
+        say(line)
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def _status(arguments: argparse.Namespace, service: _Service) -> int:
+    from addrsvc.daemon.keeper_printer import status_lines
+
+    described = service.ask("describe", {})
+    details = arguments.details or arguments.netns is not None
+    parameters = {"netns": arguments.netns, "details": details or arguments.json}
+    namespaces = _joined(service.all("list", parameters, "namespaces"), "addresses")
+    if arguments.json:
+        say(json_text({**described, "list": namespaces}))
+    else:
+        _say_all(status_lines(described, namespaces, details=details))
+    return UNSENT if any(row["state"] not in ("kept", "waiting") for row in namespaces) else 0
+
+
+def _joined(rows: list[Row], key: str) -> list[Row]:
+    """Rows of the same namespace as one."""
+    found: list[Row] = []
+    for row in rows:
+        if found and found[-1]["netns"] == row["netns"]:
+            found[-1][key] += row[key]
+        else:
+            found.append(row)
+    return found
+
+
+def _events(arguments: argparse.Namespace, service: _Service) -> int:
+    told: dict[str, object] = {}
+    try:
+        for told in _answers(arguments, service):
+            _say_told(told, as_json=arguments.json)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if arguments.show_cursor and told and not arguments.json:
+            say(f"-- cursor: {told['cursor']}")
+    return 0
+
+
+def _answers(arguments: argparse.Namespace, service: _Service) -> Iterator[dict[str, Any]]:
+    chosen = {"netns": arguments.netns or None, "level": arguments.level, "cursor": arguments.since}
+    parameters = {name: value for name, value in chosen.items() if value is not None}
+    if arguments.follow:
+        yield from service.stream("monitor", {"replay": True, **parameters}, output=sys.stdout.fileno())
+        return
+    before = None
+    while (told := service.ask("events", parameters))["cursor"] != before:
+        yield told
+        before = parameters["cursor"] = told["cursor"]
+
+
+def _say_told(told: dict[str, Any], *, as_json: bool) -> None:
+    from addrsvc.daemon.keeper_printer import event_line
+
+    boot = told["cursor"].partition(":")[0]
+    if told["restarted"]:
+        say(json_text({"restarted": True}) if as_json else "... the service was started anew since")
+    if told["lost"]:
+        lost = told["lost"]
+        say(json_text({"lost": lost}) if as_json else f"... {lost} lost, as they were not taken in time")
+    for event in told["events"]:
+        say(json_text({**event, "cursor": f"{boot}:{event['seq'] + 1}"}) if as_json else event_line(event))
+
+
+def _plan(arguments: argparse.Namespace, service: _Service) -> int:
+    plans = _all_plans(arguments, service, "plan", {"files": arguments.files})
+    _say_plans(arguments, plans, done=False)
+    return 0
+
+
+def _apply(arguments: argparse.Namespace, service: _Service) -> int:
+    command = "plan" if arguments.dry_run else "apply"
+    plans = _all_plans(arguments, service, command, {})
+    _say_plans(arguments, plans, done=not arguments.dry_run)
+    return UNSENT if any(row["left"] or row["error"] for row in plans) else 0
+
+
+def _all_plans(
+    arguments: argparse.Namespace, service: _Service, command: str, parameters: Mapping[str, object]
+) -> list[Row]:
+    names = arguments.netns or [None]
+    rows = [row for name in names for row in service.all(command, {"netns": name, **parameters}, "plans")]
+    return _joined(rows, "steps")
+
+
+def _say_plans(arguments: argparse.Namespace, plans: list[Row], *, done: bool) -> None:
+    from addrsvc.daemon.keeper_printer import plan_lines
+
+    if arguments.json:
+        say(json_text({"plans": plans}))
+    else:
+        _say_all(plan_lines(plans, done=done))
+
+
+def _wait(arguments: argparse.Namespace, service: _Service) -> int:
+    from addrsvc.daemon.client import TimedOut
+
+    given = {} if arguments.timeout is None else {"seconds": arguments.timeout}
+    try:
+        answer = service.ask("wait", {"condition": " ".join(arguments.condition), **given})
+    except TimedOut as error:
+        return _not_in_time(error)
+    if arguments.json:
+        say(json_text(answer))
+    return 0
+
+
+def _not_in_time(error: AddrsvcError) -> int:
+    sys.stderr.write(f"not in time: {error}\n")
+    return UNSENT
+
+
+def _reload(arguments: argparse.Namespace, service: _Service) -> int:
+    from addrsvc.daemon.keeper_printer import change_lines
+
+    if arguments.dry_run:
+        _say_plans(arguments, _joined(service.all("plan", {"files": True}, "plans"), "steps"), done=False)
+        return 0
+    answer = service.ask("reload", {})
+    if arguments.json:
+        say(json_text(answer))
+    else:
+        _say_all(change_lines(answer))
+    return 0
+
+
+def _resume(arguments: argparse.Namespace, service: _Service) -> int:
+    answer = service.ask("resume", {"netns": arguments.netns})
+    _say_done(arguments, answer, "resumed")
+    return 0
+
+
+def _withdraw(arguments: argparse.Namespace, service: _Service) -> int:
+    given = {"addresses": arguments.addresses or None, "drain": arguments.drain}
+    parameters = {name: value for name, value in given.items() if value is not None}
+    answer = service.ask("withdraw", {"netns": arguments.netns, **parameters})
+    for address in answer["addresses"] if arguments.wait else ():  # type: ignore[attr-defined]
+        service.ask("wait", {"condition": f"{address} not on lo in {arguments.netns}"})
+    _say_done(arguments, answer, "withdrawn")
+    return 0
+
+
+def inject(arguments: argparse.Namespace) -> int:
+    """Let an event run through the chain that decides about a real namespace."""
+    if arguments.dev != "lo":
+        raise ControlError(f"{arguments.dev!r}: with --real an event is about lo, or with --address about one of its")
+    parameters = {"event": arguments.event, "netns": arguments.netns or "host"}
+    parameters |= {} if arguments.address is None else {"address": arguments.address}
+    with _service(arguments) as service:
+        _say_done(arguments, service.ask("inject", parameters), "heard of")
+    return 0
+
+
+def _say_done(arguments: argparse.Namespace, answer: dict[str, Any], word: str) -> None:
+    from addrsvc.daemon.keeper_printer import event_line
+
+    if arguments.json:
+        say(json_text(answer))
+        return
+    say("\n".join(f"{address} {word}" for address in answer["addresses"]) or "there was nothing to do")
+    _say_all(event_line(event) for event in answer["events"])
