@@ -17,6 +17,10 @@ Callback: TypeAlias = Callable[[], object]
 
 _AT_ONCE: Final = 256
 """How many ready descriptors are looked at before it is asked again which are."""
+_QUIET: Final = 0.001
+"""For how many seconds nothing must have been ready before what was left for afterwards is done.  The thread sleeps
+meanwhile: the kernel, too, leaves work for later, such as telling that an address can be used, and does it where the
+thread that caused it runs, once that does not."""
 _ROUNDS: Final = 256
 """How often it is asked, at most, before what was left for afterwards is done."""
 
@@ -115,7 +119,7 @@ class Loop:
                     callback()
                 elif fd == self._bell:
                     os.eventfd_read(self._bell)
-            if not self._afterwards or not (ready := self._epoll.poll(0, _AT_ONCE)):
+            if not self._afterwards or not (ready := self._epoll.poll(_QUIET, _AT_ONCE)):
                 break
         while self._afterwards:
             self._afterwards.popleft()()
