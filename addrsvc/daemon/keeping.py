@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from addrsvc.daemon.lean import settle
+from addrsvc.daemon.lean import settle, take_descriptors
 from addrsvc.daemon.systemd import notify, reloading
 from addrsvc.daemon.vault import Vault
 from addrsvc.daemon.vitals import Vitals
@@ -130,6 +130,7 @@ class KeeperThread:
 
     def _keep(self) -> None:
         config = self.loaded.config
+        take_descriptors()
         _take_priority(config.daemon.realtime, self.ring)
         keeper = self._keeper = Keeper(
             self._loop, self.ring, self._rules(config), may_enter=self._may_enter, sweep=config.watch.sweep,

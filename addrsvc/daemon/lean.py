@@ -1,4 +1,4 @@
-"""What a service can do about its memory: load nothing that nobody uses, and give back what is not needed any more."""
+"""What a service can do about its memory and its limits: load nothing that nobody uses, give back what is not needed."""
 
 import ctypes
 import gc
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["settle", "share_one_heap", "without"]
+__all__ = ["settle", "share_one_heap", "take_descriptors", "without"]
 
 _M_ARENA_MAX: Final = -8
 
@@ -37,3 +37,11 @@ def settle() -> None:
     gc.freeze()
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # of glibc alone
         libc.malloc_trim(0)
+
+
+def take_descriptors() -> None:
+    """Let this process have as many descriptors as it may: each namespace takes up to three."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
