@@ -1,4 +1,4 @@
-"""What a service can do about its memory and its limits: load nothing that nobody uses, give back what is not needed."""
+"""What a service does about its memory and limits: loads nothing that nobody uses, and gives back what is not needed."""
 
 import ctypes
 import gc
