@@ -38,7 +38,7 @@ def test_a_service_holds_the_capabilities_that_it_needs(unit: str, capabilities:
     assert service["CapabilityBoundingSet"] == service["AmbientCapabilities"] == capabilities
 
 
-@pytest.mark.parametrize("key", ["ExecStart", "ExecStartPre"])
+@pytest.mark.parametrize("key", ["ExecStart", "ExecStartPre", "ExecReload"])
 @pytest.mark.parametrize("unit", SERVICES)
 def test_a_service_starts_commands_that_exist(unit: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     program, command, *words = section(unit)[key].split()
@@ -54,8 +54,8 @@ def test_the_two_services_differ_only_in_what_they_are_for() -> None:
     ours, its = section("addrsvc.service"), section("addrsvc@.service")
 
     assert {key for key in {**ours, **its} if ours.get(key) != its.get(key)} == {
-        "AmbientCapabilities", "CapabilityBoundingSet", "ExecStart", "FileDescriptorStoreMax", "LimitNOFILE",
-        "NetworkNamespacePath", "RestrictNamespaces", "RuntimeDirectory",
+        "AmbientCapabilities", "CapabilityBoundingSet", "ExecReload", "ExecStart", "FileDescriptorStoreMax",
+        "LimitNOFILE", "NetworkNamespacePath", "RestrictNamespaces", "RuntimeDirectory",
     }  # fmt: skip
 
 

@@ -13,7 +13,9 @@ SOCKETS = ("addrsvc.socket", "addrsvc@blue.socket", "addrsvc-netlink@blue.socket
 
 def test_systemd_analyze_finds_nothing_to_say_of_the_units(systemd: Machine) -> None:
     systemd.run("ip", "netns", "add", "blue")
-    assert systemd.run("systemd-analyze", "verify", *SERVICES, *SOCKETS, "addrsvc@blue.path") == ""
+    said = systemd.run("systemd-analyze", "verify", *SERVICES, *SOCKETS, "addrsvc@blue.path").splitlines()
+
+    assert [line for line in said if "symlink" not in line and "/dev/null" not in line] == []  # of systemd 249's own
 
 
 @pytest.mark.parametrize(
