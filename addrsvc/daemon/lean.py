@@ -1,4 +1,4 @@
-"""What a service does about its memory and limits: loads nothing that nobody uses, and gives back what is not needed."""
+"""What a service does about its memory and limits: loads what somebody uses, and gives back what is not needed."""
 
 import ctypes
 import gc
