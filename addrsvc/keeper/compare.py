@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from addrsvc.keeper.dump import Addresses, Present, Route
 from addrsvc.keeper.kept import LOOPBACK, Key
 from addrsvc.keeper.messages import DELETE_LOOPBACK, RESTORE_LOOPBACK, deladdr, delroute, newaddr, newroute
+from addrsvc.keeper.rtnl import ready
 from addrsvc.keeper.wanted import Loopback, ServiceAddress, Wanted
 from addrsvc.uapi import IFA_F_NOPREFIXROUTE, IFAPROT_ADDRSVC, INFINITY_LIFE_TIME
 
@@ -38,6 +39,11 @@ class Step(NamedTuple):
     key: Key
     recipe: str
     message: bytes
+
+    @property
+    def wire(self) -> bytes:
+        """The request, ready to be sent alone."""
+        return ready(self.message)
 
 
 RESTORED: Final = Step(LOOPBACK, RESTORE, RESTORE_LOOPBACK)

@@ -13,16 +13,19 @@ lo.  Its blocks are called in this order, and each does one thing:
 import time
 from collections.abc import Iterator, Mapping
 from copy import copy
+from functools import partial
+from sys import byteorder
 from typing import Final
 
 from addrsvc.keeper import compare
 from addrsvc.keeper.compare import Step
 from addrsvc.keeper.events import Ring
-from addrsvc.keeper.hear import Heard, present_of
-from addrsvc.keeper.kept import LO, LOOPBACK, Why, key_text
+from addrsvc.keeper.hear import Heard, hear, present_of
+from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Why, key_text
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.mend import LO_UP_STEP, Mender, why_not
-from addrsvc.keeper.wanted import Lo, Loopback
+from addrsvc.keeper.messages import LO_IFINDEX
+from addrsvc.keeper.wanted import Lo, Loopback, Reaction
 from addrsvc.model.notifier import (
     NOTIFY_DONE,
     NOTIFY_OK,
@@ -36,6 +39,15 @@ from addrsvc.uapi import IFF_UP, IPV6_MIN_MTU, RTM_DELADDR, RTM_NEWADDR, RTM_NEW
 __all__ = ["Decisions"]
 
 _NAMES: Final[Mapping[int, str]] = {rtm: Rtm(rtm).name for rtm in (RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINK)}
+ENSURE: Final = Loopback.ENSURE
+HEAL: Final = Reaction.HEAL
+_RESTORE: Final = compare.RESTORED.wire
+_KIND: Final = slice(4, 6)
+_DELADDR: Final = int(RTM_DELADDR).to_bytes(2, byteorder)
+_ABOUT: Final = slice(20, 24)
+_LO: Final = LO_IFINDEX.to_bytes(4, byteorder)
+_ADDRESS: Final = slice(28, 44)
+"""Where a message tells of which address it is; of another length or address family it does not read as ::1 there."""
 _MOST_WAITING: Final = 2048
 """What may be left to be seen to later: a flood takes no more memory than that."""
 NETDEV_UP: Final = int(NetdevEvent.NETDEV_UP)
@@ -72,6 +84,48 @@ class Decisions:
         for val in _events_of_lo(heard):
             raw_notifier_call_chain(self.chain, val, copy(heard))
 
+    def reflex(self, kept: Kept, message: bytes) -> bool:
+        """Put ::1 back before anything else is done, if that is what the message is about, and all else is as usual.
+
+        What the chain would decide is known beforehand then; it hears of it a moment later, in `follow_reflex`.
+
+        Returns:
+            Whether it was put back.
+        """
+        if (
+            message[_ADDRESS] != LOOPBACK[0]
+            or message[_KIND] != _DELADDR
+            or message[_ABOUT] != _LO
+            or kept.fd < 0  # its one socket is read by who listens, too
+            or kept.fighting
+            or kept.expected is not None
+            or kept.is_disabled
+            or not (kept.flags & IFF_UP and kept.is_claimed)
+            or kept.wanted.loopback is not ENSURE
+            or kept.wanted.loopback_reaction is not HEAL
+        ):
+            return False
+        since = time.monotonic_ns()
+        try:
+            kept.requests.send(_RESTORE)
+        except OSError:
+            return False
+        kept.reflex = message, since, time.monotonic_ns()
+        self._loop.afterwards(partial(self.follow_reflex, kept))
+        return True
+
+    def follow_reflex(self, kept: Kept) -> None:
+        """Let the chain hear of what was put back; that has to be before anything else is heard of the namespace."""
+        if kept.reflex is None or not kept.is_claimed:
+            return
+        (message, since, done), kept.reflex = kept.reflex, None
+        refusals = self._mender.answer(kept)
+        heard = hear(kept, message, since)
+        if heard is not None:
+            heard.step = heard.answer = compare.RESTORED
+            heard.refusals, heard.us = refusals, (done - since) / 1000
+            self.decide(heard)
+
     def call(self, val: int, heard: Heard) -> int:
         """Call the chain with what nobody has heard, as if somebody had; what it returned."""
         return raw_notifier_call_chain(self.chain, val, heard)
@@ -79,6 +133,8 @@ class Decisions:
     def heal(self, val: int, heard: Heard) -> int:
         """Put back at once what one message can put back."""
         kept, key = heard.kept, heard.key
+        if heard.step is not None:
+            return NOTIFY_OK
         if val == NETDEV_DOWN and key is not LO and kept.is_expected(key):
             heard.is_own = True
             return NOTIFY_OK
@@ -86,7 +142,7 @@ class Decisions:
         if step is None or why_not(kept, key) or not self._mender.reactions.is_at_once(kept, key):
             return NOTIFY_DONE
         heard.step = step
-        heard.refusals = self._mender.ask(kept, (step,))
+        heard.refusals = self._mender.put(kept, step.wire)
         heard.us = (time.monotonic_ns() - heard.since) / 1000
         return NOTIFY_OK
 

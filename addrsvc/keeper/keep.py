@@ -202,6 +202,10 @@ class Keeper:
 
     def heard(self, kept: Kept, message: bytes) -> None:
         """A namespace's kernel has said something."""
+        if kept.reflex is not None:
+            self.decisions.follow_reflex(kept)
+        if self.decisions.reflex(kept, message):
+            return
         heard = hear(kept, message, time.monotonic_ns())
         if heard is not None:
             self.decisions.decide(heard)
@@ -212,9 +216,11 @@ class Keeper:
 
     def lost(self, kept: Kept | None) -> None:
         """It has said more than was heard: whatever it was, its result can be looked at."""
+        where = tuple(self._kept.values()) if kept is None else (kept,)
+        for each in where:
+            self.decisions.follow_reflex(each)
         self.decisions.finish()
         now = time.monotonic()
-        where = tuple(self._kept.values()) if kept is None else (kept,)
         seconds = max((now - each.heard_at for each in where), default=0.0)
         cause = self._ring.tell(
             "lost", kept.label if kept else "", None, seconds=round(seconds, 6), namespaces=len(where)
@@ -253,6 +259,7 @@ class Keeper:
 
     def _want(self, kept: Kept, wanted: Wanted, cause: int, why: Why = Why.RELOAD, drain: float | None = None) -> None:
         """Want something else of a namespace; `drain` is how many seconds what goes may take, if not as rules say."""
+        self.decisions.follow_reflex(kept)
         before, kept.wanted = kept.wanted, wanted
         if before == wanted:
             return

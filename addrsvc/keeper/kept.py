@@ -108,6 +108,9 @@ class Kept:
         timers: what is due for an address: the end of yielding, of a drain, or another try.
         withdrawals: what is being taken away from it.
         last: the last repair.
+        reflex: the message that ::1 was put back for, when that was heard, and when it was done, in nanoseconds of the
+            monotonic clock, as long as the answer has not been read.
+        fighting: how many things are fought about just now.
         repairs, fights, lost: how many there were.
         heard_at: when the last message came, in seconds of the monotonic clock.
         is_claimed: it is ours to keep; nobody else's service has the namespace.
@@ -115,9 +118,9 @@ class Kept:
     """
 
     __slots__ = (
-        "__weakref__", "cause", "expected", "fd", "fights", "flags", "foreign", "heard_at", "is_claimed",
-        "is_disabled", "is_tidy", "label", "last", "lost", "made", "missing", "mtu", "quarrels", "reason",
-        "repairs", "requests", "timers", "wanted", "withdrawals",
+        "__weakref__", "cause", "expected", "fd", "fighting", "fights", "flags", "foreign", "heard_at",
+        "is_claimed", "is_disabled", "is_tidy", "label", "last", "lost", "made", "missing", "mtu", "quarrels",
+        "reason", "reflex", "repairs", "requests", "timers", "wanted", "withdrawals",
     )  # fmt: skip
 
     def __init__(self, label: str, fd: int, requests: "Requests", wanted: Wanted) -> None:
@@ -138,6 +141,8 @@ class Kept:
         self.timers: dict[Key, Timer] | None = None
         self.withdrawals: Withdrawals | None = None
         self.last: Repair | None = None
+        self.reflex: tuple[bytes, int, int] | None = None
+        self.fighting = 0
         self.repairs = 0
         self.fights = 0
         self.lost = 0
@@ -257,13 +262,14 @@ class Kept:
         quarrel = self.quarrels.pop(key, None) if self.quarrels is not None else None
         if quarrel is not None:
             quarrel.rearm(None)
+            self.fighting -= quarrel.is_fight
         if not self.quarrels:
             self.quarrels = None
 
     @property
     def is_fighting(self) -> bool:
         """Whether any repair has to wait."""
-        return self.quarrels is not None and any(quarrel.is_fight for quarrel in self.quarrels.values())
+        return self.fighting > 0
 
     @property
     def is_at_peace(self) -> bool:
@@ -283,6 +289,7 @@ class Kept:
         for quarrel in (self.quarrels or {}).values():
             quarrel.rearm(None)
         self.timers = self.quarrels = None
+        self.fighting = 0
 
     def __repr__(self) -> str:
         return f"<Kept: {self.label}>"

@@ -24,7 +24,9 @@ from addrsvc.keeper.wanted import NOTHING, Lo, Wanted
 from addrsvc.keeper.withdraw import Withdrawals
 from addrsvc.uapi import IFF_UP
 
-__all__ = ["KEEPS_MARKS", "LO_UP_STEP", "Mender", "Refusals", "why_not"]
+__all__ = ["KEEPS_MARKS", "LO_UP_STEP", "NOTHING_REFUSED", "Mender", "Refusals", "why_not"]
+
+NOTHING_REFUSED: Final[Mapping[int, Refusal]] = {}
 
 Refusals: TypeAlias = Mapping[int, Refusal]
 """What was refused, by its place among the steps."""
@@ -223,6 +225,22 @@ class Mender:
         except OSError as error:
             refusals = [Refusal(nth, error.errno or EIO) for nth in range(len(steps))]
         return {refusal.nth: refusal for refusal in refusals}
+
+    def put(self, kept: Kept, wire: bytes) -> Refusals:
+        """Send one step, by its `wire`, with the least that can be done for it; what was refused."""
+        try:
+            kept.requests.send(wire)
+        except OSError as error:
+            return {0: Refusal(0, error.errno or EIO)}
+        return self.answer(kept)
+
+    def answer(self, kept: Kept) -> Refusals:
+        """What was refused of the one step that was sent last."""
+        try:
+            refusal = kept.requests.answer()
+        except OSError as error:
+            refusal = Refusal(0, error.errno or EIO)
+        return NOTHING_REFUSED if refusal is None else {0: refusal}
 
     def tell(self, kept: Kept, steps: Sequence[Step], refusals: Refusals, why: Why, cause: int, us: float) -> None:
         """Take down what came of steps within so many microseconds, and tell."""

@@ -87,9 +87,9 @@ class Reactions:
             self._begin(kept, key, quarrel, cause)
 
     def _begin(self, kept: Kept, key: Key, quarrel: Quarrel, cause: int) -> None:
-        is_first = sum(other.is_fight for other in (kept.quarrels or {}).values()) == 1
+        kept.fighting += 1
         self._await_peace(kept, key, quarrel, cause)
-        if is_first:
+        if kept.fighting == 1:
             kept.fights += 1
             self._ring.tell(
                 "fight", kept.label, cause, address=key_text(key), reversals=len(quarrel.times),

@@ -43,7 +43,7 @@ from addrsvc.uapi import (
     SOL_NETLINK,
 )
 
-__all__ = ["ADDS_AT_ONCE", "DELETES_AT_ONCE", "Refusal", "Requests", "open_rtnl"]
+__all__ = ["ADDS_AT_ONCE", "DELETES_AT_ONCE", "Refusal", "Requests", "open_rtnl", "ready"]
 
 T = TypeVar("T")
 
@@ -201,6 +201,21 @@ class Requests:
                 refusals[index] = Refusal(start + index, -error, _extack(data))
         return list(refusals.values())
 
+    def send(self, message: bytes) -> None:
+        """Ask for one change that is `ready` to be sent, with the least work.
+
+        It is done, or refused, when this returns; `answer` has to be called before anything else is asked.
+        """
+        self._sock.send(message)
+
+    def answer(self) -> Refusal | None:
+        """The refusal of what was sent, if there is one."""
+        while (data := self._receive()) is not None:
+            kind, sequence, error = _ANSWER.unpack_from(data)
+            if kind == NLMSG_ERROR and sequence == _LAST_SEQUENCE:
+                return Refusal(0, -error, _extack(data)) if error else None
+        return Refusal(0, ENOBUFS)
+
     # --- questions ---
 
     def addresses(self) -> Addresses:
@@ -331,6 +346,11 @@ class Requests:
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def ready(message: bytes) -> bytes:
+    """A change as it goes over the wire, for `Requests.send`: its number is one that no other request has."""
+    return bytes(_datagram((message,), _LAST_SEQUENCE))
 
 
 def _datagram(messages: Sequence[bytes], first: int, *, is_change: bool = True) -> bytearray:
