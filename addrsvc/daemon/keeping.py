@@ -133,7 +133,8 @@ class KeeperThread:
         take_descriptors()
         _take_priority(config.daemon.realtime, self.ring)
         keeper = self._keeper = Keeper(
-            self._loop, self.ring, self._rules(config), may_enter=self._may_enter, sweep=config.watch.sweep,
+            self._loop, self.ring, self._rules(config), may_enter=self._may_enter, here=self._inside or HOST,
+            sweep=config.watch.sweep,
             make_watch=partial(
                 _WATCHES[config.watch.method], largest=config.watch.receive_buffer, sockets=self._vault
             ),
@@ -157,7 +158,7 @@ class KeeperThread:
         keeper.close()
 
     def _name_gone(self) -> None:
-        self.ring.tell("gone", HOST, None, why=f"{self._inside} is no name of it any more")
+        self.ring.tell("gone", self._inside or HOST, None, why="its name leads to it no more")
         self._ended()
 
     def _rules(self, config: Config) -> Rules:

@@ -12,7 +12,6 @@ from addrsvc.daemon.systemd import notify, watchdog_period
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.loop import Loop
-from addrsvc.keeper.places import HOST
 from addrsvc.keeper.status import NetnsStatus
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Vitals:
         lacking = self._keeper.summary().lacking
         if lacking is not None:
             return f"{lacking}: {_what_lacks(self._keeper.status(lacking))}"
-        return self._why_no_bind() if self._keeper.wants_loopback(HOST) else ""
+        return self._why_no_bind() if self._keeper.wants_loopback(self._keeper.here) else ""
 
     def _why_no_bind(self) -> str:
         try:

@@ -4,16 +4,26 @@ import os
 import select
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from addrsvc.keeper.keep import Rules
+from addrsvc.keeper.book import Listener
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.places import HOST, Place
 from addrsvc.keeper.wanted import Wanted
 
-__all__ = ["Alone", "NameWatch"]
+__all__ = ["Alone", "Called", "NameWatch", "Rules"]
 
 _THIS_ONE: Final = "/proc/thread-self/ns/net"
+
+
+class Rules(Protocol):
+    """What a configuration is asked."""
+
+    def selectors(self) -> "tuple[str, ...]":
+        """Which namespaces it is about."""
+
+    def wanted(self, label: str) -> Wanted | None:
+        """What it wants of one; None where no rule is about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,39 @@ class Alone:
 
     def wanted(self, label: str) -> Wanted | None:
         """What is wanted of it."""
-        return (self.rules.wanted(self.label) or Wanted()) if label == HOST else None
+        return (self.rules.wanted(label) or Wanted()) if label == self.label else None
+
+
+class Called:
+    """Tells a listener of the host's namespace by another name, which is the one that it is called from outside.
+
+    Args:
+        listener: whom to tell.
+        here: the name.
+    """
+
+    def __init__(self, listener: Listener, here: str) -> None:
+        self._listener = listener
+        self._here = here
+
+    def _label(self, label: str) -> str:
+        return self._here if label == HOST else label
+
+    def found(self, label: str, netns_fd: int) -> None:
+        """A namespace is there."""
+        self._listener.found(self._label(label), netns_fd)
+
+    def gone(self, label: str) -> None:
+        """It has gone."""
+        self._listener.gone(self._label(label))
+
+    def renamed(self, label: str, instead: str) -> None:
+        """It has another name."""
+        self._listener.renamed(self._label(label), self._label(instead))
+
+    def waiting(self, label: str, why: str) -> None:
+        """It is not there."""
+        self._listener.waiting(self._label(label), why)
 
 
 class NameWatch:

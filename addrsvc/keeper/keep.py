@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from socket import socket
-from typing import Final, Protocol
+from typing import Final
 
 from addrsvc.errors import ControlError, KernelError
+from addrsvc.keeper.alone import Called, Rules
 from addrsvc.keeper.compare import Step
 from addrsvc.keeper.decide import Decisions
 from addrsvc.keeper.discover import Discovery
@@ -33,16 +34,6 @@ _SWEEP_EVERY: Final = 1.0
 """Seconds between two parts of a sweep."""
 
 
-class Rules(Protocol):
-    """What a configuration is asked."""
-
-    def selectors(self) -> "tuple[str, ...]":
-        """Which namespaces it is about."""
-
-    def wanted(self, label: str) -> Wanted | None:
-        """What it wants of one; None where no rule is about it."""
-
-
 class Keeper:
     """Keeps namespaces.
 
@@ -51,6 +42,7 @@ class Keeper:
         ring: where it is told.
         rules: what is wanted where.
         may_enter: whether other namespaces than the host's may be entered.
+        here: what the namespace is called that this process is in.
         sweep: seconds in which every namespace is looked at once, for what no message told; 0 for never.
         make_watch: makes what hears namespaces.
     """
@@ -62,6 +54,7 @@ class Keeper:
         rules: Rules,
         *,
         may_enter: bool = True,
+        here: str = HOST,
         sweep: float = 60.0,
         make_watch: Callable[[Loop, Hearer[Kept]], Watch[Kept]] = AutoWatch,
     ) -> None:
@@ -79,7 +72,8 @@ class Keeper:
         self._to_sweep: list[Kept] = []
         self._sweeping: Timer | None = None
         self._watch = make_watch(loop, self)
-        self.discovery: Final = Discovery(loop, self, may_enter=may_enter)
+        self.here: Final = here
+        self.discovery: Final = Discovery(loop, Called(self, here), may_enter=may_enter)
         self._repairs: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._end_counting = ring.subscribe(self._count)
@@ -404,7 +398,7 @@ class Keeper:
 
     def is_alive(self) -> bool:
         """Whether a kernel answers, and answers what is believed of it; if it does not, that is mended first."""
-        kept = self._kept.get(HOST) or next(iter(self._kept.values()), None)
+        kept = self._kept.get(self.here) or next(iter(self._kept.values()), None)
         if kept is None or not kept.is_claimed:
             return True
         try:

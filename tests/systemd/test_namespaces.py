@@ -61,6 +61,7 @@ def test_a_service_inside_keeps_its_namespace_without_cap_sys_admin(systemd: Mac
 
     delete(systemd)
     assert until(lambda: addresses(systemd) == WANTED)
+    assert "blue" in systemd.run("addrsvc", "status", "--control", "/run/addrsvc/blue/control")
 
     systemd.write(CONFIGURATION, RULES.replace('["2001:db8::53"]', "[]"))
     systemd.systemctl("reload", "addrsvc@blue.service")
