@@ -3,7 +3,9 @@
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Mapping
-from statistics import median
+from contextlib import nullcontext
+from functools import partial
+from statistics import median, quantiles
 from typing import TypeAlias
 
 from addrsvc.keeper.rtnl import DELETES_AT_ONCE
@@ -41,6 +43,7 @@ OF_STORM = {
 ATTACHED_ROUNDS, OF_ATTACHING = {100: 11, 1_000: 5}, 1.4
 STARTED, STARTED_ROUNDS, OF_CPU, OF_MEMORY = 1_000, 3, 0.2, 2048
 """Limits of namespaces: seconds of processor time for all, and bytes for each."""
+LOADED_ROUNDS, LOADED_LAPS, LOADED_REST, OF_P99, OF_RESIDENT = 3, 100, 0.02, 1.0, 0.9
 NOTICED, IN_A_BURST, BURST_ROUNDS, AT_LEAST = 100, 4_000, 20, 300_000
 BURST = 20_000
 MANY_PACKETS, MEASURES = 1_000_000, 10
@@ -296,6 +299,8 @@ def many_namespaces() -> None:
     with namespaces.bench(1) as made:
         noticed(made)
         taken_in(made)
+        loaded(made)
+        resident_set(made)
 
 
 def storms(made: namespaces.Bench, rounds: int, laps: int) -> None:
@@ -363,6 +368,35 @@ def taken_in(made: namespaces.Bench) -> None:
         with namespaces.daemon(made.names[0], way) as served:
             lost, took = namespaces.burst_heard(made, served, BURST)
         say(f"  {way:8} {BURST:,} at {BURST / took * 1e9:,.0f}/s: lost {lost} times (limit 0)")
+    say()
+
+
+def loaded(made: namespaces.Bench) -> None:
+    """Repairs while others want the processors, too."""
+    healers = {
+        "C": namespaces.healers(made)[namespaces.C_EPOLL],
+        "addrsvc, realtime": partial(namespaces.daemon, made.selector, more=namespaces.REAL_TIME),
+    }
+    times: dict[str, list[int]] = {name: [] for name in healers}
+    for _ in range(LOADED_ROUNDS):
+        for name, healer in healers.items():
+            with healer() as peer, namespaces.hogs():
+                times[name] += namespaces.storms(made, lambda peer=peer: nullcontext(peer), LOADED_LAPS, LOADED_REST)
+    say("::1 deleted while all processors are wanted by others, until it is back")
+    for name, taken in times.items():
+        middle, *_, last = quantiles(taken, n=100)[49:99]
+        say(f"  {name:28} p50 {middle / 1e6:9.3f} ms  p99 {last / 1e6:9.3f} ms")
+    ours, theirs = (quantiles(times[name], n=100)[98] for name in ("addrsvc, realtime", "C"))
+    say(f"  p99 over that of C: {ours / theirs:.3f} (limit {OF_P99})")
+    say()
+
+
+def resident_set(made: namespaces.Bench) -> None:
+    with namespaces.daemon(made.selector) as served:
+        ours, theirs = served.resident, namespaces.memory_with_pyroute2()
+    say(
+        f"Resident: {ours / (1 << 20):.1f} MiB, {ours / theirs:.3f} of a process that imports pyroute2 (limit {OF_RESIDENT})"
+    )
     say()
 
 

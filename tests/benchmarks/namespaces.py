@@ -6,6 +6,7 @@ All contenders are processes of their own, beside the one in C that does the har
 import gc
 import json
 import os
+import resource
 import secrets
 import shutil
 import signal
@@ -125,6 +126,11 @@ class Daemon(NamedTuple):
         )
         return int(line.split()[1]) * 1024
 
+    @property
+    def resident(self) -> int:
+        """Bytes that are resident, shared ones as well."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
     def told(self, name: str) -> int:
         """How often it has told an event."""
         return sum(json.loads(line)["event"] == name for line in self.log.read_text().splitlines())
@@ -201,6 +207,29 @@ def _storm(storm: subprocess.Popen[str], healer: object, rest: float) -> int:
         told = healer.log.read_text()[-2000:] if isinstance(healer, Daemon) else ""
         raise AssertionError(f"a namespace does not get ::1 back from {healer}: {told}")
     return int(line)
+
+
+# --- under load -------------------------------------------------------------------------------------------------------
+
+
+REAL_TIME: Final = "[daemon]\nrealtime = 10\n"
+
+
+@contextmanager
+def hogs() -> Iterator[None]:
+    """As many processes that want the processor for themselves as there are processors."""
+    with ExitStack() as stack:
+        for _ in range(os.cpu_count() or 1):
+            hog = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            stack.callback(hog.kill)
+        yield
+
+
+def memory_with_pyroute2() -> int:
+    """Bytes that are resident in a process that has imported pyroute2, and has done nothing else."""
+    code = "import pyroute2\nprint(open('/proc/self/statm').read().split()[1])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
+    return int(done.stdout) * resource.getpagesize()
 
 
 # --- attached, and started --------------------------------------------------------------------------------------------
