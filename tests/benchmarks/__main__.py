@@ -373,7 +373,7 @@ def taken_in(made: namespaces.Bench) -> None:
 
 def loaded(made: namespaces.Bench) -> None:
     """Repairs while others want the processors, too."""
-    healers = {
+    healers: dict[str, namespaces.Healer] = {
         "C": namespaces.healers(made)[namespaces.C_EPOLL],
         "addrsvc, realtime": partial(namespaces.daemon, made.selector, more=namespaces.REAL_TIME),
     }
@@ -381,7 +381,7 @@ def loaded(made: namespaces.Bench) -> None:
     for _ in range(LOADED_ROUNDS):
         for name, healer in healers.items():
             with healer() as peer, namespaces.hogs():
-                times[name] += namespaces.storms(made, lambda peer=peer: nullcontext(peer), LOADED_LAPS, LOADED_REST)
+                times[name] += namespaces.storms(made, partial(nullcontext, peer), LOADED_LAPS, LOADED_REST)
     say("::1 deleted while all processors are wanted by others, until it is back")
     for name, taken in times.items():
         middle, *_, last = quantiles(taken, n=100)[49:99]
@@ -394,9 +394,8 @@ def loaded(made: namespaces.Bench) -> None:
 def resident_set(made: namespaces.Bench) -> None:
     with namespaces.daemon(made.selector) as served:
         ours, theirs = served.resident, namespaces.memory_with_pyroute2()
-    say(
-        f"Resident: {ours / (1 << 20):.1f} MiB, {ours / theirs:.3f} of a process that imports pyroute2 (limit {OF_RESIDENT})"
-    )
+    ratio = f"{ours / theirs:.3f} of a process that imports pyroute2 (limit {OF_RESIDENT})"
+    say(f"Resident: {ours / (1 << 20):.1f} MiB, {ratio}")
     say()
 
 
