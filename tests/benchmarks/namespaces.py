@@ -18,22 +18,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 from time import perf_counter_ns, sleep
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from addrsvc.keeper.events import Event, Ring
+from addrsvc.keeper import events
 from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.messages import DELETE_LOOPBACK
 from addrsvc.keeper.rtnl import Requests
-from addrsvc.keeper.wanted import Wanted
+from addrsvc.keeper.wanted import FightLimits, Wanted
 from addrsvc.keeper.watch import AutoWatch, NsidWatch, SocketWatch, Watch
 from addrsvc.mirror.netns import NETNS_RUN_DIR, create_named, open_netns, remove_named
 
 PATIENCE: Final = 60.0
 _REST: Final = 0.1
 _FEW: Final = 100
-_NO_FIGHT: Final = "fights = { reversals = 1000 }\n"
+_MANY: Final = 1000
+_NO_FIGHT: Final = f"fights = {{ reversals = {_MANY} }}\n"
 """What undoes every repair here does not want to be left alone."""
 WATCHES: Final[dict[str, Callable[..., Watch[Any]]]] = {"sockets": SocketWatch, "nsid": NsidWatch, "auto": AutoWatch}
 
@@ -145,17 +147,39 @@ def daemon(selector: str, method: str = "auto", more: str = "") -> Iterator[Daem
         config.write_text(f'[watch]\nmethod = "{method}"\n{more}{rule}')
         command = [sys.executable, "-m", "addrsvc", "run", "--json", "--config", str(config)]
         command += ["--control", str(Path(directory, "control"))]
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified, log.open("wb") as out:
-            notified.bind(str(ready))
-            notified.settimeout(PATIENCE)
+        with manager(ready) as await_readiness, log.open("wb") as out:
             process = subprocess.Popen(command, env={**os.environ, "NOTIFY_SOCKET": str(ready)}, stderr=out)
             try:
-                while b"READY=1" not in notified.recv(1 << 12):
-                    pass
+                await_readiness()
                 yield Daemon(process, log)
             finally:
                 process.terminate()
                 process.wait(PATIENCE)
+
+
+@contextmanager
+def manager(path: Path) -> Iterator[Callable[[], None]]:
+    """A service manager that reads whatever it is told; gives a function that waits until a service is ready."""
+    is_ready = Event()
+
+    def read() -> None:
+        while told := notified.recv(1 << 12):
+            if b"READY=1" in told:
+                is_ready.set()
+
+    def await_readiness() -> None:
+        if not is_ready.wait(PATIENCE):
+            raise AssertionError("the service did not get ready")
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(path))
+        reader = Thread(target=read)
+        reader.start()
+        try:
+            yield await_readiness
+        finally:
+            notified.shutdown(socket.SHUT_RD)
+            reader.join()
 
 
 # --- ::1 taken from all at once ---------------------------------------------------------------------------------------
@@ -299,7 +323,7 @@ class One:
 
     def wanted(self, label: str) -> Wanted:
         """What is wanted there."""
-        return Wanted()
+        return Wanted(fights=FightLimits(reversals=_MANY))
 
 
 def taken_in(made: Bench, method: str, messages: int, rounds: int) -> list[float]:
@@ -308,7 +332,7 @@ def taken_in(made: Bench, method: str, messages: int, rounds: int) -> list[float
     They are there before it begins to read, so that it is never kept waiting; behind them ::1 is missing, and all is
     over when that has been put back.
     """
-    ring, ended, times = Ring(), list[Event](), list[float]()
+    ring, ended, times = events.Ring(), list[events.Event](), list[float]()
     ring.subscribe(lambda event: ended.append(event) if event.name == "repaired" else None)
     with (
         Loop() as loop,
