@@ -22,6 +22,8 @@ __all__ = ["Vitals"]
 _PAUSE: Final = 0.25
 """Seconds between two looks at how everything is, at least."""
 _UNTOLD: Final = ("RTM_NEWADDR", "RTM_DELADDR", "RTM_NEWLINK", "inject")
+_FEEDS: Final = 4
+"""For how many feedings of the watchdog a start that takes long may go on."""
 _NO_SOCKETS: Final = (EAFNOSUPPORT, EPERM, EACCES)
 """How a sandbox refuses an IPv6 socket."""
 
@@ -99,7 +101,7 @@ class Vitals:
     def _feed(self, interval: float) -> None:
         """Tell that it is alive, if it is, and come back."""
         if self._keeper.is_alive():
-            notify("WATCHDOG=1")
+            notify("WATCHDOG=1", *([] if self.is_ready else [f"EXTEND_TIMEOUT_USEC={int(_FEEDS * interval * 1e6)}"]))
         self._loop.call_later(interval, lambda: self._feed(interval))
 
 

@@ -1,5 +1,6 @@
 """addrsvc.service under a real systemd: how it starts, who it is, who may talk to it, and how it stays alive."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -67,16 +68,20 @@ def test_all_that_is_wanted_is_there_when_it_is_ready(systemd: Machine) -> None:
     assert "Keeping 3 of 3 addresses" in systemd.show(SERVICE, "StatusText")
 
 
-def test_it_is_not_ready_before(systemd: Machine) -> None:
+def test_it_is_not_ready_before_and_is_given_the_time(systemd: Machine) -> None:
+    systemd.write(DROP_IN, "[Service]\nTimeoutStartSec=5\nWatchdogSec=1\n")
+    systemd.systemctl("daemon-reload")
     switch = "/proc/sys/net/ipv6/conf/lo/disable_ipv6"
     systemd.run("sh", "-c", f"echo 1 >{switch}")
     systemd.systemctl("start", "--no-block", SERVICE)
-    said = until(lambda: systemd.show(SERVICE, "StatusText"))
+    assert until(lambda: "not ready: host: ::1/128 is not there" in systemd.show(SERVICE, "StatusText"))
 
-    assert "not ready" in said
+    began = int(systemd.show(SERVICE, "InactiveExitTimestampMonotonic"))
+    assert until(lambda: time.monotonic_ns() // 1000 > began + 6_000_000)
     assert state(systemd) == "activating"
     systemd.run("sh", "-c", f"echo 0 >{switch}")
     assert until(lambda: state(systemd) == "active")
+    assert systemd.show(SERVICE, "NRestarts") == "0"
     assert "::1/128" in addresses(systemd)
 
 
