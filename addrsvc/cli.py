@@ -154,6 +154,20 @@ _DOCTOR_EXITS: Final = """\
 exit codes: 0 all is well, but for warnings; 1 something that was asked for could not be looked at; 3 something is
 broken"""
 
+_WHAT_IF_HELP: Final = """\
+Foretell what the kernel would tell, and which addresses and routes would be lost, if something was done in a namespace.
+
+A fresh model is made like the namespace, and there it is done; in the namespace nothing is changed.  What of the
+namespace the model cannot have is told as a note."""
+_WHAT_IF_EPILOG: Final = """\
+what can be foretold: link set, link add, link del, addr add, addr del (see addrsvc link --help), sysctl NAME=VALUE
+
+examples:
+  addrsvc what-if link set lo mtu 1279
+  addrsvc what-if --netns blue 'link set lo down; link set lo up'
+  addrsvc what-if 'sysctl net.ipv6.conf.all.disable_ipv6=1' --json
+  addrsvc what-if 'addr add 2001:db8::1/128 dev lo valid_lft 60 preferred_lft 30' --seconds 90"""
+
 _CONFIG_HELP: Final = "Look at the configuration of addrsvc run --keep."
 _CHECK_HELP: Final = """\
 Read the configuration, and tell all that is wrong with it: file, line, key, and what would be accepted."""
@@ -324,6 +338,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_netlink(subparsers)
     _add_config(subparsers)
     _add_doctor(subparsers)
+    _add_what_if(subparsers)
     _add_systemd(subparsers)
     _add_words(subparsers, "link", ("l",), LINK, _LINK_HELP)
     _add_words(subparsers, "addr", ("address", "a"), ADDR, _ADDR_HELP)
@@ -411,6 +426,14 @@ def _add_doctor(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     _add_netns(parser, "look at this namespace: a name below /run/netns, a path, a process id, host, or all for the "
                "host and all names; may be repeated (default: all that may be entered)")  # fmt: skip
     parser.add_argument("--quiet", "-q", action="store_true", help="tell only what is wrong")
+
+
+def _add_what_if(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _add(subparsers, "what-if", _what_if, _WHAT_IF_HELP, epilog=_WHAT_IF_EPILOG, asks=False)
+    parser.add_argument("--netns", default="host", metavar="NAME",
+                        help="a name below /run/netns, a path, a process id, or host (default: host)")  # fmt: skip
+    parser.add_argument("--seconds", type=float, default=0, help="let so much time pass afterwards (default: 0)")
+    parser.add_argument("words", nargs="+", metavar="COMMAND", help="what would be done: see below")
 
 
 def _add_netlink(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
@@ -974,6 +997,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from addrsvc.daemon.doctor import doctor
 
     return doctor(arguments.netns, as_json=arguments.json, is_quiet=arguments.quiet)
+
+
+def _what_if(arguments: argparse.Namespace) -> int:
+    from addrsvc.daemon.what_if import what_if
+
+    return what_if(arguments.netns, arguments.words, seconds=arguments.seconds, as_json=arguments.json)
 
 
 def _netlink(arguments: argparse.Namespace) -> int:

@@ -30,7 +30,9 @@ from addrsvc.uapi import (
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
+    RT_SCOPE_HOST,
     RT_SCOPE_NAMES,
+    RT_SCOPE_UNIVERSE,
     RTM_DELADDR,
     RTM_NEWADDR,
 )
@@ -321,6 +323,14 @@ def _network(address: AnyAddress) -> netaddr.IPNetwork:
         raise ControlError(f"{str(address)!r} is no address, such as 2001:db8::1/64 or 127.0.0.1/8") from None
 
 
+def _scope(network: netaddr.IPNetwork) -> int:
+    """What ip(8) asks for: IPv6 does not heed it, IPv4 refuses 127.0.0.2/8 beside 127.0.0.1/8 with another one."""
+    return RT_SCOPE_HOST if network.version == 4 and network.ip.packed[0] == _LOOPBACKNET else RT_SCOPE_UNIVERSE
+
+
+_LOOPBACKNET: Final = 127
+
+
 def _addr_msg(
     nlmsg_type: int,
     address: AnyAddress,
@@ -342,6 +352,7 @@ def _addr_msg(
         ifa_family=AF_INET if network.version == 4 else AF_INET6,
         ifa_prefixlen=plen,
         ifa_flags=flags & 0xFF,
+        ifa_scope=_scope(network),
         ifa_index=ifindex,
         local=network.ip.packed,
         address=network.ip.packed if peer is None else _network(peer).ip.packed,
