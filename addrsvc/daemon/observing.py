@@ -5,6 +5,7 @@ after something was told, so that a burst of events wakes nobody more than once.
 """
 
 import asyncio
+import select
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import Final, Self, TypeVar
 from addrsvc.daemon.authority import Authority, Peer, Right, require
 from addrsvc.daemon.commands import bind
 from addrsvc.daemon.keeper_interface import Held, TimeIsUp
-from addrsvc.daemon.keeping import KeeperThread
+from addrsvc.daemon.keeping import KeeperThread, NotRunning
 from addrsvc.daemon.orders import ORDERS, TOLD_AT_ONCE, Asking
 from addrsvc.daemon.reading import Reader, Told, cursor_text
 from addrsvc.errors import ControlError
@@ -30,7 +31,8 @@ T = TypeVar("T")
 _MOMENT: Final = 0.02
 """Seconds between something being told and those being woken who want to know."""
 _LOOK_AGAIN: Final = 1.0
-"""Seconds after which a condition is looked at though nothing was told: it may be about what nobody hears of."""
+"""Seconds after which a condition is looked at though nothing was told: it may be about what nobody hears of; and a
+client whose next request cannot be read yet."""
 _THREADS: Final = 4
 _LONGEST: Final = 366 * 86400.0
 
@@ -48,6 +50,7 @@ class HangUp:
         self._loop = loop
         self._conn = conn
         self._gone = gone
+        self._timer: asyncio.TimerHandle | None = None
         self.has_gone = False
 
     def __enter__(self) -> Self:
@@ -55,18 +58,29 @@ class HangUp:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._conn.fileno() >= 0:
             self._loop.remove_reader(self._conn)
 
     def _spoke(self) -> None:
-        """It has gone, or asks for something else, which can wait."""
+        """It has gone, or asks for something else, or will ask for nothing more: what it sends must wait."""
         self._loop.remove_reader(self._conn)
-        try:
-            self.has_gone = self._conn.recv(1, socket.MSG_PEEK) == b""
-        except OSError:
-            self.has_gone = True
+        self._look()
+
+    def _look(self) -> None:
+        self.has_gone = self._conn.fileno() < 0 or _is_hung_up(self._conn)
         if self.has_gone:
             self._gone()
+        else:
+            self._timer = self._loop.call_later(_LOOK_AGAIN, self._look)
+
+
+def _is_hung_up(conn: socket.socket) -> bool:
+    """Whether nobody has the other end any more; one who only sends nothing more may still read."""
+    poll = select.poll()
+    poll.register(conn, 0)
+    return bool(poll.poll(0))
 
 
 class Bell:
@@ -148,7 +162,13 @@ class Observation:
         self._looked_at = -1, 0.0
 
     async def aside(self, function: Callable[[], T]) -> T:
-        """Have something done that may wait, in a thread that may."""
+        """Have something done that may wait, in a thread that may.
+
+        Raises:
+            NotRunning: the service ends.
+        """
+        if not self.bell.is_open:
+            raise NotRunning("the service ends")
         return await self.loop.run_in_executor(self._threads, function)
 
     async def why_not(self, condition: Condition) -> str:

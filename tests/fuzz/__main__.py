@@ -2,6 +2,8 @@
 
     python -m tests.fuzz --datagrams 1000000 --seed 1 --jobs 2
     python -m tests.fuzz --configurations 20000
+    python -m tests.fuzz --control 10000
+    python -m tests.fuzz --heard 100000
 
 Half of them are grown or meant, the rest mutated or noise, the same for the same seed.  After each, what must hold is
 looked at (see target.py).  Memory is measured whenever everything that requests can delete has been deleted, with how
@@ -16,7 +18,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +26,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from tests.fuzz import configurations
+from tests.fuzz import configurations, control, heard
 from tests.fuzz.generator import Generator
 from tests.fuzz.target import Broken, Target
 
@@ -159,19 +161,34 @@ def main(argv: Sequence[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--datagrams", type=int, default=100_000, help="how many in all (default 100000)")
     parser.add_argument("--configurations", type=int, help="read so many broken configurations instead")
+    parser.add_argument("--control", type=int, help="send a service so many messages that are no requests instead")
+    parser.add_argument("--heard", type=int, help="let a keeper hear so many datagrams that no kernel sends instead")
     parser.add_argument("--seed", type=int, default=1, help="the first seed; each job has its own (default 1)")
     parser.add_argument("--jobs", type=int, default=1, help="how many at the same time (default 1)")
     arguments = parser.parse_args(argv)
     seeds = range(arguments.seed, arguments.seed + arguments.jobs)
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        if arguments.configurations is not None:
-            reading = partial(configurations.fire, count=arguments.configurations // arguments.jobs)
-            sys.stdout.writelines(f"{volley}\n" for volley in pool.map(reading, seeds))
-            return 0
+        for volley, count in _others(arguments):
+            if count is not None:
+                sys.stdout.writelines(pool.map(partial(_in_words, volley, count // arguments.jobs), seeds))
+                return 0
         firing = partial(fire, datagrams=arguments.datagrams // arguments.jobs, tells=True)
         shots = list(pool.map(firing, seeds))
     sys.stdout.writelines(f"{line}\n" for line in report(shots))
     return int(any(shot.complaint for shot in shots))
+
+
+def _others(arguments: argparse.Namespace) -> tuple[tuple[Callable[[int, int], object], int | None], ...]:
+    """What else can be fired, and how much of it."""
+    return (
+        (configurations.fire, arguments.configurations),
+        (control.fire, arguments.control),
+        (heard.fire, arguments.heard),
+    )
+
+
+def _in_words(volley: Callable[[int, int], object], count: int, seed: int) -> str:
+    return f"{volley(seed, count)}\n"
 
 
 def report(shots: Sequence[Shot]) -> list[str]:

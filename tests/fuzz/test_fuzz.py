@@ -1,5 +1,6 @@
 """A short fire in every run of the tests; the long one is a command (see __main__.py)."""
 
+import os
 from errno import EPERM
 from itertools import count
 from random import Random
@@ -8,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from addrsvc.mirror.netns import NetNs
 from addrsvc.model.addrconf_core import register_inet6addr_validator_notifier
 from addrsvc.model.notifier import NotifierBlock, notifier_from_errno
 from addrsvc.model.structs import In6ValidatorInfo
 from addrsvc.netlink.messages import LinkMsg
 from tests.fidelity.asks import up
+from tests.fuzz import control, heard
 from tests.fuzz.__main__ import LEGS, Measure, Shot, fire, main, report
 from tests.fuzz.generator import HEADER_LENGTHS, Generator, message, nla
 from tests.fuzz.target import WHOLE, Broken, Target, messages, served
@@ -192,3 +195,36 @@ def test_room_is_made_before_it_is_crowded() -> None:
     target.make_room()
 
     assert target.net.addresses("lo") == []
+
+
+# --- the control socket, and what is heard ---------------------------------------------------------------------------
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a namespace without a name needs to be root")
+
+
+@needs_root
+@pytest.mark.parametrize("seed", [1, 2])
+def test_hostile_clients_get_clear_errors_and_it_still_heals(netns: NetNs, seed: int) -> None:
+    volley = control.fire(seed, 150)
+
+    assert volley.count == 150
+    assert volley.counts["answered"] > 10
+    assert volley.counts["InvalidParameter"] + volley.counts["BadRequest"] > 10
+
+
+@pytest.mark.parametrize(
+    "answer", [b"no\0", b'{"error":1}\0', b'{"error":"x.InternalServerError"}\0'], ids=["no JSON", "number", "bug"]
+)
+def test_an_answer_that_is_none_is_told(answer: bytes) -> None:
+    with pytest.raises(control.Broken):
+        control.judge(b'{"parameters":{}}\0' + answer)
+
+
+@needs_root
+@pytest.mark.parametrize("seed", [1, 2])
+def test_hostile_datagrams_are_heard_and_it_still_heals(netns: NetNs, seed: int) -> None:
+    volley = heard.fire(seed, 2000)
+
+    assert volley.count == 2000
+    assert min(volley.counts[name] for name in ("RTM_NEWLINK", "RTM_NEWADDR", "RTM_DELADDR", "repaired")) > 10
