@@ -92,13 +92,15 @@ class Request:
         if not self.sock.take(truesize or truesize_of_reply(len(datagram)), datagram):
             raise KernelError(EAGAIN)
 
-    def send(self, msg: WireMessage) -> None:
-        """Say a value to who listens; that one of them misses it who wants that to be an error, is one (ENOBUFS).
+    def send(self, msg: WireMessage, *, must_arrive: bool = True) -> None:
+        """Say a value to who listens.
+
+        That one of them misses it who wants that to be an error is one (ENOBUFS), unless it need not arrive.
 
         Kernel: net/core/rtnetlink.c, rtnetlink_send().
         """
         rtnl_notify(self.net, msg, asked=True)
-        self.must_arrive = True
+        self.must_arrive = must_arrive
 
     def answer(self, msg: WireMessage) -> None:
         """Send a value back to who asks."""

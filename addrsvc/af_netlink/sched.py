@@ -163,7 +163,7 @@ def _get_qdisc(request: Request) -> None:
     tc = _Tc(request)
     msg = _tc_fill_qdisc(_find_qdisc(tc))
     if msg is not None and tc.parent == _TC_H_ROOT:
-        request.send(msg)
+        request.send(msg, must_arrive=False)
 
 
 def _del_qdisc(request: Request) -> None:

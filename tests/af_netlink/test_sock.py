@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from struct import Struct
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -49,29 +50,39 @@ from addrsvc.uapi import (
     NLM_F_ECHO,
     NLM_F_REQUEST,
     NLMSG_DONE,
+    NLMSG_ERROR,
     NLMSG_NOOP,
     RTM_DELLINK,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNETCONF,
+    RTM_GETQDISC,
     RTM_GETROUTE,
+    RTM_NEWACTION,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV4_MROUTE_R,
     RTNLGRP_IPV6_IFADDR,
+    RTNLGRP_IPV6_MROUTE_R,
+    RTNLGRP_TC,
     SO_MEMINFO,
     SO_RCVBUF,
     SO_RCVBUFFORCE,
     SO_SNDBUF,
+    SO_SNDBUFFORCE,
     SOL_NETLINK,
     SOL_SOCKET,
 )
 from tests.af_netlink.twins import messages, nla
+from tests.fidelity.machines import give_up_privilege
 
 T = TypeVar("T")
 Found: TypeAlias = Any
 """Whatever a script finds worth comparing."""
 NLMSGHDR = Struct("=IHHII")
 IPV6_ADDRESSES = 1 << RTNLGRP_IPV6_IFADDR - 1
+IP_ADDRESSES = IPV6_ADDRESSES | 1 << RTNLGRP_IPV4_IFADDR - 1
 FLAGS = (
     NETLINK_PKTINFO, NETLINK_BROADCAST_ERROR, NETLINK_NO_ENOBUFS, NETLINK_LISTEN_ALL_NSID, NETLINK_CAP_ACK,
     NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK,
@@ -307,6 +318,31 @@ def test_bind_replaces_the_first_32_groups_and_leaves_the_others(both: Both) -> 
 # --- options --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs_cap_sys_admin  # who has less than root gives it up
+def test_what_only_an_administrator_may(netns: NetNs) -> None:
+    def attempt(sock: Sock) -> list[object]:
+        return [
+            result(sock.setsockopt, SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20),
+            result(sock.setsockopt, SOL_SOCKET, SO_SNDBUFFORCE, 1 << 20),
+            result(sock.setsockopt, SOL_SOCKET, SO_RCVBUF, 1 << 20),
+            result(sock.setsockopt, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1),
+            result(sock.setsockopt, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_IPV4_MROUTE_R),
+            result(sock.setsockopt, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_IPV6_IFADDR),
+            result(sock.bind, 0, 1 << RTNLGRP_IPV6_MROUTE_R - 1),
+            result(sock.connect, 0, 1),
+            result(sock.send, noop(), 1),
+        ]
+
+    kernel, linux = KernelSock(netns), Linux()
+    with ThreadPoolExecutor(1, "unprivileged", give_up_privilege) as unprivileged:
+        running = unprivileged.submit(attempt, kernel).result()
+    kernel.close()
+    model = attempt(ModelSock(linux.netlink, linux.init_net.net, admin=False))
+
+    assert model == running
+    assert running == ["EPERM", "EPERM", None, "EPERM", "EPERM", None, "EPERM", "EPERM", "EPERM"]
+
+
 def test_there_are_39_groups(both: Both) -> None:
     def script(side: Side) -> Found:
         sock = side.open()
@@ -425,6 +461,42 @@ def test_an_overrun_socket_hears_nothing_until_it_has_read_everything(both: Both
 
     first, rest, after = both(script)
     assert (first, len(rest), after) == ([True, 36], 8, [36])
+
+
+ROOT_DISCIPLINE = message(RTM_GETQDISC, NLM_F_ACK, struct.pack("=B3xiIII", 0, 1, 0, 0xFFFFFFFF, 0))
+NO_ACTION = message(RTM_NEWACTION, NLM_F_ACK, bytes(4) + nla(1))
+
+
+@pytest.mark.parametrize(
+    ("request_", "wants", "last"),
+    [
+        (ROOT_DISCIPLINE, False, 0),
+        (ROOT_DISCIPLINE, True, 0),
+        pytest.param(NO_ACTION, False, 0, marks=pytest.mark.needs_cap_sys_admin),
+        pytest.param(NO_ACTION, True, -errno.ENOBUFS, marks=pytest.mark.needs_cap_sys_admin),
+    ],
+)
+def test_some_requests_fail_where_one_who_wants_that_misses_what_is_told(
+    both: Both, request_: bytes, wants: bool, last: int
+) -> None:
+    """Both are told to whoever listens (NETLINK_BROADCAST_ERROR)."""
+
+    def script(side: Side) -> list[int]:
+        asks, ear = side.open(), side.open()
+        ear.bind(4711)
+        asks.send(message(RTM_NEWLINK, 0, struct.pack("=BxHiII", 0, 0, 1, IFF_UP, IFF_UP)))
+        ear.setsockopt(SOL_SOCKET, SO_RCVBUF, 4000)
+        ear.setsockopt(SOL_NETLINK, NETLINK_BROADCAST_ERROR, wants)
+        ear.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_TC)
+        answers = []
+        for _ in range(20):
+            asks.send(request_)
+            answers.append(struct.unpack_from("=i", asks.read()[0], 16)[0])
+        assert "ENOBUFS" in drained(ear)
+        return answers
+
+    answers = both(script)
+    assert (answers[0], answers[-1]) == (0, last)
 
 
 def test_one_that_wants_no_enobufs_is_not_told(both: Both) -> None:
@@ -653,13 +725,15 @@ def test_one_dump_at_a_time(both: Both) -> None:
         sock = holding(side, 100)
         sock.send(DUMP)
         sock.send(DUMP)
-        first = drained(sock)
+        begun, refused = sock.read()[0], sock.read()[0]
+        rest = drained(sock)
         sock.send(DUMP)
-        return first, drained(sock)
+        return len(begun), len(refused), struct.unpack_from("=i", refused, 16)[0], rest, drained(sock)
 
-    first, second = both(script)
-    assert first[1] == 16 + 4 + len(DUMP)
-    assert second == [100 * 72 + 20]
+    begun, refused, refusal, rest, again = both(script)
+    assert (refused, refusal) == (16 + 4 + len(DUMP), -errno.EBUSY)
+    assert begun + sum(rest) == 100 * 72 + 20
+    assert again == [100 * 72 + 20]
 
 
 def test_a_dump_that_finds_no_room_is_refused_and_under_way_all_the_same(both: Both) -> None:
@@ -739,16 +813,34 @@ def test_sending_nothing_or_too_much_is_refused(both: Both) -> None:
     assert both(script) == (["ENODATA", 7968, "EMSGSIZE"], os.getpid())
 
 
-def test_an_echo_comes_once_to_the_asker_who_listens(both: Both) -> None:
+@pytest.mark.parametrize("flags", [0, NLM_F_ECHO])
+def test_an_echo_comes_once_to_the_asker_who_listens(both: Both, flags: int) -> None:
+    """What is told of an IPv4 address says who asked for it; of an IPv6 address nobody did."""
+
     def script(side: Side) -> Found:
         asks, listens = side.open(), side.open()
-        asks.bind(4711, IPV6_ADDRESSES)
-        listens.bind(4712, IPV6_ADDRESSES)
-        asks.send(new_address(1, NLM_F_ECHO | NLM_F_ACK))
+        asks.bind(4711, IP_ADDRESSES)
+        listens.bind(4712, IP_ADDRESSES)
+        asks.send(new_address(1, flags | NLM_F_ACK))
+        side.settle(listens)
+        local = struct.pack("=BBBBiHH4B", AF_INET, 32, 0, 0, 1, 8, IFA_LOCAL, 10, 0, 0, 1)
+        asks.send(message(RTM_NEWADDR, flags | NLM_F_ACK | NLM_F_CREATE, local))
         side.settle(listens)
         return drained(asks), drained(listens)
 
-    both(script)
+    asker, listener = both(script)
+    assert len(asker) == 4
+    assert len(listener) == 2
+
+
+def test_an_echo_comes_to_the_asker_who_does_not_listen(both: Both) -> None:
+    def script(side: Side) -> Found:
+        asks = side.open()
+        local = struct.pack("=BBBBiHH4B", AF_INET, 32, 0, 0, 1, 8, IFA_LOCAL, 10, 0, 0, 1)
+        asks.send(message(RTM_NEWADDR, NLM_F_ECHO | NLM_F_ACK | NLM_F_CREATE, local))
+        return [NLMSGHDR.unpack_from(asks.read()[0])[1] for _ in range(2)]
+
+    assert both(script) == [RTM_NEWADDR, NLMSG_ERROR]
 
 
 # --- other sockets --------------------------------------------------------------------------------------------------
