@@ -20,7 +20,7 @@ from addrsvc.uapi import (
     RTNL_FAMILY_IP6MR,
     RTNL_FAMILY_IPMR,
 )
-from tests.af_netlink.twins import Twins, nlmsg
+from tests.af_netlink.twins import Twins, messages, nlmsg
 
 FOURS = range(16, RTM_MAX + 2, 4)
 """The first of four types about the same thing: new, delete, get, set.  The last four there are not."""
@@ -65,3 +65,11 @@ def test_what_an_administrator_is_answered(state: str, first: int, request: pyte
 def test_what_anybody_else_is_answered(first: int, twins: Twins) -> None:
     for data, strict in requests(first):
         twins.ask(data, strict=strict, admin=False)
+
+
+@pytest.mark.parametrize("admin", [True, pytest.param(False, marks=pytest.mark.needs_cap_sys_admin)])
+def test_a_header_alone_is_granted_whatever_it_asks(admin: bool, twins: Twins) -> None:
+    for nlmsg_type, flags in product(range(RTM_MAX + 3), FLAGS):
+        (answer,) = twins.ask(nlmsg(nlmsg_type, b"", flags), admin=admin)
+        granted = nlmsg_type <= RTM_MAX
+        assert (messages(answer)[0][4][:4] == bytes(4)) == granted
