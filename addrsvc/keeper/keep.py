@@ -20,18 +20,16 @@ from addrsvc.keeper.discover import Discovery
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.hear import Heard, hear
 from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text, named
-from addrsvc.keeper.loop import Loop, Timer
+from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.mend import Mender
 from addrsvc.keeper.places import HOST
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.status import Counts, NetnsStatus, Snapshot, Summary, status_of
+from addrsvc.keeper.sweep import Sweep
 from addrsvc.keeper.wanted import NOTHING, Loopback, Wanted
 from addrsvc.keeper.watch import AutoWatch, Hearer, Watch
 
 __all__ = ["Keeper", "Rules"]
-
-_SWEEP_EVERY: Final = 1.0
-"""Seconds between two parts of a sweep."""
 
 
 class Keeper:
@@ -69,8 +67,7 @@ class Keeper:
         self._left: dict[str, int] = {}
         self._withheld: dict[str, frozenset[Key]] = {}
         self._sweep_in = sweep
-        self._to_sweep: list[Kept] = []
-        self._sweeping: Timer | None = None
+        self._sweep = Sweep(loop, self._all_to_sweep, self._check)
         self._watch = make_watch(loop, self)
         self.here: Final = here
         self.discovery: Final = Discovery(loop, Called(self, here), may_enter=may_enter)
@@ -81,13 +78,11 @@ class Keeper:
     def start(self) -> None:
         """Find what there is, and mend it; go on with what comes."""
         self.discovery.select(self.rules.selectors())
-        if self._sweep_in:
-            self._sweeping = self._loop.call_later(_SWEEP_EVERY, self._sweep)
+        self._sweep.every(self._sweep_in)
 
     def close(self) -> None:
         """Let go of everything; all addresses stay."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        self._sweep.stop()
         for kept in self._kept.values():
             self._let_go(kept)
         self._kept.clear()
@@ -236,7 +231,8 @@ class Keeper:
         """
         cause = self._ring.tell("reload", "", None, namespaces=len(self._kept))
         self.rules = rules
-        self._sweep_in = self._sweep_in if sweep is None else sweep
+        if sweep is not None:
+            self._sweep.every(sweep)
         left = self.discovery.select(rules.selectors())
         for label, kept in tuple(self._kept.items()):
             self._want(kept, NOTHING if label in left else self._wanted(label), cause)
@@ -285,21 +281,16 @@ class Keeper:
 
     # --- the sweep ----------------------------------------------------------------------------------------------------
 
-    def _sweep(self) -> None:
-        """Look at some namespaces, so that each has its turn in time."""
-        if not self._to_sweep:
-            self._to_sweep = list(self._kept.values())
-            for label, (netns_fd, _) in tuple(self._failed.items()):
-                self.found(label, netns_fd)
-        turns = max(1.0, self._sweep_in / _SWEEP_EVERY)
-        count = -(-max(len(self._kept), 1) // int(turns))
-        for kept in [self._to_sweep.pop() for _ in range(min(count, len(self._to_sweep)))]:
-            if self._kept.get(kept.label) is kept:
-                self._check(kept)
-        pause = max(_SWEEP_EVERY, self._sweep_in / max(len(self._kept), 1)) if count == 1 else _SWEEP_EVERY
-        self._sweeping = self._loop.call_later(min(pause, self._sweep_in), self._sweep)
+    def _all_to_sweep(self) -> list[Kept]:
+        """Whom a round of the sweep is about; what could not be kept until now is tried again before it."""
+        for label, (netns_fd, _) in tuple(self._failed.items()):
+            self.found(label, netns_fd)
+        return list(self._kept.values())
 
     def _check(self, kept: Kept) -> None:
+        """Look at one, if it is kept still."""
+        if self._kept.get(kept.label) is not kept:
+            return
         self.mender.reactions.tidy(kept)
         if kept.is_claimed:
             self.mender.look(kept, Why.SWEEP, kept.cause)
