@@ -185,6 +185,7 @@ def manager(path: Path) -> Iterator[Callable[[], None]]:
 # --- ::1 taken from all at once ---------------------------------------------------------------------------------------
 
 
+USUAL: Final = "addrsvc, auto"
 C_EPOLL: Final = "C, epoll, a socket each"
 ASYNC: Final = "pyroute2 AsyncIPRoute"
 SHELL: Final = "ip monitor | while read"
