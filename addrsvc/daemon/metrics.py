@@ -10,26 +10,23 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from addrsvc import __version__
-from addrsvc.errors import AddrsvcError, ControlError
+from addrsvc.daemon.asked import Asked, statuses
+from addrsvc.errors import AddrsvcError
 from addrsvc.keeper.events import VOCABULARY, Event
-from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.status import AddressStatus, NetnsStatus
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-__all__ = ["Asked", "Exposition", "NoClient", "Scraped", "Tally", "scrape"]
+__all__ = ["Exposition", "NoClient", "Scraped", "Tally", "scrape"]
 
 T = TypeVar("T")
 BUCKETS: Final = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 0.1, 0.5, 1.0)
 """Upper limits of how many seconds a repair took."""
-_AT_ONCE: Final = 50
-"""How many namespaces are asked about at once: a repair waits no longer than that takes."""
 
 
 class NoClient(AddrsvcError):
@@ -37,13 +34,6 @@ class NoClient(AddrsvcError):
 
     def __init__(self) -> None:
         super().__init__("metrics need prometheus-client: pip install 'addrsvc[metrics]'")
-
-
-class Asked(Protocol):
-    """Who answers questions about a keeper, from any thread."""
-
-    def ask(self, question: Callable[[Keeper], T]) -> T:
-        """Have a question answered in the keeper's thread."""
 
 
 # --- what is counted --------------------------------------------------------------------------------------------------
@@ -110,24 +100,8 @@ def scrape(asked: Asked, tally: Tally) -> Scraped:
     began = time.monotonic()
     counted, labels, waiting = asked.ask(lambda keeper: (tally.copy(), [it.label for it in keeper], keeper.awaited()))
     lag = time.monotonic() - began
-    here = [it for some in _parts(labels) for it in asked.ask(partial(_statuses, labels=some))]
     missing = [NetnsStatus(label, "waiting", why) for label, why in waiting.items()]
-    return Scraped([*here, *missing], counted, lag)
-
-
-def _parts(labels: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (labels[start : start + _AT_ONCE] for start in range(0, len(labels), _AT_ONCE))
-
-
-def _statuses(keeper: Keeper, labels: Iterable[str]) -> list[NetnsStatus]:
-    """How namespaces are, those that are there still."""
-    found: list[NetnsStatus] = []
-    for label in labels:
-        try:
-            found.append(keeper.status(label))
-        except ControlError:
-            continue
-    return found
+    return Scraped([*statuses(asked, labels), *missing], counted, lag)
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------

@@ -7,12 +7,13 @@ time, so that a repair never waits for an answer to be finished.
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple, TypeAlias, TypedDict, TypeVar
 
+from addrsvc.daemon.asked import AT_ONCE, statuses
 from addrsvc.daemon.authority import Peer, Right
 from addrsvc.daemon.commands import did_you_mean
 from addrsvc.daemon.keeping import KeeperThread
@@ -33,8 +34,6 @@ __all__ = ["Asking", "ORDERS", "Order", "TOLD_AT_ONCE"]
 
 T = TypeVar("T")
 
-_AT_ONCE: Final = 50
-"""How many namespaces the keeper is asked about at once: a repair waits no longer than that takes."""
 _ROWS: Final = 500
 """How many things one reply lists: whoever makes it keeps the interpreter from others meanwhile."""
 _SHOWN: Final = 16
@@ -249,12 +248,11 @@ def list_(asking: Asking, *, netns: str | None = None, details: bool = False) ->
     )
     if netns is not None:
         labels, waiting = _one_of(netns, labels, waiting, aliases)
-    here = (it for some in _parts(labels) for it in asking.keeping.ask(partial(_statuses, labels=some)))
-    missing = ((NetnsStatus(label, "waiting", why), ()) for label, why in waiting.items())
+    missing = [NetnsStatus(label, "waiting", why) for label, why in waiting.items()]
     rows = (
         row
-        for status, withheld in chain[tuple[NetnsStatus, Collection[Key]]](here, missing)
-        for row in _netns_rows(status, withheld, aliases.get(status.label, ()), details=details)
+        for status in chain(statuses(asking.keeping, labels), missing)
+        for row in _netns_rows(status, aliases.get(status.label, ()), details=details)
     )
     yield from (Namespaces(namespaces=some) for some in _replies(rows, lambda row: len(row["addresses"])))
 
@@ -264,7 +262,7 @@ def _replies(rows: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
     some: list[T] = []
     total = 0
     for row in rows:
-        if len(some) == _AT_ONCE or (some and total + size(row) > _ROWS):
+        if len(some) == AT_ONCE or (some and total + size(row) > _ROWS):
             yield some
             some, total = [], 0
         some.append(row)
@@ -285,19 +283,7 @@ def _one_of(
     raise ControlError(f"netns: {netns!r} is not kept{did_you_mean(netns, [*labels, *waiting])}")
 
 
-def _parts(labels: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (labels[start : start + _AT_ONCE] for start in range(0, len(labels), _AT_ONCE))
-
-
-def _statuses(keeper: Keeper, labels: Iterable[str]) -> list[tuple[NetnsStatus, Collection[Key]]]:
-    """How namespaces are, those that are there still."""
-    there = [label for label in labels if keeper.get(label) is not None]
-    return [(keeper.status(label), keeper.withheld(label)) for label in there]
-
-
-def _netns_rows(
-    status: NetnsStatus, withheld: Collection[Key], aliases: Sequence[str], *, details: bool
-) -> Iterator[NetnsRow]:
+def _netns_rows(status: NetnsStatus, aliases: Sequence[str], *, details: bool) -> Iterator[NetnsRow]:
     addresses = [address for address in status.addresses if details or not address.is_present]
     last = status.last
     for start in range(0, len(addresses) or 1, _ROWS):
@@ -312,7 +298,7 @@ def _netns_rows(
             "wanted": status.wanted,
             "present": status.present,
             "addresses": [_address_row(address) for address in addresses[start : start + _ROWS]],
-            "withdrawn": [key_text(key) for key in withheld],
+            "withdrawn": [key_text(key) for key in status.withheld],
             "last": None if last is None else _repair_row(last),
             "repairs": status.repairs,
             "fights": status.fights,

@@ -15,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from addrsvc.daemon.asked import Asked
 from addrsvc.daemon.client import ServiceError
 from addrsvc.daemon.listen import listening_socket
 from addrsvc.daemon.log import Log
-from addrsvc.daemon.metrics import Asked, Exposition, NoClient, Tally
+from addrsvc.daemon.metrics import Exposition, NoClient, Tally
 from addrsvc.errors import AddrsvcError
 from addrsvc.keeper.events import Ring
 from addrsvc.keeper.settings import Metrics

@@ -353,10 +353,6 @@ class Keeper:
         self._withheld[label] = self._withheld.get(label, frozenset()) | frozenset(keys)
         self._want(kept, self._wanted(label), cause, Why.COMMAND, drain)
 
-    def withheld(self, label: str) -> frozenset[Key]:
-        """What is withdrawn by command in a namespace."""
-        return self._withheld.get(label, frozenset())
-
     def look(self, label: str) -> None:
         """Look at a namespace now, mend it, and take away what is ours and not wanted.
 
@@ -438,12 +434,15 @@ class Keeper:
         Raises:
             ControlError: it is not kept.
         """
-        return status_of(self._named(label))
+        return self._status(self._named(label))
+
+    def _status(self, kept: Kept, aliases: tuple[str, ...] = ()) -> NetnsStatus:
+        return status_of(kept, aliases, self._withheld.get(kept.label, frozenset()))
 
     def snapshot(self, lag: float = 0.0) -> Snapshot:
         """How everything is, in the thread of the loop."""
         aliases = self.discovery.aliases()
-        here = [status_of(kept, aliases.get(label, ())) for label, kept in self._kept.items()]
+        here = [self._status(kept, aliases.get(label, ())) for label, kept in self._kept.items()]
         waiting = self.awaited()
         missing = [NetnsStatus(label, "waiting", why) for label, why in waiting.items()]
         repairs, lost, fights, divergences, watch = self.counts()

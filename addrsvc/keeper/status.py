@@ -1,11 +1,11 @@
 """How the kept namespaces are, as values that any thread may have."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from addrsvc.keeper.kept import LOOPBACK, Kept, Repair, key_text
-from addrsvc.keeper.wanted import Loopback
+from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Repair, key_text
+from addrsvc.keeper.wanted import NOTHING, Loopback, Wanted
 
 __all__ = ["AddressStatus", "Counts", "NetnsStatus", "Snapshot", "Summary", "status_of"]
 
@@ -30,42 +30,73 @@ class AddressStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NetnsStatus:
-    """One namespace.
+    """One namespace.  What is said of each address is found out by who wants to know it, in whichever thread.
 
     Attributes:
         label: what it is called.
         state: "kept", "missing" where something wanted is not there, "fighting", "claimed" where another service has
             it, "waiting" where it is not there.
         why: why it waits.
-        rules: the rules that it came from.
+        wants: what is wanted of it.
+        missing: what of that is not there, and why not.
+        foreign: what of that somebody else has made.
         lo_up, mtu: of lo.
-        addresses: all that are wanted, ::1 first.
         last: the last repair.
         repairs, fights, lost: how many there were.
+        aliases: its other names.
+        withheld: what was withdrawn by command.
     """
 
     label: str
     state: str
     why: str = ""
-    rules: tuple[str, ...] = ()
+    wants: Wanted = NOTHING
+    missing: Mapping[Key, str] = field(default_factory=dict)
+    foreign: Container[Key] = ()
     lo_up: bool = False
     mtu: int = 0
-    addresses: tuple[AddressStatus, ...] = ()
     last: Repair | None = None
     repairs: int = 0
     fights: int = 0
     lost: int = 0
     aliases: tuple[str, ...] = ()
+    withheld: frozenset[Key] = frozenset()
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that it came from."""
+        return self.wants.rules
+
+    @property
+    def addresses(self) -> tuple[AddressStatus, ...]:
+        """All addresses that are wanted, ::1 first."""
+        wanted = self.wants.addresses.items()
+        found = [AddressStatus(key_text(key), *self._there(key), service.is_route) for key, service in wanted]
+        return (self._loopback(), *found) if self.wants.loopback is Loopback.ENSURE else tuple(found)
+
+    def _loopback(self) -> AddressStatus:
+        is_present, owner, why_not = self._there(LOOPBACK)
+        return AddressStatus(key_text(LOOPBACK), is_present, owner and "kernel", why_not)
+
+    def _there(self, key: Key) -> tuple[bool, str, str]:
+        why_not = self.missing.get(key, "")
+        if why_not or self.state == "claimed":
+            return False, "", why_not
+        return True, "foreign" if key in self.foreign else "addrsvc", ""
 
     @property
     def wanted(self) -> int:
         """How many addresses are wanted."""
-        return len(self.addresses)
+        return len(self.wants.addresses) + (self.wants.loopback is Loopback.ENSURE)
 
     @property
     def present(self) -> int:
         """How many of them are there."""
-        return sum(address.is_present for address in self.addresses)
+        if self.state == "claimed":
+            return 0
+        has_loopback = self.wants.loopback is Loopback.ENSURE
+        lacking = (key in self.wants.addresses or (has_loopback and key == LOOPBACK) for key in self.missing)
+        return self.wanted - sum(lacking)
 
     @property
     def is_as_wanted(self) -> bool:
@@ -133,16 +164,12 @@ class Summary(NamedTuple):
     lacking: str | None
 
 
-def status_of(kept: Kept, aliases: tuple[str, ...] = ()) -> NetnsStatus:
-    """How a namespace is."""
-    wanted = kept.wanted
-    addresses = [_loopback(kept)] if wanted.loopback is Loopback.ENSURE else []
-    addresses += [
-        AddressStatus(key_text(key), *_there(kept, key), service.is_route) for key, service in wanted.addresses.items()
-    ]
+def status_of(kept: Kept, aliases: tuple[str, ...], withheld: frozenset[Key]) -> NetnsStatus:
+    """How a namespace is, in the thread of the keeper."""
     return NetnsStatus(
-        kept.label, _state(kept), "", wanted.rules, kept.is_up, kept.mtu, tuple(addresses), kept.last, kept.repairs,
-        kept.fights, kept.lost, aliases,
+        kept.label, _state(kept), "", kept.wanted, dict(kept.missing or ()), frozenset(kept.foreign or ()), kept.is_up,
+        kept.mtu, kept.last, kept.repairs, kept.fights, kept.lost, aliases,
+        withheld,
     )  # fmt: skip
 
 
@@ -152,15 +179,3 @@ def _state(kept: Kept) -> str:
     if kept.is_fighting:
         return "fighting"
     return "kept" if kept.is_as_wanted else "missing"
-
-
-def _loopback(kept: Kept) -> AddressStatus:
-    is_present, owner, why_not = _there(kept, LOOPBACK)
-    return AddressStatus(key_text(LOOPBACK), is_present, owner and "kernel", why_not)
-
-
-def _there(kept: Kept, key: tuple[bytes, int]) -> tuple[bool, str, str]:
-    why_not = (kept.missing or {}).get(key, "")
-    if why_not or not kept.is_claimed:
-        return False, "", why_not
-    return True, "foreign" if key in (kept.foreign or ()) else "addrsvc", ""
