@@ -3,6 +3,12 @@
 One connection (AF_UNIX, SOCK_SEQPACKET) is one netlink socket, and one Unix datagram is one netlink datagram.  What a
 netlink socket says outside its payload travels as a control datagram, which begins with a zero where a netlink message
 has its length.  There is none for the id of the namespace that NETLINK_LISTEN_ALL_NSID tells of with a notification.
+
+A control datagram, whose numbers are in the host's order: u32 zero, u32 magic (0x58554C4E), u16 op, u16 flags, u32 tag,
+then what the op takes.  With the flag 1 an answer is wanted: it has the flag 2, the same op and tag, an s32 errno (0
+for yes), then what the op gives.  What each takes and gives stands with `Op`.  Control datagrams are obeyed before the
+requests of others, and requests are served one at a time, each with all the work that it leaves behind; so who has had
+the acknowledgement of a NLMSG_NOOP has had every notification of what was served before.
 """
 
 import os
@@ -41,17 +47,27 @@ _U64: Final = Struct("=Q")
 
 
 class Op(IntEnum):
-    """What a control datagram is about."""
+    """What a control datagram is about.  All are the client's but PKTINFO and OVERRUN, which are the server's."""
 
     HELLO = 1
+    """Takes u32 version (1), u32 port id (0 for any); gives u32 version, u32 port id, u32 how many groups there are,
+    u32 capabilities (1: RESET, ADVANCE and SYSCTL work)."""
     BIND = 2
+    """bind(2): takes u32 port id, u32 groups; gives u32 port id."""
     SETSOCKOPT = 3
+    """setsockopt(2): takes u32 level, u32 option, s32 value."""
     GETSOCKOPT = 4
+    """getsockopt(2): takes u32 level, u32 option; gives its bytes."""
     PKTINFO = 5
+    """u32 group, then a netlink datagram: what comes in place of the bare one where NETLINK_PKTINFO is on."""
     OVERRUN = 6
+    """The next read is to fail with ENOBUFS."""
     RESET = 16
+    """A fresh network namespace; the connections keep their port ids, groups and options."""
     ADVANCE = 17
+    """Time passes: takes u64 microseconds.  EOPNOTSUPP where the clock is the real one."""
     SYSCTL = 18
+    """Takes a path below /proc/sys/ and a NUL, and to write a value and a NUL; gives the value that is read."""
 
 
 @dataclass(frozen=True, slots=True)
