@@ -1030,9 +1030,8 @@ def _systemd(arguments: argparse.Namespace) -> int:
         files = {str(path): text for path, text in planned(place, arguments.options).items()}
         say(json_text(files) if arguments.json else "\n".join(f"# {path}\n{text}" for path, text in files.items()))
         return 0
-    is_install = arguments.action == "install"
-    changes = install(place, arguments.options) if is_install else uninstall(place)
-    commands = next_commands(place, is_install=is_install)
+    changes = install(place, arguments.options) if arguments.action == "install" else uninstall(place)
+    commands = next_commands(place, changes)
     if arguments.json:
         say(json_text({"changes": [[change.what, str(change.path)] for change in changes], "next": commands}))
     else:

@@ -122,17 +122,16 @@ def _require_reachable(program: Path) -> None:
         raise ControlError(f"systemd: there is no {program} for the service to run; install addrsvc with pip")
 
 
-def next_commands(place: Place, *, is_install: bool) -> list[str]:
-    """What to run once the files are there, or no longer there."""
+def next_commands(place: Place, changes: Sequence[Change]) -> list[str]:
+    """What to run once these changes were made."""
     if place.root != Path("/"):
         return []
-    if not is_install:
+    made = {change.what for change in changes}
+    if not made & {"+", "="}:
         return ["systemctl daemon-reload"]
-    return [
-        f"systemd-sysusers {place.path(_SYSUSERS)}",
-        "systemctl daemon-reload",
-        "systemctl enable --now addrsvc.socket addrsvc.service",
-    ]
+    restart = ["systemctl try-restart addrsvc.service"] if made != {"+"} else []
+    sysusers = f"systemd-sysusers {place.path(_SYSUSERS)}"
+    return [sysusers, "systemctl daemon-reload", *restart, "systemctl enable --now addrsvc.socket addrsvc.service"]
 
 
 # --- there and away -------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ def test_installing_again_changes_nothing(systemd: Machine) -> None:
     lines = systemd.run(ADDRSVC, "systemd", "install").splitlines()
 
     assert [line for line in lines if not line.startswith(("= ", "next: "))] == []
+    assert "next: systemctl try-restart addrsvc.service" in lines
 
 
 def test_the_program_is_where_systemd_and_people_look_for_it(systemd: Machine) -> None:
