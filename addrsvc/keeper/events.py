@@ -33,6 +33,7 @@ VOCABULARY: Final[Mapping[str, Word]] = {
     "repair": Word("info", "what was missing is asked for; field recipe tells how, and why what"),
     "repaired": Word("info", "the kernel has acknowledged it; field us tells how long it took"),
     "refused": Word("warning", "the kernel has refused it"),
+    "held": Word("info", "something is missing and cannot be asked for yet; field why tells what it waits for"),
     "yield": Word("info", "a repair waits for what has gone to come back by itself"),
     "reported": Word("warning", "something is missing, and the rule says only to tell"),
     "withdraw": Word("info", "an address that is not wanted any more is deprecated, and drains"),

@@ -106,10 +106,12 @@ class Mender:
             self._not_seen(kept, str(error), why, cause)
             return
         self._note(kept, present, routes)
+        lacked = set(kept.missing or ())
         missing = [*compare.missing(kept.wanted, present, routes)]
         self._tell_drift(kept, missing, why, cause)
         steps = [*missing, *compare.differing(kept.wanted, present, kept.ours)]
         if only is not None or why not in _OWN_WISH or not kept.is_at_peace:
+            self._tell_held(kept, [step.key for step in missing if step.key not in lacked], cause)
             steps = [step for step in steps if self._is_due(kept, step, why, cause, only)]
         known = [key for key, text in (kept.missing or {}).items() if text == _OTHER_LENGTH]
         for key in self.apply(kept, steps, why, cause, since):
@@ -125,6 +127,12 @@ class Mender:
         """Tell what is missing though no message said so: until now it was believed to be there."""
         if why in _NOT_TOLD and (drifted := [step.key for step in missing if step.key not in (kept.missing or ())]):
             self._ring.tell("drift", kept.label, cause, why=why.value, **named(drifted))
+
+    def _tell_held(self, kept: Kept, keys: Sequence[Key], cause: int) -> None:
+        """Tell what cannot be asked for yet; why is the same for all of them."""
+        held = [key for key in keys if why_not(kept, key)]
+        if held:
+            self._ring.tell("held", kept.label, cause, why=why_not(kept, held[0]), **named(held))
 
     def _diverges(self, kept: Kept, key: Key, cause: int, *, is_news: bool) -> None:
         """The kernel takes an address for there that it does not list like this."""

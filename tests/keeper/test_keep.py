@@ -155,6 +155,8 @@ def test_lo_is_left_alone_where_a_rule_says_so_and_addresses_wait_for_it(netns: 
         assert not requests.lo().flags & IFF_UP
         (status,) = kept.keeper.snapshot().namespaces
         assert [it.why_not for it in status.addresses] == ["lo is down", "lo is down", ""]
+        kept.keeper.look(LABEL)
+        assert [event.fields["why"] for event in kept.told("held")] == ["lo is down"]
 
         requests.ask([LO_UP])
         kept.until(lambda: ONE in requests.addresses())
