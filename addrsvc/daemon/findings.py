@@ -8,9 +8,10 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from errno import EACCES, ECONNREFUSED, EPERM, ETIMEDOUT
+from ipaddress import ip_address
 from typing import Final, TypeAlias
 
-from addrsvc.daemon.names import LOCALHOST, Names
+from addrsvc.daemon.names import LOCALHOST, HostsLine, Names
 from addrsvc.daemon.symptoms import IN6ADDR_LOOPBACK, INADDR_LOOPBACK, Facts, Probe
 from addrsvc.errors import KernelError
 from addrsvc.mirror.netns import HOST
@@ -300,7 +301,10 @@ _WHY_BLOCKED: Final = {
     ECONNREFUSED: "a packet filter rejects it: a socket was listening",
     ETIMEDOUT: "nothing refused, and nothing came: a packet filter drops it on the way",
 }
-_LOOK_AT_FILTERS: Final = ("nft list ruleset", "ip6tables-save")
+_LOOK_AT_FILTERS: Final = {
+    "::1": ("nft list ruleset", "ip6tables-save"),
+    "127.0.0.1": ("nft list ruleset", "iptables-save"),
+}
 
 
 def _blocked(check: str, address: str) -> _Look:
@@ -311,14 +315,16 @@ def _blocked(check: str, address: str) -> _Look:
         elif failed:
             yield Finding(
                 check, BROKEN, "; ".join(map(str, failed)),
-                f"all that the kernel needs for it is there; {_why_blocked(failed[0])}",
-                look=tuple(_in_netns(facts, command) for command in _LOOK_AT_FILTERS),
+                f"all that the kernel needs for it is there; {_why_blocked(failed)}",
+                look=tuple(_in_netns(facts, command) for command in _LOOK_AT_FILTERS[address]),
             )  # fmt: skip
 
     return look
 
 
-def _why_blocked(probe: Probe) -> str:
+def _why_blocked(failed: list[Probe]) -> str:
+    """By the one that tells most."""
+    probe = min(failed, key=lambda probe: probe.errno == ETIMEDOUT)
     return _WHY_BLOCKED.get(probe.errno, f"{probe.step} says: {os.strerror(probe.errno)}")
 
 
@@ -436,6 +442,35 @@ def _first(facts: Facts) -> Iterator[Finding]:
     )  # fmt: skip
 
 
+def _addrconfig(facts: Facts) -> Iterator[Finding]:
+    names = _names(facts)
+    if "::1" in names.answer and "::1" not in names.configured:
+        yield Finding(
+            "addrconfig", WARNING, f"{LOCALHOST} is {', '.join(names.configured) or 'nowhere'} for programs that ask "
+            "with AI_ADDRCONFIG, and not ::1",
+            "the C library leaves out a family of which no device has an address, and ::1 does not count; an IPv6 "
+            "address on any device would, a link-local one too",
+            look=(_in_netns(facts, f"getent ahosts {LOCALHOST}"),),
+        )  # fmt: skip
+
+
+def _strangers(facts: Facts) -> Iterator[Finding]:
+    names = _names(facts)
+    for address in names.answer:
+        if not ip_address(address).is_loopback:
+            lines = [line.number for line in names.lines if _is_stranger(line, address)]
+            yield Finding(
+                "strangers", BROKEN if address == names.answer[0] else WARNING, f"{LOCALHOST} is also {address}",
+                "programs try all the addresses that they find, in order, and this one leads elsewhere",
+                tuple(f"sed -i '{number}s/[[:space:]]{LOCALHOST}\\b//' {shlex.quote(names.hosts)}" for number in lines),
+                () if lines else (f"getent ahosts {LOCALHOST}",),
+            )  # fmt: skip
+
+
+def _is_stranger(line: HostsLine, address: str) -> bool:
+    return not line.is_commented and LOCALHOST in line.names and ip_address(line.address) == ip_address(address)
+
+
 CHECKS: Final = (
     Check("ipv6", "the kernel has IPv6", _ipv6),
     Check("mtu", "the MTU of {dev} is enough for IPv6", _mtu, ("ipv6",)),
@@ -459,8 +494,12 @@ CHECKS: Final = (
     Check("nsswitch", "the hosts file is read", _nsswitch),
     Check("hosts", "the hosts file has ::1 for localhost", _hosts, ("nsswitch",)),
     Check("getaddrinfo", "localhost is found at ::1", _getaddrinfo, ("nsswitch", "hosts")),
-    Check("precedence", "localhost is ::1 first", _first, (*_NO_LOOPBACK6, *_NOT_FOUND)),
+    Check("strangers", "localhost leads nowhere else", _strangers),
+    Check(
+        "addrconfig", "localhost is found at ::1 with AI_ADDRCONFIG too", _addrconfig, (*_NO_LOOPBACK6, *_NOT_FOUND)
+    ),
+    Check("precedence", "localhost is ::1 first", _first, (*_NO_LOOPBACK6, *_NOT_FOUND, "strangers")),
 )  # fmt: skip
 """All that is looked at, in the order in which it has to be mended."""
 
-_ABOUT_NAMES: Final = frozenset({"nsswitch", "hosts", "getaddrinfo", "precedence"})
+_ABOUT_NAMES: Final = frozenset({"nsswitch", "hosts", "getaddrinfo", "strangers", "addrconfig", "precedence"})

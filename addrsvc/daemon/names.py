@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from addrsvc.errors import AddrsvcError
 from addrsvc.mirror.child import in_a_child
@@ -55,6 +55,7 @@ class Names:
         order: who is asked for a host, by nsswitch.conf, in this order; empty where it does not say.
         precedences: of gai.conf.
         answer: the addresses that getaddrinfo(3) finds for localhost, in its order.
+        configured: those that it finds with AI_ADDRCONFIG.
         failure: why it finds none.
     """
 
@@ -65,6 +66,7 @@ class Names:
     order: tuple[str, ...] = ()
     precedences: tuple[Precedence, ...] = ()
     answer: tuple[str, ...] = ()
+    configured: tuple[str, ...] = ()
     failure: str = ""
 
 
@@ -79,10 +81,10 @@ def overlay(spec: str) -> dict[str, Path]:
 def look_up_names(netns: NetNs, instead: dict[str, Path]) -> Names:
     """Read the files, and ask the resolver inside the namespace."""
     hosts, nsswitch, gai = (instead.get(name, _ETC / name) for name in ("hosts", "nsswitch.conf", "gai.conf"))
-    answer, failure = _resolve(netns, instead)
+    answer, configured, failure = _resolve(netns, instead)
     return Names(
         str(hosts), str(nsswitch), str(gai), tuple(_hosts(_text(hosts))), _order(_text(nsswitch)),
-        tuple(_precedences(_text(gai))), answer, failure,
+        tuple(_precedences(_text(gai))), answer, configured, failure,
     )  # fmt: skip
 
 
@@ -132,24 +134,29 @@ def _precedences(text: str) -> Iterator[Precedence]:
 # --- the resolver -----------------------------------------------------------------------------------------------------
 
 
-def _resolve(netns: NetNs, instead: dict[str, Path]) -> tuple[tuple[str, ...], str]:
-    """Ask in a child process, which has mounts of its own, has read no file before, and can be given up."""
+_Addresses: TypeAlias = tuple[str, ...]
 
-    def ask() -> tuple[str, ...]:
+
+def _resolve(netns: NetNs, instead: dict[str, Path]) -> tuple[_Addresses, _Addresses, str]:
+    """Ask in a child process, which has mounts of its own, has read no file before, and can be given up.
+
+    Returns:
+        What was answered, what was answered with AI_ADDRCONFIG, and why nothing was.
+    """
+
+    def ask() -> tuple[_Addresses, _Addresses, str]:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_PATIENCE)
         if instead:
             _lay_over(instead)
-        return run_in(netns, _getaddrinfo)
+        return run_in(netns, _getaddrinfos)
 
     try:
-        return in_a_child(ask), ""
-    except socket.gaierror as error:
-        return (), error.strerror or str(error)
+        return in_a_child(ask)
     except ChildProcessError:
-        return (), f"no answer within {_PATIENCE} s"
+        return (), (), f"no answer within {_PATIENCE} s"
     except (AddrsvcError, OSError) as error:
-        return (), str(error)
+        return (), (), str(error)
 
 
 def _lay_over(instead: dict[str, Path]) -> None:
@@ -161,6 +168,17 @@ def _lay_over(instead: dict[str, Path]) -> None:
             mount(str(path), _ETC / name, MS_BIND)
 
 
-def _getaddrinfo() -> tuple[str, ...]:
-    found = socket.getaddrinfo(LOCALHOST, None, type=socket.SOCK_STREAM)
+def _getaddrinfos() -> tuple[_Addresses, _Addresses, str]:
+    try:
+        answer = _getaddrinfo(0)
+    except socket.gaierror as error:
+        return (), (), error.strerror or str(error)
+    try:
+        return answer, _getaddrinfo(socket.AI_ADDRCONFIG), ""
+    except socket.gaierror:
+        return answer, (), ""
+
+
+def _getaddrinfo(flags: int) -> _Addresses:
+    found = socket.getaddrinfo(LOCALHOST, None, type=socket.SOCK_STREAM, flags=flags)
     return tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))

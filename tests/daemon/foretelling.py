@@ -92,7 +92,8 @@ def compared(case: Case) -> tuple[Outcome, Outcome, tuple[str, ...]]:
             watch.settle = 0.02
             list(watch)
             foretold = foretell(like(kernel), [text.split() for text in case.commands])
-            assert list(watch) == [], "foretelling has changed something"
+            said = [spelled(msg) for msg in watch]
+            assert said == [], f"{case}: foretelling has changed something"
             expected = _outcome(foretold)
             return expected, happening(kernel, watch, case.commands, expected), foretold.notes
 

@@ -173,6 +173,9 @@ FILES: dict[str, tuple[dict[str, str], list[tuple[str, str]]]] = {
     ),
     "it is empty": ({"hosts": ""}, [("hosts", BROKEN)]),
     "nobody reads it": ({"nsswitch.conf": "passwd: files\nhosts: dns [!UNAVAIL=return]\n"}, [("nsswitch", BROKEN)]),
+    "it leads elsewhere, too": (
+        {"hosts": "127.0.0.1 localhost\n::1 localhost\n2001:db8::1\tlocalhost\n"}, [("strangers", WARNING)],
+    ),
     "IPv4 comes first": (
         {"gai.conf": "# ours\nprecedence ::ffff:0:0/96 100\n"}, [("precedence", WARNING)],
     ),
@@ -208,6 +211,42 @@ def test_the_commands_reach_a_namespace_that_has_no_name(patient: Patient, kind:
         patient.run(*(command for finding in examined.findings for command in finding.mend if finding.check != "hosts"))
         process.stdin.close()
 
+    assert patient.findings() == []
+
+
+FILTER = """
+import sys
+from pyroute2.nftables.main import NFTables
+with NFTables(nfgen_family=10) as nft:
+    nft.table("add", name="filter")
+    nft.chain("add", table="filter", name="all", hook=sys.argv[1], type="filter", policy=0)
+"""
+
+
+@pytest.mark.parametrize(("hook", "why"), [("output", "forbids it"), ("input", "drops it on the way")])
+def test_a_packet_filter_is_told_as_such(patient: Patient, hook: str, why: str) -> None:
+    made = subprocess.run(
+        ["ip", "netns", "exec", patient.name, sys.executable, "-W", "ignore", "-c", FILTER, hook],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip(f"this kernel has no packet filter: {made.stderr.splitlines()[-1]}")
+
+    (examined,) = examine([patient.name])
+
+    (found,) = examined.findings
+    assert (found.check, found.severity, found.mend) == ("packets6", BROKEN, ())
+    assert found.why.endswith(why)
+    assert found.look == tuple(
+        f"ip netns exec {patient.name} {command}" for command in ("nft list ruleset", "ip6tables-save")
+    )
+
+
+def test_where_ipv4_alone_is_configured_some_programs_find_no_ipv6(patient: Patient) -> None:
+    patient.inside("ip addr add 192.0.2.1/32 dev lo")
+    assert patient.findings() == [("addrconfig", WARNING)]
+
+    patient.inside("ip addr add 2001:db8::1/128 dev lo")
     assert patient.findings() == []
 
 
@@ -298,7 +337,12 @@ WELL = Facts(
     (RouteMsg(rtm_type=RTN_LOCAL),),
     RouteMsg(rtm_type=RTN_LOCAL),
     probes=tuple(Probe(protocol, address) for address in ("::1", "127.0.0.1") for protocol in ("TCP", "UDP")),
-    names=Names(lines=(HostsLine(1, "::1", ("localhost",)),), order=("files",), answer=("::1", "127.0.0.1")),
+    names=Names(
+        lines=(HostsLine(1, "::1", ("localhost",)),),
+        order=("files",),
+        answer=("::1", "127.0.0.1"),
+        configured=("::1", "127.0.0.1"),
+    ),
 )
 
 
@@ -363,6 +407,16 @@ def test_a_resolver_that_ignores_good_files_is_told(change: Callable[[Names], Na
 
     assert check == "getaddrinfo"
     assert what.startswith(expected)
+
+
+def test_a_localhost_that_leads_elsewhere_first_is_broken() -> None:
+    assert WELL.names is not None
+    lines = (*WELL.names.lines, HostsLine(4, "192.0.2.1", ("here", "localhost")))
+
+    (found,) = find(replace(WELL, names=replace(WELL.names, lines=lines, answer=("192.0.2.1", "::1"))))
+
+    assert (found.check, found.severity) == ("strangers", BROKEN)
+    assert found.mend == (r"sed -i '4s/[[:space:]]localhost\b//' /etc/hosts",)
 
 
 def test_each_check_has_a_name_of_its_own_and_is_explained_by_earlier_ones() -> None:
