@@ -42,6 +42,7 @@ _PRUNES: Final = (Why.START, Why.RELOAD, Why.COMMAND)
 """Why one looks in order to take away what is not wanted any more, too."""
 _REMOVE: Final = (compare.DELETE, compare.DELETE_ROUTE, compare.FORBID)
 LO_UP_STEP: Final = Step(LO, compare.LO_UP_RECIPE, LO_UP)
+_V6: Final = 16
 _RETRY: Final = 1.0
 """Seconds after which something that was refused is tried once more."""
 
@@ -51,8 +52,8 @@ KEEPS_MARKS: Final = _RELEASE >= (5, 18)
 
 
 def why_not(kept: Kept, key: Key) -> str:
-    """Why an address cannot be asked for now; empty where it can."""
-    if len(key[0]) == 4:
+    """Why something cannot be asked for now; empty where it can, as lo being up and IPv4 addresses always can."""
+    if len(key[0]) != _V6:
         return ""
     if not kept.is_up:
         return "lo is down"
@@ -95,7 +96,7 @@ class Mender:
             why: what makes one look, which is also why something is repaired then.
             cause: the number of the event that began it.
             since: when that was heard, in nanoseconds of the monotonic clock; now, if not told.
-            only: mend this alone, even if it is fought about.
+            only: mend this alone, even if it is fought about; with lo, what went down with it is mended, too.
             before: what was wanted before, which says how to take away what is wanted no more.
         """
         since = since or time.monotonic_ns()
@@ -105,6 +106,7 @@ class Mender:
         except (KernelError, OSError) as error:
             self._not_seen(kept, str(error), why, cause)
             return
+        only = None if only == LO else only
         self._note(kept, present, routes)
         lacked = set(kept.missing or ())
         missing = [*compare.missing(kept.wanted, present, routes)]

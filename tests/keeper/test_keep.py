@@ -240,6 +240,21 @@ def test_repairs_are_made_ever_more_seldom_in_a_fight(netns: NetNs, requests: Re
         assert {event.fields["why"] for event in kept.told("repair")} == {"start", "deleted", "fight"}
 
 
+def test_lo_is_brought_up_ever_more_seldom_in_a_fight_too(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, replace(WANTED, fights=LIMITS)) as kept:
+        for _ in range(3):
+            requests.ask([LO_DOWN])
+            kept.until_told("repaired", recipe="lo up")
+        kept.until_told("fight", address="lo")
+        kept.quiet()
+        requests.ask([LO_DOWN])
+        kept.until_told("RTM_NEWLINK", up=False)
+        assert not requests.lo().flags & IFF_UP
+
+        assert kept.until_told("repair", recipe="lo up").fields["why"] == "fight"
+        kept.until(lambda: requests.addresses().keys() >= {LOOPBACK, ONE, V4})
+
+
 def test_a_fight_is_ended_by_command(netns: NetNs, requests: Requests) -> None:
     with keeping(netns, Wanted(fights=replace(LIMITS, reversals=1, first_wait=60.0))) as kept:
         for _ in range(2):
