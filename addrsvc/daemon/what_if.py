@@ -4,8 +4,10 @@ It is done to a model that is like the namespace (see `likeness`).  In the names
 """
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final
 
@@ -14,7 +16,9 @@ from addrsvc.daemon.printer import json_text, say
 from addrsvc.daemon.service import Service
 from addrsvc.daemon.words import read_command
 from addrsvc.errors import ControlError, KernelError
-from addrsvc.mirror.netns import open_netns
+from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.sockdiag import Census
+from addrsvc.mirror.netns import NetNs, open_netns
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import AddrMsg, Message, RouteMsg
 from addrsvc.netlink.text import json_line, names_of, to_json
@@ -53,6 +57,7 @@ class Foretold:
         lost, gained: addresses and routes.
         notes: in what the model is not like the namespace.
         names: of devices, by index.
+        connections: how many there are now at lost addresses; an address without any is left out.
     """
 
     steps: tuple[Step, ...]
@@ -60,6 +65,7 @@ class Foretold:
     gained: tuple[Message, ...]
     notes: tuple[str, ...]
     names: Mapping[int, str]
+    connections: Mapping[bytes, int] = field(default_factory=dict)
 
 
 def what_if(netns: str, arguments: Sequence[str], *, seconds: float, as_json: bool) -> int:
@@ -72,6 +78,7 @@ def what_if(netns: str, arguments: Sequence[str], *, seconds: float, as_json: bo
     commands = list(commands_in(arguments))
     with open_netns(netns) as opened, RtnlKernel(opened) as kernel:
         found = foretell(like(kernel), commands, seconds=seconds)
+        found = replace(found, connections=_connections(opened, [_address(msg) for msg in found.lost if _address(msg)]))
     say(json_text({"netns": netns, **_plain(found)}) if as_json else "\n".join(_lines(found)))
     return _REFUSED if any(step.refusal for step in found.steps) else 0
 
@@ -177,6 +184,25 @@ def _held(found: Likeness) -> dict[Key, Message]:
     }
 
 
+def _connections(netns: NetNs, addresses: Sequence[bytes]) -> Mapping[bytes, int]:
+    """Count the connections of each address; nothing where the kernel does not tell of sockets."""
+    counted: Counter[bytes] = Counter()
+
+    def done(found: Counter[bytes] | None) -> None:
+        counted.update({address: found[address] for address in addresses if found[address]} if found else {})
+        loop.stop()
+
+    if addresses:
+        with Loop() as loop, suppress(OSError), closing(Census(loop, netns.fileno(), netns.label)) as census:
+            census.take(addresses, done)
+            loop.run()
+    return counted
+
+
+def _address(msg: Message) -> bytes:
+    return (msg.local or msg.address or b"") if isinstance(msg, AddrMsg) else b""
+
+
 # --- how it is told ---------------------------------------------------------------------------------------------------
 
 
@@ -192,8 +218,14 @@ def _lines(found: Foretold) -> Iterator[str]:
             yield "  nothing is told"
     for title, messages in (("lost", found.lost), ("gained", found.gained)):
         yield f"{title}:" if messages else f"{title}: nothing"
-        yield from (f"  {_thing(msg)}  {json_line(to_json(msg, found.names))}" for msg in messages)
+        for msg in messages:
+            used = _used(found.connections.get(_address(msg), 0))
+            yield f"  {_thing(msg)}  {json_line(to_json(msg, found.names))}{used}"
     yield from (f"note: {note}" for note in found.notes)
+
+
+def _used(connections: int) -> str:
+    return f"  ({connections} connection{'s' if connections > 1 else ''})" if connections else ""
 
 
 def _thing(msg: Message) -> str:
@@ -210,7 +242,10 @@ def _plain(found: Foretold) -> dict[str, object]:
             }
             for step in found.steps
         ],
-        "lost": [{"what": _thing(msg), **_state(msg, found.names)} for msg in found.lost],
+        "lost": [
+            {"what": _thing(msg), **_state(msg, found.names), "connections": found.connections.get(_address(msg), 0)}
+            for msg in found.lost
+        ],
         "gained": [{"what": _thing(msg), **_state(msg, found.names)} for msg in found.gained],
         "notes": list(found.notes),
     }

@@ -1,6 +1,7 @@
 """What is foretold is what happens then; and foretelling changes nothing."""
 
 import json
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -159,6 +160,19 @@ def test_the_command_prints_messages_and_losses_and_changes_nothing(rtnl: RtnlKe
     assert "lost:\n  address  1: lo    inet6 ::1/128 scope host proto kernel_lo\n" in done.stdout
     assert done.stdout.endswith("gained: nothing\n")
     assert [msg for msg in rtnl.dump() if isinstance(msg, AddrMsg)] == before
+
+
+def test_connections_at_what_is_lost_are_counted(rtnl: RtnlKernel) -> None:
+    do(rtnl, "link set lo up")
+    server, client = run_in(rtnl.netns, lambda: (socket.socket(socket.AF_INET6), socket.socket(socket.AF_INET6)))
+    with server, client:
+        server.bind(("::1", 0))
+        server.listen()
+        client.connect(server.getsockname())
+        done, told = what_if(rtnl, "link set lo mtu 1279"), what_if(rtnl, "link set lo mtu 1279", "--json")
+
+    assert "  address  1: lo    inet6 ::1/128 scope host proto kernel_lo  (2 connections)\n" in done.stdout
+    assert [it["connections"] for it in json.loads(told.stdout)["lost"]] == [2, 0]
 
 
 def test_the_command_speaks_json(rtnl: RtnlKernel) -> None:
