@@ -1,5 +1,6 @@
 """Namespaces under a real systemd: entered, kept by a service that systemd puts inside, or by a socket from outside."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -132,3 +133,18 @@ def test_what_happens_in_a_namespace_starts_the_service(systemd: Machine) -> Non
 
     assert until(lambda: addresses(systemd) == WANTED)
     assert "addrsvc-netlink@blue.socket" in systemd.show("addrsvc.service", "TriggeredBy").split()
+
+
+@pytest.mark.usefixtures("host_only")
+def test_what_happens_in_a_namespace_does_not_start_a_service_for_ever_that_cannot(systemd: Machine) -> None:
+    systemd.write(CONFIGURATION, "[[rule]]\nnmae = 1\n")
+    systemd.systemctl("start", "addrsvc-netlink@blue.socket")
+    systemd.run("ip", "-n", "blue", "link", "set", "lo", "up")
+    assert until(lambda: systemd.systemctl("is-active", "addrsvc.service", code=None) == "failed")
+
+    failed = systemd.show("addrsvc.service", "InvocationID")
+    later = time.monotonic() + 2
+    assert until(lambda: time.monotonic() > later)
+    assert systemd.show("addrsvc.service", "InvocationID") == failed
+    assert systemd.systemctl("is-active", "addrsvc-netlink@blue.socket") == "active"
+    systemd.systemctl("reset-failed", "addrsvc.service")
