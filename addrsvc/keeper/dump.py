@@ -136,7 +136,7 @@ def _read_run(data: bytes, at: int, row: Struct, into: Addresses) -> int:
             key, present = read_address(data, at) or (None, None)
             if key is not None and present is not None:
                 into[key] = present
-                if key[0] != address:  # it is elsewhere, in spite of the length
+                if key[0] != address or not _is_timed(row_behind):  # it is laid out otherwise, in spite of the length
                     return at + row.size
             prefixlen = row_header[1]
         elif present is not None:
@@ -155,6 +155,8 @@ def read_address(data: bytes, at: int = 0) -> tuple[Key, Present] | None:
         return _walk(data, at)
     _, header, address, *behind = row.unpack_from(data, at)
     like = (header, *behind)
+    if not _is_timed(behind[0]):
+        return _walk(data, at)
     if (present := _KNOWN.get(like)) is not None:
         return (address, header[1]), present
     found = _walk(data, at)
@@ -165,6 +167,12 @@ def read_address(data: bytes, at: int = 0) -> tuple[Key, Present] | None:
     return found
 
 
+def _is_timed(behind: bytes) -> bool:
+    """Whether what is skipped behind it are the times of day of IFA_CACHEINFO, and nothing else."""
+    return behind[-12:-8] == _CACHEINFO
+
+
+_CACHEINFO: Final = _NLATTR.pack(20, IFA_CACHEINFO)
 _KNOWN: Final[dict[tuple[bytes, ...], Present]] = {}
 """What was read of late of messages that come one by one, by what they have in common."""
 _MANY: Final = 256
