@@ -190,8 +190,12 @@ def ping(net: Net, addr: bytes, count: int, size: int) -> list[Echo | None]:
         ping_release(sk)
 
 
+_TOO_LONG: Final = 1 << 16
+"""So many bytes are refused, so that there is no need for more to be refused."""
+
+
 def _ping_once(sk: InetSock, addr: bytes, seq: int, size: int) -> Echo | None:
-    ping_sendmsg(sk, bytes(at & 0xFF for at in range(size)), addr, seq)
+    ping_sendmsg(sk, bytes(at & 0xFF for at in range(min(size, _TOO_LONG))), addr, seq)
     try:
         reply = ping_recvmsg(sk)
     except KernelError as error:

@@ -14,6 +14,10 @@ __all__ = ["Called", "Calls", "Captured", "Pings", "Recorder", "capture", "ping"
 _ANSWER_ROOM: Final = 1 << 20
 """Bytes of packets in one answer; there is always at least one packet."""
 _MOST_PINGS: Final = 10_000
+_PING_ROOM: Final = 1 << 24
+"""Bytes of all requests that are sent at once."""
+_MOST_FOLLOWED: Final = 100
+"""How many requests can be followed at once: each is hundreds of calls."""
 
 
 class Reply(TypedDict):
@@ -123,6 +127,8 @@ def ping(service: "Service", *, address: str, count: int = 4, size: int = 56, ne
 
     if not 0 < count <= _MOST_PINGS:
         raise ControlError(f"count: {count} is not between 1 and {_MOST_PINGS}")
+    if count * size > _PING_ROOM and count > 1:
+        raise ControlError(f"count: {count} of {size} bytes are more than {_PING_ROOM} in all")
     echoes = service.net(net).ping(address, count=count, size=size)
     replies: list[Reply] = [
         {"seq": echo.seq, "source": inet_ntop(echo.source), "bytes": len(echo.data) + 8, "ttl": echo.hops}
@@ -155,6 +161,8 @@ def trace(service: "Service", *, words: list[str]) -> Calls:
     command, parameters = read_command(words)
     run = commands.look_up(command)
     bound = commands.bind(run, parameters)
+    if isinstance(count := bound.get("count", 1), int) and count > _MOST_FOLLOWED:
+        raise ControlError(f"count: {count} are too many to be followed; {_MOST_FOLLOWED} can be")
     refused = None
     with listening(service.linux) as calls:
         try:

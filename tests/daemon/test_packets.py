@@ -429,3 +429,22 @@ def test_standard_input_may_be_a_capture(tmp_path: Path) -> None:
 def test_a_frame_that_is_refused_is_told_with_the_kernels_errno(service: Service) -> None:
     with pytest.raises(KernelError, match="EINVAL"):
         service.ask("send", {"frame": "00"})
+
+
+@pytest.mark.parametrize(
+    ("command", "parameters"),
+    [
+        ("ping", {"address": "::1", "count": 300, "size": 65000}),
+        ("ping", {"address": "::1", "count": 10_001}),
+        ("trace", {"words": ["ping", "::1", "-c", "101"]}),
+    ],
+)
+def test_more_than_can_be_answered_is_refused(command: str, parameters: dict[str, object]) -> None:
+    with pytest.raises(ControlError, match="count"):
+        booted().ask(command, parameters)
+
+
+def test_what_is_too_long_by_far_is_refused_as_what_is_too_long(service: Service) -> None:
+    with pytest.raises(KernelError) as caught:
+        service.ask("ping", {"address": "::1", "count": 1, "size": 0xFFFFFFFF})
+    assert caught.value.name == "EMSGSIZE"

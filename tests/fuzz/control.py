@@ -9,7 +9,9 @@ import inspect
 import json
 import os
 import select
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -32,7 +34,7 @@ from addrsvc.mirror.netns import NetNs, create_anonymous, run_in
 
 __all__ = ["Broken", "ControlVolley", "Service", "call", "fire", "message"]
 
-PATIENCE: Final = 60.0
+PATIENCE: Final = 30.0
 EACH: Final = 250
 """Messages between two looks whether it still heals."""
 AT_ONCE: Final = 40
@@ -71,9 +73,10 @@ class Service:
 
     def _started(self) -> "subprocess.Popen[bytes]":
         env = {name: value for name, value in os.environ.items() if name not in ("JOURNAL_STREAM", "NOTIFY_SOCKET")}
-        words = ["run", "--config", str(self._config), "--control", str(self.path)]
+        python = [sys.executable, "-X", "faulthandler", "-m", "addrsvc"]
+        words = [*python, "run", "--config", str(self._config), "--control", str(self.path)]
         with self.log.open("wb") as log:
-            return subprocess.Popen([sys.executable, "-m", "addrsvc", *words], stdout=log, stderr=log, env=env)
+            return subprocess.Popen(words, stdout=log, stderr=log, env=env)
 
     def must_run(self) -> None:
         """See that it has not ended."""
@@ -85,8 +88,14 @@ class Service:
         while not condition():
             self.must_run()
             if time.monotonic() > end:
-                raise Broken(f"it does not come true: {self.log.read_text()[-2000:]}")
+                raise self.fails("it does not come true")
             time.sleep(0.002)
+
+    def fails(self, why: object) -> Broken:
+        """What is raised where it does not answer: with what it is about."""
+        self.process.send_signal(signal.SIGABRT)
+        self.process.wait(PATIENCE)
+        return Broken(f"{why}: {self.log.read_text()[-4000:]}")
 
     def must_heal(self) -> None:
         """Delete ::1, and see it come back; a sensible client is answered, too."""
@@ -299,7 +308,11 @@ def fire(seed: int, count: int) -> ControlVolley:
         while volley.count < count:
             some = min(AT_ONCE if rng.random() < 0.1 else 1, count - volley.count)
             service.must_run()
-            volley.counts.update(_exchange(service.path, [message(rng) for _ in range(some)], rng))
+            messages = [message(rng) for _ in range(some)]
+            try:
+                volley.counts.update(_exchange(service.path, messages, rng))
+            except (BlockingIOError, ConnectionError) as error:
+                raise service.fails(error) from None
             if volley.count // EACH != (volley.count + some) // EACH:
                 service.must_heal()
             volley.count += some
@@ -322,7 +335,8 @@ def _exchange(path: Path, messages: list[bytes], rng: Random) -> list[str]:
 
 def _sent(path: Path, data: bytes, rng: Random) -> socket.socket:
     conn = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    conn.connect(str(path))
+    conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(PATIENCE), 0))
+    conn.connect(str(path))  # blocking: else it does not wait where many others do
     conn.settimeout(0.2)
     with suppress(OSError):
         if rng.random() < 0.05:
