@@ -147,11 +147,13 @@ class Requests:
         sock: of `open_rtnl`; it is closed with this object.
     """
 
-    __slots__ = ("_sequence", "_sock")
+    __slots__ = ("_is_answer_due", "_refusal", "_sequence", "_sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._sequence = 1
+        self._is_answer_due = False
+        self._refusal: Refusal | None = None
 
     @classmethod
     def to(cls, netns_fd: int | None = None, label: str = "network namespace") -> "Requests":
@@ -184,6 +186,7 @@ class Requests:
         return refusals
 
     def _ask(self, messages: Sequence[bytes], start: int) -> list[Refusal]:
+        self._settle()
         count = len(messages)
         first = self._reserve(count)
         self._sock.send(_datagram(messages, first))
@@ -204,12 +207,24 @@ class Requests:
     def send(self, message: bytes) -> None:
         """Ask for one change that is `ready` to be sent, with the least work.
 
-        It is done, or refused, when this returns; `answer` has to be called before anything else is asked.
+        It is done, or refused, when this returns; `answer` tells, whatever else is asked before that.
         """
+        self._settle()
         self._sock.send(message)
+        self._is_answer_due = True
 
     def answer(self) -> Refusal | None:
-        """The refusal of what was sent, if there is one."""
+        """The refusal of what was sent last, if there is one."""
+        self._settle()
+        return self._refusal
+
+    def _settle(self) -> None:
+        """Read what the kernel had to say to what was sent, before it is taken for something else."""
+        if self._is_answer_due:
+            self._is_answer_due = False
+            self._refusal = self._sent()
+
+    def _sent(self) -> Refusal | None:
         while (data := self._receive()) is not None:
             kind, sequence, error = _ANSWER.unpack_from(data)
             if kind == NLMSG_ERROR and sequence == _LAST_SEQUENCE:
@@ -318,6 +333,7 @@ class Requests:
 
     def _answers(self, request: bytes) -> Iterator[bytes]:
         """Datagrams that answer a question, up to where there are no more or some were lost."""
+        self._settle()
         sequence = self._reserve(1)
         self._sock.send(_datagram((request,), sequence, is_change=False))
         while (data := self._receive()) is not None:

@@ -23,7 +23,7 @@ from addrsvc.keeper.messages import (
     newaddr,
     newroute,
 )
-from addrsvc.keeper.rtnl import DELETES_AT_ONCE, Refusal, Requests, open_rtnl
+from addrsvc.keeper.rtnl import DELETES_AT_ONCE, Refusal, Requests, open_rtnl, ready
 from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import AddrMsg, LinkInfo, LinkMsg, RouteMsg, Sysctl
@@ -416,3 +416,14 @@ def test_without_privilege_namespaces_of_ones_own_are_served_alike() -> None:
 
     addresses = [bytes(range(16)).hex(), LOOPBACK[0].hex(), LOCALHOST[0].hex()]
     assert (done.stderr, done.stdout) == ("", f"[] {addresses}\n")
+
+
+def test_what_was_sent_is_answered_whatever_is_asked_meanwhile(requests: Requests) -> None:
+    errnos = []
+    for _ in range(2):
+        requests.send(ready(newaddr(v6(1))))
+        assert requests.has(v6(1))
+        assert [refusal.errno for refusal in requests.ask([newaddr(v6(1))])] == [EEXIST]
+        refusal = requests.answer()
+        errnos.append(refusal and refusal.errno)
+    assert errnos == [None, EEXIST]
