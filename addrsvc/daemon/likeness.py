@@ -8,6 +8,7 @@ alike it says so.
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -18,7 +19,7 @@ from addrsvc.mirror.plan import adopt
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.model.eth import eth_header_ops, eth_mac_addr, eth_validate_addr, ether_setup, validate_ether_link
 from addrsvc.model.link_watch import netif_carrier_off, netif_carrier_on
-from addrsvc.model.rtnl_link_ops import rtnl_link_ops_get, rtnl_link_register
+from addrsvc.model.rtnl_link_ops import rtnl_link_register
 from addrsvc.model.structs import NetDevice, NetDeviceOps, RtnlLinkOps
 from addrsvc.model.sysctl import sysctl_names
 from addrsvc.netlink.codec import decode, encode, knows
@@ -30,6 +31,7 @@ from addrsvc.uapi import (
     ARPHRD_ETHER,
     ARPHRD_LOOPBACK,
     DEVCONF_MTU6,
+    IF_OPER_UP,
     IF_READY,
     IFA_F_DEPRECATED,
     IFA_F_HOMEADDRESS,
@@ -39,6 +41,7 @@ from addrsvc.uapi import (
     IFA_F_NOPREFIXROUTE,
     IFA_F_TENTATIVE,
     IFF_LIVE_ADDR_CHANGE,
+    IFF_NO_QUEUE,
     IFF_UP,
     INFINITY_LIFE_TIME,
     IPV6_MIN_MTU,
@@ -137,6 +140,8 @@ def like(kernel: RtnlKernel) -> Likeness:
     _links(found, observed)
     linux.advance(_DAD)
     _addresses(found, observed)
+    if any(msg.ifi_index != _LO and msg.ifi_flags & IFF_UP for msg in links):  # lo detects no duplicates
+        linux.advance(_DAD)
     _routes(found, routes)
     _differences(found, observed, routes)
     return found
@@ -154,9 +159,9 @@ def _make_devices(found: Likeness, links: Iterable[LinkMsg]) -> None:
         if link.ifi_type != ARPHRD_ETHER:
             found.notes.append(f"{link.ifname} ({kind}) is left out: the model has no such devices")
             continue
-        if rtnl_link_ops_get(found.linux.machine, kind) is None:
-            rtnl_link_register(found.linux.machine, RtnlLinkOps(kind, _ether_setup, validate_ether_link))
         if kind not in _OF_THE_MODEL:
+            ops = RtnlLinkOps(kind, partial(_ether_setup, link), validate_ether_link)
+            rtnl_link_register(found.linux.machine, ops)
             found.notes.append(f"{link.ifname} ({kind}) is plain Ethernet here: what its driver does is not foretold")
         found.request(
             LinkMsg(
@@ -179,11 +184,11 @@ _OPS: Final = NetDeviceOps(
 )
 
 
-def _ether_setup(dev: NetDevice) -> None:
+def _ether_setup(link: LinkMsg, dev: NetDevice) -> None:
     """An Ethernet device over which nothing travels."""
     ether_setup(dev)
     dev.netdev_ops, dev.header_ops = _OPS, eth_header_ops
-    dev.priv_flags |= IFF_LIVE_ADDR_CHANGE
+    dev.priv_flags |= IFF_LIVE_ADDR_CHANGE | (IFF_NO_QUEUE if link.qdisc in ("noqueue", _NEVER_UP) else 0)
     dev.min_mtu = dev.max_mtu = 0
 
 
@@ -210,8 +215,8 @@ def _history(found: Likeness, link: LinkMsg, modelled: LinkMsg, observed: tuple[
         found.request(LinkMsg(ifi_index=ifindex, mtu=mtu))
     if IPV6_MIN_MTU <= _mtu6(link) < (link.mtu or 0):
         found.request(Sysctl(f"net.ipv6.conf.{(link.ifname or '').replace('.', '/')}.mtu", str(_mtu6(link))))
-    if link.carrier == 0 and link.ifi_flags & IFF_UP:
-        found.request(LinkMsg(ifi_index=ifindex, carrier=0))
+    for carrier in _carriers(link):
+        found.request(LinkMsg(ifi_index=ifindex, carrier=carrier))
 
 
 def _kept(observed: tuple[Message, ...], ifindex: int) -> list[AddrMsg]:
@@ -220,6 +225,13 @@ def _kept(observed: tuple[Message, ...], ifindex: int) -> list[AddrMsg]:
         msg.dst for msg in observed if isinstance(msg, RouteMsg) and (msg.oif, msg.rtm_type) == (ifindex, RTN_LOCAL)
     }
     return [msg for msg in _given(observed, AF_INET6, ifindex) if (msg.local or msg.address) not in routed]
+
+
+def _carriers(link: LinkMsg) -> tuple[int, ...]:
+    """What became of the carrier: none is UP, and not UNKNOWN, but a device whose carrier has come once."""
+    if link.carrier == 0 and link.ifi_flags & IFF_UP:
+        return (0,)
+    return (0, 1) if link.operstate == IF_OPER_UP else ()
 
 
 _NEVER_UP: Final = "noop"
@@ -286,18 +298,16 @@ def _read(name: str) -> str | None:
 
 _ASKABLE: Final = IFA_F_NODAD | IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE | IFA_F_MCAUTOJOIN
 _FOREVER: Final = IfaCacheinfo(INFINITY_LIFE_TIME, INFINITY_LIFE_TIME)
-_GRAIN: Final = 10
-"""Seconds by which lifetimes of the same address may differ: time passes while it is looked at."""
 
 
 def address_key(msg: AddrMsg) -> Key:
-    """An address, without what changes by itself."""
+    """An address and all that it was given with, without what changes by itself."""
     life = msg.cacheinfo or _FOREVER
     flags = (msg.ifa_flags if msg.flags is None else msg.flags) & ~(IFA_F_TENTATIVE | IFA_F_DEPRECATED)
     return (
         msg.ifa_family, msg.ifa_index, msg.local or msg.address, msg.address, msg.ifa_prefixlen, msg.ifa_scope, flags,
         msg.label, msg.broadcast, msg.proto or 0, msg.rt_priority or 0, life.ifa_prefered == INFINITY_LIFE_TIME,
-        -(-life.ifa_valid // _GRAIN),
+        life.ifa_valid == INFINITY_LIFE_TIME,
     )  # fmt: skip
 
 

@@ -5,13 +5,13 @@ It is done to a model that is like the namespace (see `likeness`).  In the names
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final
 
-from addrsvc.daemon.likeness import Key, Likeness, address_key, like, route_key
+from addrsvc.daemon.likeness import Key, Likeness, like, route_key
 from addrsvc.daemon.printer import json_text, say
 from addrsvc.daemon.service import Service
 from addrsvc.daemon.words import read_command
@@ -24,7 +24,7 @@ from addrsvc.netlink.messages import AddrMsg, Message, RouteMsg
 from addrsvc.netlink.text import json_line, names_of, to_json
 from addrsvc.uapi import RTM_NEWADDR
 
-__all__ = ["Foretold", "Step", "command_of", "commands_in", "foretell", "what_if"]
+__all__ = ["Foretold", "Step", "addresses_in", "command_of", "commands_in", "foretell", "what_if"]
 
 _REFUSED: Final = 2
 
@@ -177,10 +177,15 @@ def _refusal(service: Service, command: str, parameters: Mapping[str, object]) -
 
 def _held(found: Likeness) -> dict[Key, Message]:
     """The addresses and routes that there are now."""
-    addresses = [msg for msg in found.net.dump() if isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_NEWADDR]
+    return addresses_in(found.net.dump()) | {("route", *route_key(msg)): msg for msg in found.routes()}
+
+
+def addresses_in(dump: Iterable[Message]) -> dict[Key, Message]:
+    """The addresses of a dump, by what tells one from another."""
     return {
-        **{("address", *address_key(msg)): msg for msg in addresses},
-        **{("route", *route_key(msg)): msg for msg in found.routes()},
+        (msg.ifa_family, msg.ifa_index, msg.local or msg.address, msg.address, msg.ifa_prefixlen): msg
+        for msg in dump
+        if isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_NEWADDR
     }
 
 

@@ -11,13 +11,12 @@ from difflib import unified_diff
 from random import Random
 from typing import Final
 
-from addrsvc.daemon.likeness import address_key, like
-from addrsvc.daemon.what_if import Foretold, command_of, foretell
+from addrsvc.daemon.likeness import like
+from addrsvc.daemon.what_if import Foretold, addresses_in, command_of, foretell
 from addrsvc.errors import KernelError
 from addrsvc.mirror.rtnl import RtnlKernel, RtnlWatch
-from addrsvc.netlink.messages import AddrMsg, Message
+from addrsvc.netlink.messages import Message
 from addrsvc.pytest_plugin.namespaces import create
-from addrsvc.uapi import RTM_NEWADDR
 from tests.fidelity.compare import normal
 from tests.fidelity.notation import spelled
 
@@ -125,7 +124,7 @@ def do(kernel: RtnlKernel, text: str) -> None:
 
 def happening(kernel: RtnlKernel, watch: RtnlWatch, commands: Sequence[str], expected: Outcome) -> Outcome:
     """What really happens; for what is expected there is more time to come."""
-    before = held(kernel.dump())
+    before = addresses_in(kernel.dump()).keys()
     steps: list[tuple[str, ...]] = []
     for nth, text in enumerate(commands):
         refusal = ""
@@ -143,16 +142,12 @@ def happening(kernel: RtnlKernel, watch: RtnlWatch, commands: Sequence[str], exp
         steps.append(told)
         if refusal:
             break
-    return Outcome(tuple(steps), frozenset(before - held(kernel.dump())))
-
-
-def held(dump: Sequence[Message]) -> set[object]:
-    return {address_key(msg) for msg in dump if isinstance(msg, AddrMsg) and msg.nlmsg_type == RTM_NEWADDR}
+    return Outcome(tuple(steps), frozenset(before - addresses_in(kernel.dump()).keys()))
 
 
 def _outcome(foretold: Foretold) -> Outcome:
     steps = (_step(str(step), str(step.refusal or ""), step.messages) for step in foretold.steps)
-    return Outcome(tuple(steps), frozenset(address_key(msg) for msg in foretold.lost if isinstance(msg, AddrMsg)))
+    return Outcome(tuple(steps), frozenset(addresses_in(foretold.lost)))
 
 
 def _step(text: str, refusal: str, messages: Sequence[Message]) -> tuple[str, ...]:

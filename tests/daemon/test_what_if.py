@@ -4,19 +4,21 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
 
 from addrsvc.daemon.likeness import like
-from addrsvc.daemon.what_if import command_of, commands_in, foretell
+from addrsvc.daemon.what_if import addresses_in, command_of, commands_in, foretell
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.mirror.netns import run_in
 from addrsvc.mirror.rtnl import RtnlKernel
-from addrsvc.netlink.messages import AddrMsg, LinkInfo, LinkMsg, RouteMsg
+from addrsvc.netlink.messages import AddrMsg, LinkInfo, LinkMsg, Message, RouteMsg
 from addrsvc.netlink.text import inet_ntop
-from addrsvc.uapi import NLM_F_CREATE, NLM_F_EXCL, RTM_NEWLINK
+from addrsvc.uapi import NLM_F_CREATE, NLM_F_EXCL, RTM_DELMULTICAST, RTM_NEWLINK, RTM_NEWMULTICAST
 from tests.daemon.foretelling import Case, difference, do
+from tests.fidelity.compare import normal
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -96,12 +98,39 @@ def veth(kernel: RtnlKernel) -> None:
 
 def test_other_devices_stand_in_as_plain_ethernet_and_that_is_told(rtnl: RtnlKernel) -> None:
     veth(rtnl)
-    rtnl.addr_add("2001:db8::1/64", "v0")
 
-    found = foretell(like(rtnl), list(commands_in(["link set v0 mtu 1279"])))
+    found = foretell(like(rtnl), list(commands_in(["link set v0 up"])))
 
     assert "v0 (veth) is plain Ethernet here: what its driver does is not foretold" in found.notes
-    assert [inet_ntop(msg.address or b"") for msg in found.lost if isinstance(msg, AddrMsg)] == ["2001:db8::1"]
+    assert found.steps[0].refusal is None
+
+
+@pytest.mark.parametrize("command", ["link set v0 mtu 1279", "link set v0 down", "addr del 192.0.2.1/24 dev v0"])
+def test_what_becomes_of_addresses_and_routes_of_other_devices_is_foretold(command: str, rtnl: RtnlKernel) -> None:
+    """They are up and lasting: addresses that wait for duplicate address detection come at times of chance."""
+    veth(rtnl)
+    for dev in ("v0", "veth0"):
+        rtnl.link_set(dev, addr_gen_mode=1)
+        rtnl.link_set(dev, up=True)
+    rtnl.addr_add("2001:db8::1/64", "v0", nodad=True)
+    rtnl.addr_add("192.0.2.1/24", "v0")
+    with rtnl.watch() as watch:
+        watch.settle = 0.05
+        list(watch)
+        found = foretell(like(rtnl), [command.split()])
+        before = addresses_in(rtnl.dump())
+        do(rtnl, command)
+        happened = of_addresses(list(watch))
+    after = addresses_in(rtnl.dump())
+
+    assert of_addresses(found.steps[0].messages) == happened
+    assert happened
+    assert addresses_in(found.lost).keys() == before.keys() - after.keys()
+
+
+def of_addresses(messages: Sequence[Message]) -> list[Message]:
+    told = [msg for msg in normal(messages) if isinstance(msg, AddrMsg | RouteMsg)]
+    return [msg for msg in told if msg.nlmsg_type not in (RTM_NEWMULTICAST, RTM_DELMULTICAST)]
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
