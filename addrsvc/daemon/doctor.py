@@ -13,7 +13,7 @@ from typing import Final
 from addrsvc.daemon.findings import BROKEN, Finding, find, fine
 from addrsvc.daemon.log import wants_colour
 from addrsvc.daemon.names import look_up_names, overlay
-from addrsvc.daemon.printer import json_text, say
+from addrsvc.daemon.printer import json_text, printable, say
 from addrsvc.daemon.symptoms import Facts, look
 from addrsvc.errors import AddrsvcError, KernelError
 from addrsvc.mirror.netns import HOST, NETNS_RUN_DIR, Identity, open_netns
@@ -151,17 +151,18 @@ def _is_worth_telling(each: Examined) -> bool:
 
 
 def _lines(each: Examined, marks: _Marks, *, is_short: bool) -> Iterator[str]:
+    spec = printable(each.spec)
     if each.facts is None:
-        yield f"{each.spec}: not looked at: {each.why_not}"
+        yield f"{spec}: not looked at: {printable(each.why_not)}"
         return
-    yield f"{each.spec}: {_summary(each)}"
+    yield f"{spec}: {_summary(each)}"
     for finding in each.findings:
-        yield f"  {marks.of(finding.severity)} {finding.what}"
-        yield f"      {finding.why}"
-        yield from (f"      mend: {command}" for command in finding.mend)
-        yield from (f"      look: {command}" for command in finding.look)
+        yield f"  {marks.of(finding.severity)} {printable(finding.what)}"
+        yield f"      {printable(finding.why)}"
+        yield from (f"      mend: {printable(command)}" for command in finding.mend)
+        yield from (f"      look: {printable(command)}" for command in finding.look)
     if not is_short:
-        yield from (f"  {marks.of(_FINE)} {text}" for text in fine(each.facts))
+        yield from (f"  {marks.of(_FINE)} {printable(text)}" for text in fine(each.facts))
 
 
 def _summary(each: Examined) -> str:

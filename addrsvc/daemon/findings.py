@@ -115,17 +115,23 @@ def _in_netns(facts: Facts, words: str) -> str:
     return f"ip -n {name} {words.removeprefix('ip ')}" if words.startswith("ip ") else f"ip netns exec {name} {words}"
 
 
+def _dev(facts: Facts) -> str:
+    """The device, as a shell has to be told it: its name may be anything."""
+    return shlex.quote(facts.dev)
+
+
 def _enable(facts: Facts) -> str:
-    return _in_netns(facts, f"sysctl -w net.ipv6.conf.{facts.dev.replace('.', '/')}.disable_ipv6=0")
+    setting = f"net.ipv6.conf.{facts.dev.replace('.', '/')}.disable_ipv6=0"
+    return _in_netns(facts, f"sysctl -w {shlex.quote(setting)}")
 
 
 def _add_loopback(facts: Facts) -> str:
     """As the kernel does it: without duplicate address detection, and without a prefix route."""
-    return _in_netns(facts, f"ip addr add ::1/128 dev {facts.dev} nodad noprefixroute")
+    return _in_netns(facts, f"ip addr add ::1/128 dev {_dev(facts)} nodad noprefixroute")
 
 
 def _renew_loopback(facts: Facts) -> tuple[str, ...]:
-    return _in_netns(facts, f"ip addr del ::1/128 dev {facts.dev}"), _add_loopback(facts)
+    return _in_netns(facts, f"ip addr del ::1/128 dev {_dev(facts)}"), _add_loopback(facts)
 
 
 def _is_up(facts: Facts) -> bool:
@@ -160,7 +166,7 @@ def _mtu(facts: Facts) -> Iterator[Finding]:
         "mtu", BROKEN, f"the MTU of {facts.dev} is {mtu}, less than {IPV6_MIN_MTU}",
         "the kernel takes IPv6, and ::1 with it, from a device whose MTU falls below what IPv6 needs; when it rises "
         "again it restores no address",
-        (_in_netns(facts, f"ip link set {facts.dev} mtu {_LO_MTU}"), *([_add_loopback(facts)] if is_all else [])),
+        (_in_netns(facts, f"ip link set {_dev(facts)} mtu {_LO_MTU}"), *([_add_loopback(facts)] if is_all else [])),
     )  # fmt: skip
 
 
@@ -181,7 +187,7 @@ def _lo(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "lo", BROKEN, f"{facts.dev} is down",
             "the kernel gives it ::1 and 127.0.0.1 when it comes up, and drops every packet while it is down",
-            (_in_netns(facts, f"ip link set {facts.dev} up"),),
+            (_in_netns(facts, f"ip link set {_dev(facts)} up"),),
         )  # fmt: skip
 
 
@@ -205,7 +211,7 @@ def _state(facts: Facts) -> Iterator[Finding]:
     if msg is None:
         return
     flags = msg.ifa_flags if msg.flags is None else msg.flags
-    forever = _in_netns(facts, f"ip addr change ::1/128 dev {facts.dev} preferred_lft forever valid_lft forever")
+    forever = _in_netns(facts, f"ip addr change ::1/128 dev {_dev(facts)} preferred_lft forever valid_lft forever")
     if flags & (IFA_F_DADFAILED | IFA_F_TENTATIVE):
         yield Finding(
             "state", BROKEN, f"::1 is {'dadfailed' if flags & IFA_F_DADFAILED else 'tentative'}",
@@ -289,7 +295,7 @@ def _loopback4(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "127.0.0.1", BROKEN, f"127.0.0.1 is not on {facts.dev}, though it is up",
             "somebody deleted it; the kernel makes it only when the device comes up",
-            (_in_netns(facts, f"ip addr add 127.0.0.1/8 dev {facts.dev}"),),
+            (_in_netns(facts, f"ip addr add 127.0.0.1/8 dev {_dev(facts)}"),),
         )  # fmt: skip
 
 
@@ -333,7 +339,7 @@ def _queued(check: str, facts: Facts, probe: Probe) -> Finding:
         check, BROKEN, str(probe),
         f"{facts.dev} has a queueing discipline ({facts.lo.qdisc}), which the kernel gives it not by itself, and which "
         "drops or holds packets",
-        (_in_netns(facts, f"tc qdisc del dev {facts.dev} root"),),
+        (_in_netns(facts, f"tc qdisc del dev {_dev(facts)} root"),),
     )  # fmt: skip
 
 

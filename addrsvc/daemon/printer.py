@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OutputError", "Printer", "answer_text", "call_lines", "json_text", "listed", "nobody_reads", "ping_lines",
-    "plan_text", "say",
+    "plan_text", "printable", "say",
 ]  # fmt: skip
 
 
@@ -59,6 +59,11 @@ def _write(data: bytearray) -> None:
 
     while data:
         del data[: os.write(sys.stdout.fileno(), data)]
+
+
+def printable(text: str) -> str:
+    """Text whose parts somebody else has named, without what would move a terminal's cursor."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def json_text(value: object) -> str:

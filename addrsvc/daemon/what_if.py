@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Final
 
 from addrsvc.daemon.likeness import Key, Likeness, like, route_key
-from addrsvc.daemon.printer import json_text, say
+from addrsvc.daemon.printer import json_text, printable, say
 from addrsvc.daemon.service import Service
 from addrsvc.daemon.words import read_command
 from addrsvc.errors import ControlError, KernelError
@@ -79,7 +79,7 @@ def what_if(netns: str, arguments: Sequence[str], *, seconds: float, as_json: bo
     with open_netns(netns) as opened, RtnlKernel(opened) as kernel:
         found = foretell(like(kernel), commands, seconds=seconds)
         found = replace(found, connections=_connections(opened, [_address(msg) for msg in found.lost if _address(msg)]))
-    say(json_text({"netns": netns, **_plain(found)}) if as_json else "\n".join(_lines(found)))
+    say(json_text({"netns": netns, **_plain(found)}) if as_json else "\n".join(map(printable, _lines(found))))
     return _REFUSED if any(step.refusal for step in found.steps) else 0
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -288,6 +287,16 @@ def test_it_tells_programs_in_json(patient: Patient) -> None:
     assert told["localhost"] == ["127.0.0.1", "::1"]
 
 
+def test_a_name_moves_no_cursor(patient: Patient) -> None:
+    patient.run(f"ip -n {patient.name} link set lo down")
+    patient.run(f"ip -n {patient.name} link set lo name \"$(printf 'lo\\033[2J')\"")
+
+    told = patient.doctor().stdout
+
+    assert r"broken: lo\x1b[2J is down" in told
+    assert "\033" not in told
+
+
 def test_a_namespace_is_looked_at_once_whatever_it_is_called(patient: Patient) -> None:
     assert [it.spec for it in examine([patient.name, f"/run/netns/{patient.name}"])] == [patient.name]
 
@@ -428,6 +437,8 @@ def test_each_check_has_a_name_of_its_own_and_is_explained_by_earlier_ones() -> 
 
 
 def test_commands_quote_what_a_shell_would_take_apart() -> None:
-    (found,) = find(replace(WELL, spec="a b", addresses=(LOOPBACK4,)))
+    lo = replace(WELL.lo, ifname="lo;ls", ifi_flags=0)
 
-    assert re.match(r"ip -n 'a b' addr add", found.mend[0])
+    (found,) = find(replace(WELL, spec="a b", lo=lo))
+
+    assert found.mend == ("ip -n 'a b' link set 'lo;ls' up",)
