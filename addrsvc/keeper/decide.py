@@ -161,8 +161,9 @@ class Decisions:
         return NOTIFY_OK
 
     def follow_up(self, val: int, heard: Heard) -> int:
-        """See to the rest: at once where the kernel has refused something, else when all that is ready was heard."""
-        if heard.refusals:
+        """See to the rest: at once where something is left to repair, else when all that is ready was heard."""
+        if heard.refusals or _why_look(val, heard) is not None:
+            self.finish()
             self._follow_up(val, heard)
             return NOTIFY_OK
         if not self._waiting:
