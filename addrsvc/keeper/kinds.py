@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from math import isfinite
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from addrsvc.errors import Problem
@@ -194,7 +193,7 @@ class Number:
         return float(value)
 
     def _has(self, value: float) -> bool:
-        return isfinite(value) and self.least <= value <= self.most
+        return self.least <= value <= self.most  # which no nan is, and of integers none that is too large for a float
 
     def plain(self, value: object) -> object:
         """Itself."""

@@ -103,6 +103,11 @@ class Wanted:
     fights: FightLimits = FightLimits()
     is_fast_flush: bool = False
 
+    @property
+    def has_routes(self) -> bool:
+        """Whether some of it are routes, of which nothing is heard."""
+        return any(service.is_route for service in self.addresses.values())
+
     def without(self, keys: Container[tuple[bytes, int]]) -> "Wanted":
         """The same without some addresses."""
         return replace(self, addresses={key: it for key, it in self.addresses.items() if key not in keys})

@@ -438,6 +438,14 @@ def test_a_number_of_many_digits_is_no_way_either() -> None:
     assert text.startswith("it is no TOML: Exceeds the limit")
 
 
+@pytest.mark.parametrize("number", ["9" * 400, f"-{'9' * 400}", "1e400", "inf"])
+def test_nor_is_a_number_that_is_too_large_for_a_float(number: str) -> None:
+    ((line, key, text),) = problems(f"watch.sweep = {number}")
+
+    assert (line, key) == (1, "watch.sweep")
+    assert text.endswith("is not a number of seconds from 0 to 86400")
+
+
 # --- the example -----------------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, Wanted
 from addrsvc.keeper.watch import GROUPS, AutoWatch, NsidWatch, SocketWatch
 from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.uapi import IFA_F_NOPREFIXROUTE, IFAPROT_ADDRSVC, IFF_UP, INFINITY_LIFE_TIME
 from tests.keeper.keeping import LABEL, MakeWatch, keeping, service
 from tests.keeper.used import wait_for_routes
@@ -386,6 +387,27 @@ def test_a_prefix_is_answered_for_by_one_route(netns: NetNs, requests: Requests)
         assert [event.fields["address"] for event in kept.told("drift")] == ["fd00:1::/64"]
         kept.want(Wanted())
         assert requests.routes() == []
+
+
+@pytest.mark.parametrize("loopback", Loopback)
+@pytest.mark.parametrize("breaks", ["lo", "mtu", "lo's disable_ipv6", "all's disable_ipv6"])
+def test_routes_are_back_when_what_has_taken_them_is_over(
+    netns: NetNs, rtnl: RtnlKernel, requests: Requests, loopback: Loopback, breaks: str
+) -> None:
+    """Nobody says that they have gone; that something is back that they depend on is heard."""
+    name = breaks.partition("'")[0]
+    with keeping(netns, Wanted(loopback=loopback, addresses=dict([service("fd00:1::/64", is_route=True)]))) as kept:
+        kept.quiet()
+        for value in (1, 0):
+            if breaks == "lo":
+                rtnl.link_set("lo", up=not value)
+            elif breaks == "mtu":
+                rtnl.link_set("lo", mtu=1279 if value else 65536)
+            else:
+                rtnl.sysctl(f"net.ipv6.conf.{name}.disable_ipv6", value)
+        kept.until_told("repaired", recipe="add route")
+
+        assert [route.prefixlen for route in requests.routes()] == [64]
 
 
 # --- what was lost, and what goes -------------------------------------------------------------------------------------
