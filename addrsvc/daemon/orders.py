@@ -18,7 +18,8 @@ from addrsvc.daemon.authority import Peer, Right
 from addrsvc.daemon.commands import did_you_mean
 from addrsvc.daemon.keeping import KeeperThread
 from addrsvc.daemon.reading import Reader, Told, ToldEvent, cursor_text, told_event
-from addrsvc.errors import ControlError, KernelError, NotPermitted
+from addrsvc.errors import ControlError, NotPermitted
+from addrsvc.keeper import mend
 from addrsvc.keeper.compare import Step
 from addrsvc.keeper.conditions import key_of
 from addrsvc.keeper.config import Config
@@ -26,7 +27,9 @@ from addrsvc.keeper.events import Ring
 from addrsvc.keeper.keep import Keeper, Rules
 from addrsvc.keeper.kept import LO, Key, Repair, key_text
 from addrsvc.keeper.messages import LO_IFINDEX
+from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.status import AddressStatus, Counts, NetnsStatus, Summary
+from addrsvc.keeper.wanted import Wanted
 from addrsvc.netlink.text import command_line
 from addrsvc.uapi import NetdevEvent
 
@@ -332,7 +335,7 @@ def events(
 def plan(asking: Asking, *, netns: str | None = None, files: bool = False) -> Iterator[Plans]:
     """Show what would be asked of kernels if the service began now; with files, if it read its files again."""
     rules = asking.keeping.rules_on_disk() if files else None
-    yield from _plans(asking, _labels(asking, netns), partial(_planned, rules=rules))
+    yield from _plans(_labels(asking, netns), partial(_planned, asking, rules))
 
 
 # --- changing ---------------------------------------------------------------------------------------------------------
@@ -342,7 +345,7 @@ def apply(asking: Asking, *, netns: str | None = None) -> Iterator[Plans]:
     """Look at namespaces now, ask for what is missing, and take away what is ours and not wanted."""
     labels = _labels(asking, netns)
     asking.told("command", netns or "", command="apply")
-    yield from _plans(asking, labels, _applied)
+    yield from _plans(labels, lambda label: asking.keeping.ask(partial(_applied, label=label)))
 
 
 def _labels(asking: Asking, netns: str | None) -> list[str]:
@@ -360,32 +363,65 @@ class _Planned(NamedTuple):
     error: str | None = None
 
 
-def _plans(asking: Asking, labels: Iterable[str], find: Callable[[Keeper, str], _Planned]) -> Iterator[Plans]:
-    found = ((label, asking.keeping.ask(partial(_for_label, find, label))) for label in labels)
-    rows = (row for label, planned in found for row in _plan_rows(label, planned))
+_GONE: Final = _Planned(error="it has gone")
+
+
+def _plans(labels: Iterable[str], find: Callable[[str], _Planned]) -> Iterator[Plans]:
+    rows = (row for label in labels for row in _plan_rows(label, find(label)))
     yield from (Plans(plans=some) for some in _replies(rows, lambda row: len(row["steps"])))
 
 
-def _for_label(find: Callable[[Keeper, str], _Planned], label: str, keeper: Keeper) -> _Planned:
-    return find(keeper, label)
+class _View(NamedTuple):
+    """What tells what would be asked of a namespace: a way there, what is wanted, and what is known to be ours."""
+
+    fd: int
+    wanted: Wanted
+    ours: frozenset[Key]
 
 
-def _planned(keeper: Keeper, label: str, rules: Rules | None = None) -> _Planned:
-    if keeper.get(label) is None:
-        return _Planned(error="it has gone")
+def _planned(asking: Asking, rules: Rules | None, label: str) -> _Planned:
+    """What would be asked of a namespace, found out beside the keeper wherever one can go there."""
+
+    def view(keeper: Keeper) -> _View | _Planned:
+        kept = keeper.get(label)
+        if kept is None:
+            return _GONE
+        wanted, ours = keeper.wanted(label, rules), frozenset(kept.made or ())
+        if kept.netns_fd is None:
+            return _looked(kept.requests, wanted, ours)
+        try:
+            return _View(os.dup(kept.netns_fd), wanted, ours)
+        except OSError as error:
+            return _Planned(error=str(error))
+
+    seen = asking.keeping.ask(view)
+    if isinstance(seen, _Planned):
+        return seen
     try:
-        return _Planned(keeper.plan(label, rules))
-    except KernelError as error:
+        with Requests.to(seen.fd, label) as requests:
+            return _looked(requests, seen.wanted, seen.ours)
+    except OSError as error:
+        return _Planned(error=str(error))
+    finally:
+        os.close(seen.fd)
+
+
+def _looked(requests: Requests, wanted: Wanted, ours: frozenset[Key]) -> _Planned:
+    try:
+        return _Planned(mend.plan(requests, wanted, ours))
+    except OSError as error:
         return _Planned(error=str(error))
 
 
 def _applied(keeper: Keeper, label: str) -> _Planned:
-    planned, kept = _planned(keeper, label), keeper.get(label)
-    if kept is None or planned.error is not None:
-        return planned
+    kept = keeper.get(label)
+    if kept is None:
+        return _GONE
     if not kept.is_claimed:
         return _Planned(error="another service keeps it")
-    keeper.look(label)
+    planned = _looked(kept.requests, kept.wanted, frozenset(kept.made or ()))
+    if planned.error is None:
+        keeper.look(label)
     left = [f"{key_text(key)} is not there: {why}" for key, why in (kept.missing or {}).items()]
     return planned._replace(left=left)
 

@@ -14,7 +14,6 @@ from typing import Final
 
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.keeper.alone import Called, Rules
-from addrsvc.keeper.compare import Step
 from addrsvc.keeper.decide import Decisions
 from addrsvc.keeper.discover import Discovery
 from addrsvc.keeper.events import Event, Ring
@@ -99,7 +98,7 @@ class Keeper:
         except KernelError as error:
             self._cannot(label, netns_fd, str(error))
             return
-        kept = Kept(label, netns_fd, requests, self._wanted(label))
+        kept = Kept(label, netns_fd, requests, self.wanted(label))
         try:
             self._watch.attach(kept, netns_fd)
         except KernelError as error:
@@ -115,7 +114,7 @@ class Keeper:
         Raises:
             KernelError: it cannot be used.
         """
-        kept = Kept(label, -1, Requests(sock), self._wanted(label))
+        kept = Kept(label, -1, Requests(sock), self.wanted(label))
         kept.requests = Requests(self._watch.adopt(kept, sock))
         self._attached(kept)
 
@@ -181,7 +180,7 @@ class Keeper:
         kept.label = instead
         if label in self._withheld:
             self._withheld[instead] = self._withheld.pop(label)
-        self._want(kept, self._wanted(instead), cause)
+        self._want(kept, self.wanted(instead), cause)
 
     def waiting(self, label: str, why: str) -> None:
         """It is named, and not there."""
@@ -235,15 +234,15 @@ class Keeper:
             self._sweep.every(sweep)
         left = self.discovery.select(rules.selectors())
         for label, kept in tuple(self._kept.items()):
-            self._want(kept, NOTHING if label in left else self._wanted(label), cause)
+            self._want(kept, NOTHING if label in left else self.wanted(label), cause)
         self._left = dict.fromkeys(left, cause)
         for label in left:
             self._leave(label)
         return cause
 
-    def _wanted(self, label: str) -> Wanted:
-        """What is wanted of a namespace: what the rules say, less what is withdrawn by command."""
-        wanted = self.rules.wanted(label) or NOTHING
+    def wanted(self, label: str, rules: Rules | None = None) -> Wanted:
+        """What is wanted of a namespace by the rules in force, or by others, less what is withdrawn by command."""
+        wanted = (rules or self.rules).wanted(label) or NOTHING
         withheld = self._withheld.get(label)
         return wanted if withheld is None else wanted.without(withheld)
 
@@ -328,7 +327,7 @@ class Keeper:
             seq = self._ring.tell("peace", label, cause, why="command", **named(keys))
             cause = seq if cause is None else cause
         cause = kept.cause if cause is None else cause
-        self._want(kept, self._wanted(label), cause, Why.RESUME)
+        self._want(kept, self.wanted(label), cause, Why.RESUME)
         if keys:
             self.mender.look(kept, Why.RESUME, cause)
         return [key_text(key) for key in (*keys, *withheld)]
@@ -351,7 +350,7 @@ class Keeper:
             if key not in rules.addresses:
                 raise ControlError(f"address: no rule wants {key_text(key)} in {label}; see: addrsvc status {label}")
         self._withheld[label] = self._withheld.get(label, frozenset()) | frozenset(keys)
-        self._want(kept, self._wanted(label), cause, Why.COMMAND, drain)
+        self._want(kept, self.wanted(label), cause, Why.COMMAND, drain)
 
     def look(self, label: str) -> None:
         """Look at a namespace now, mend it, and take away what is ours and not wanted.
@@ -362,16 +361,6 @@ class Keeper:
         kept = self._named(label)
         if kept.is_claimed:
             self.mender.look(kept, Why.COMMAND, kept.cause)
-
-    def plan(self, label: str, rules: Rules | None = None) -> list[Step]:
-        """What would be asked of a namespace if the service began now, with what is wanted or with other rules.
-
-        Raises:
-            ControlError: it is not kept.
-            KernelError: it does not tell how it is.
-        """
-        kept = self._named(label)
-        return self.mender.plan(kept, kept.wanted if rules is None else rules.wanted(label) or NOTHING)
 
     def inject(self, val: int, label: str, key: Key, cause: int) -> None:
         """Let an event run through the chain as if a kernel had told it; nothing is believed, all is looked at.

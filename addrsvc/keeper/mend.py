@@ -5,7 +5,7 @@ Whatever is asked for is told: why, by which recipe, what came of it, and how lo
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from errno import EACCES, EADDRNOTAVAIL, EEXIST, EIO, ESRCH, errorcode
 from functools import partial
 from typing import Final, TypeAlias
@@ -19,12 +19,12 @@ from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Key, Repair, Why, key_text, 
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.messages import LO_UP
 from addrsvc.keeper.reactions import Reactions
-from addrsvc.keeper.rtnl import ADDS_AT_ONCE, DELETES_AT_ONCE, Refusal
+from addrsvc.keeper.rtnl import ADDS_AT_ONCE, DELETES_AT_ONCE, Refusal, Requests
 from addrsvc.keeper.wanted import NOTHING, Lo, Wanted
 from addrsvc.keeper.withdraw import Withdrawals
 from addrsvc.uapi import IFF_UP
 
-__all__ = ["KEEPS_MARKS", "LO_UP_STEP", "NOTHING_REFUSED", "Mender", "Refusals", "why_not"]
+__all__ = ["KEEPS_MARKS", "LO_UP_STEP", "NOTHING_REFUSED", "Mender", "Refusals", "plan", "why_not"]
 
 NOTHING_REFUSED: Final[Mapping[int, Refusal]] = {}
 
@@ -58,6 +58,21 @@ def why_not(kept: Kept, key: Key) -> str:
     if not kept.is_up:
         return "lo is down"
     return "IPv6 is disabled" if kept.is_disabled else ""
+
+
+def plan(requests: Requests, wanted: Wanted, ours: Container[Key]) -> list[Step]:
+    """What would be asked of a namespace at the start; nothing is, but for what there is.
+
+    Raises:
+        KernelError: the kernel does not tell.
+    """
+    lo, present, routes = requests.lo(), requests.addresses(), requests.routes()
+    steps = [] if lo.flags & IFF_UP or wanted.lo is Lo.LEAVE else [LO_UP_STEP]
+    steps += compare.missing(wanted, present, routes)
+    steps += compare.differing(wanted, present, ours)
+    forbidden = compare.forbidden(wanted, present)
+    steps += compare.surplus(wanted, present, ours)
+    return [*steps, *([forbidden] if forbidden else []), *compare.surplus_routes(wanted, routes)]
 
 
 class Mender:
@@ -165,16 +180,6 @@ class Mender:
     def put_back(self, kept: Kept, key: Key, why: Why, cause: int) -> None:
         """Mend one thing that had to wait."""
         self.look(kept, why, cause, only=key)
-
-    def plan(self, kept: Kept, wanted: Wanted) -> list[Step]:
-        """What `look` would ask for at the start, were this wanted: nothing is asked, but for what there is."""
-        lo, present, routes = kept.requests.lo(), kept.requests.addresses(), kept.requests.routes()
-        steps = [] if lo.flags & IFF_UP or wanted.lo is Lo.LEAVE else [LO_UP_STEP]
-        steps += compare.missing(wanted, present, routes)
-        steps += compare.differing(wanted, present, kept.ours)
-        forbidden = compare.forbidden(wanted, present)
-        steps += compare.surplus(wanted, present, kept.ours)
-        return [*steps, *([forbidden] if forbidden else []), *compare.surplus_routes(wanted, routes)]
 
     def _routes(self, kept: Kept, why: Why) -> list[Route]:
         """Our routes, where they can matter; those of an older configuration have time until the first sweep."""
