@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
+from addrsvc.daemon.courier import Courier
 from addrsvc.daemon.lean import settle, take_descriptors
 from addrsvc.daemon.systemd import notify, reloading
 from addrsvc.daemon.vault import Vault
@@ -58,6 +59,7 @@ class KeeperThread:
 
     Attributes:
         loaded: the configuration in force.
+        courier: tells the service manager what the keeper's thread has to say.
 
     Raises:
         ConfigError: it is wrong.
@@ -83,7 +85,8 @@ class KeeperThread:
         self._may_enter = may_enter
         self._probe = probe
         self._sockets = sockets or {}
-        self._vault = Vault(stored or {})
+        self.courier: Final = Courier()
+        self._vault = Vault(stored or {}, self.courier)
         self._inside = inside
         self._loop = Loop()
         self._keeper: Keeper | None = None
@@ -111,6 +114,7 @@ class KeeperThread:
         if self._thread.ident is not None:
             self._loop.stop()
             self._thread.join()
+        self.courier.close()
         self._loop.close()
 
     def __enter__(self) -> Self:
@@ -147,7 +151,7 @@ class KeeperThread:
                 keeper.adopt(label, sock)
             keeper.start()
             self._vault.tidy()
-            self._vitals = Vitals(keeper, self._loop, self.ring, self._probe)
+            self._vitals = Vitals(keeper, self._loop, self.ring, self.courier, self._probe)
             settle()
             self._started.set()
             self._loop.run()

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 __all__ = [
-    "NETLINK", "PROBE", "Passed", "forget", "inherited_socket", "listening_socket", "netlink_sockets", "notify",
-    "passed_descriptors", "passed_socket", "reloading", "store", "watchdog_period",
+    "NETLINK", "PROBE", "Passed", "forget", "forgetting", "has_manager", "inherited_socket", "listening_socket",
+    "netlink_sockets", "notify", "passed_descriptors", "passed_socket", "reloading", "store", "storing",
+    "watchdog_period",
 ]  # fmt: skip
 
 NETLINK: Final = "netlink-"
@@ -27,6 +28,11 @@ _PATIENCE: Final = 1.0
 
 
 # --- to the service manager -----------------------------------------------------------------------------------------
+
+
+def has_manager() -> bool:
+    """Whether there is a service manager that wants to be told anything."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
 
 
 def notify(*states: str, fds: Sequence[int] = ()) -> bool:
@@ -79,12 +85,22 @@ def store(name: str, *fds: int) -> bool:
         name: by which they are found again: printable ASCII without a colon, 255 characters at most.
         fds: the descriptors, 253 at most.
     """
-    return notify("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", fds=fds)
+    return notify(*storing(name), fds=fds)
+
+
+def storing(name: str) -> tuple[str, ...]:
+    """What `store` says, for who says it in another way."""
+    return "FDSTORE=1", f"FDNAME={name}", "FDPOLL=0"
 
 
 def forget(name: str) -> bool:
     """Let the service manager close what it keeps by this name."""
-    return notify("FDSTOREREMOVE=1", f"FDNAME={name}")
+    return notify(*forgetting(name))
+
+
+def forgetting(name: str) -> tuple[str, ...]:
+    """What `forget` says, for who says it in another way."""
+    return "FDSTOREREMOVE=1", f"FDNAME={name}"
 
 
 # --- from the service manager ---------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from fcntl import ioctl
 from typing import Final
 
-from addrsvc.daemon.systemd import forget, store
+from addrsvc.daemon.courier import Courier
+from addrsvc.daemon.systemd import forgetting, storing
 from addrsvc.keeper.kept import Kept
 
 __all__ = ["STORED", "Vault", "name_of"]
@@ -33,9 +34,11 @@ class Vault:
 
     Args:
         stored: those that an earlier process left, by the rest of `name_of` behind STORED.
+        courier: who tells the service manager.
     """
 
-    def __init__(self, stored: Mapping[str, socket.socket]) -> None:
+    def __init__(self, stored: Mapping[str, socket.socket], courier: Courier) -> None:
+        self._courier = courier
         self._stored = {STORED + rest: sock for rest, sock in stored.items()}
         self._names: dict[Kept, str] = {}
         self._is_left = False
@@ -48,31 +51,34 @@ class Vault:
             sock.setblocking(False)  # noqa: FBT003
             return sock
         if sock is not None:
-            _drop(name, sock)
+            self._drop(name, sock)
         sock = make()
-        store(name, sock.fileno())
+        self._courier.send(*storing(name), fds=[sock.fileno()], about=name)
         return sock
 
     def release(self, kept: Kept) -> None:
         """Its namespace has gone, or is not wanted any more."""
         name = self._names.pop(kept, None)
         if name is not None and not self._is_left:
-            forget(name)
+            self._forget(name)
 
     def tidy(self) -> None:
         """Forget what was left for namespaces that are not there any more."""
         for name, sock in self._stored.items():
-            _drop(name, sock)
+            self._drop(name, sock)
         self._stored.clear()
 
     def leave(self) -> None:
         """Leave everything to the next process: what is released from now on is kept."""
         self._is_left = True
 
+    def _drop(self, name: str, sock: socket.socket) -> None:
+        sock.close()
+        self._forget(name)
 
-def _drop(name: str, sock: socket.socket) -> None:
-    sock.close()
-    forget(name)
+    def _forget(self, name: str) -> None:
+        if not self._courier.take_back(name):
+            self._courier.send(*forgetting(name))
 
 
 def _is_of(sock: socket.socket, netns_fd: int) -> bool:

@@ -7,8 +7,9 @@ bind to ::1; alive, that a question to a kernel comes back with the answer that 
 from errno import EACCES, EAFNOSUPPORT, EPERM
 from typing import TYPE_CHECKING, Final
 
+from addrsvc.daemon.courier import Courier
 from addrsvc.daemon.probe import bind_loopback
-from addrsvc.daemon.systemd import notify, watchdog_period
+from addrsvc.daemon.systemd import watchdog_period
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.loop import Loop
@@ -35,11 +36,15 @@ class Vitals:
         keeper: whose vitals they are.
         loop: the keeper's loop.
         ring: what makes one look again.
+        courier: who tells the service manager.
         probe: an IPv6 socket to bind, where this process may make none.
     """
 
-    def __init__(self, keeper: Keeper, loop: Loop, ring: Ring, probe: "socket.socket | None" = None) -> None:
+    def __init__(
+        self, keeper: Keeper, loop: Loop, ring: Ring, courier: Courier, probe: "socket.socket | None" = None
+    ) -> None:
         self._keeper = keeper
+        self._courier = courier
         self._loop = loop
         self._probe = probe
         self._is_serving = False
@@ -63,16 +68,13 @@ class Vitals:
 
     def _look(self) -> None:
         self._is_due = False
-        states = []
         status = self._find_status()
         if status != self._status:
             self._status = status
-            states.append(f"STATUS={status}")
+            self._courier.replace("status", f"STATUS={status}")
         if not self.is_ready and self._is_serving and not self.why_not_ready():
             self.is_ready = True
-            states.append("READY=1")
-        if states:
-            notify(*states)
+            self._courier.send("READY=1")
 
     def why_not_ready(self) -> str:
         """What is missing still; empty if nothing is."""
@@ -101,7 +103,8 @@ class Vitals:
     def _feed(self, interval: float) -> None:
         """Tell that it is alive, if it is, and come back."""
         if self._keeper.is_alive():
-            notify("WATCHDOG=1", *([] if self.is_ready else [f"EXTEND_TIMEOUT_USEC={int(_FEEDS * interval * 1e6)}"]))
+            more_time = [] if self.is_ready else [f"EXTEND_TIMEOUT_USEC={int(_FEEDS * interval * 1e6)}"]
+            self._courier.replace("life", "WATCHDOG=1", *more_time)
         self._loop.call_later(interval, lambda: self._feed(interval))
 
 

@@ -1,10 +1,12 @@
 """addrsvc.daemon.keeping and vitals: the keeper's thread, and what the service manager is told of it."""
 
 import os
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.kept import LOOPBACK
 from addrsvc.keeper.messages import DELETE_LOOPBACK
 from addrsvc.keeper.rtnl import Requests
-from addrsvc.mirror.netns import NetNs
+from addrsvc.mirror.netns import NetNs, create_named, remove_named
 
 PATIENCE = 20.0
 RULE = '[[rule]]\nname = "it"\nnamespaces = ["{}"]\naddresses = ["{}"]\n'
@@ -43,6 +45,12 @@ class Manager:
                 self.told += self._sock.recv(4096).decode().splitlines()
             except BlockingIOError:
                 return any(line.startswith(word) for line in self.told)
+
+    def fill(self) -> None:
+        """Have so much to read that no more can be said."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock, suppress(BlockingIOError):
+            while True:
+                sock.sendto(b"X_UNREAD=1", self._sock.getsockname())
 
     def close(self) -> None:
         self._sock.close()
@@ -169,9 +177,32 @@ def test_the_watchdog_is_fed_as_long_as_a_kernel_answers(
     thread.start()
     until(lambda: manager.has_heard("WATCHDOG=1"))
     monkeypatch.setattr(Keeper, "is_alive", lambda keeper: False)
-    thread.ask(Keeper.summary)
-    manager.has_heard("")
+    thread.ask(lambda keeper: thread.courier.send("X_ALL=told"))
+    until(lambda: manager.has_heard("X_ALL"))
     manager.told.clear()
     for _ in range(5):
         thread.ask(Keeper.summary)
     assert not manager.has_heard("WATCHDOG=1")
+
+
+def test_a_manager_that_does_not_read_keeps_nothing_waiting(
+    manager: Manager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap_sys_admin: None
+) -> None:
+    monkeypatch.setattr("addrsvc.daemon.systemd._PATIENCE", 10 * PATIENCE)
+    manager.fill()
+    names = [f"unread-{secrets.token_hex(6)}" for _ in range(2)]
+    config = tmp_path / "addrsvc.toml"
+    config.write_text(RULE.format("unread-*", "fd00::1"))
+    with ExitStack() as stack:
+        thread = stack.enter_context(KeeperThread(lambda: [config], Ring(), lambda: None))
+        stack.callback(manager.has_heard, "")  # lest the thread waits for it at the end
+        thread.start()
+        for name in names:
+            netns = stack.enter_context(create_named(name))
+            stack.callback(remove_named, name)
+            asking = stack.enter_context(Requests.to(netns.fileno()))
+            for _ in range(2):
+                until(lambda asking=asking: asking.has(LOOPBACK[0]))  # type: ignore[misc]
+                asking.ask([DELETE_LOOPBACK])
+            until(lambda asking=asking: asking.has(LOOPBACK[0]))  # type: ignore[misc]
+        until(lambda: manager.has_heard(f"FDNAME=heard-{names[-1]}"))

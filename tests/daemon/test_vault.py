@@ -2,11 +2,13 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from addrsvc.daemon.courier import Courier
 from addrsvc.daemon.vault import Vault, name_of
 from addrsvc.keeper.kept import Kept
 from addrsvc.keeper.rtnl import Requests, open_rtnl
@@ -61,6 +63,22 @@ def kept(netns: NetNs) -> Iterator[Kept]:
         yield Kept("blue", netns.fileno(), Requests(sock), NOTHING)
 
 
+@contextmanager
+def vault(stored: Mapping[str, socket.socket] | None = None) -> Iterator[Vault]:
+    """What it tells has arrived when the block is left."""
+    courier = Courier()
+    try:
+        yield Vault(stored or {}, courier)
+    finally:
+        courier.close()
+
+
+def store(kept: Kept, netns: NetNs) -> None:
+    """Have a new socket stored."""
+    with vault() as one:
+        one.open(kept, netns.fileno(), maker(netns)).close()
+
+
 def inode(sock: socket.socket) -> int:
     return os.fstat(sock.fileno()).st_ino
 
@@ -74,46 +92,49 @@ def never() -> socket.socket:
 
 
 def test_a_socket_is_found_again_by_the_next_process(manager: Manager, kept: Kept, netns: NetNs) -> None:
-    with Vault({}).open(kept, netns.fileno(), maker(netns)) as first:
-        assert inode(manager.kept["heard-blue"]) == inode(first)
+    with vault() as one, one.open(kept, netns.fileno(), maker(netns)) as sock:
+        first = inode(sock)
+    assert inode(manager.kept["heard-blue"]) == first
 
-    before = inode(manager.kept["heard-blue"])
-    with Vault(manager.left()).open(kept, netns.fileno(), never) as second:
-        assert inode(second) == before
+    with vault(manager.left()) as another, another.open(kept, netns.fileno(), never) as second:
+        assert inode(second) == first
     assert list(manager.kept) == ["heard-blue"]
 
 
 def test_a_socket_of_another_namespace_of_that_name_is_not_taken(manager: Manager, kept: Kept, netns: NetNs) -> None:
     with create("other") as other:
-        Vault({}).open(kept, other.fileno(), maker(other)).close()
+        store(kept, other)
         before = inode(manager.kept["heard-blue"])
-        with Vault(manager.left()).open(kept, netns.fileno(), maker(netns)) as sock:
+        with vault(manager.left()) as one:
+            sock = one.open(kept, netns.fileno(), maker(netns))
+        with sock:
             assert inode(sock) != before
             assert inode(manager.kept["heard-blue"]) == inode(sock)
 
 
 def test_what_is_released_is_forgotten(manager: Manager, kept: Kept, netns: NetNs) -> None:
-    vault = Vault({})
-    vault.open(kept, netns.fileno(), maker(netns)).close()
-    kept.label = "renamed"
-    vault.release(kept)
-    vault.release(kept)
+    with vault() as one:
+        one.open(kept, netns.fileno(), maker(netns)).close()
+        kept.label = "renamed"
+        one.release(kept)
+        one.release(kept)
 
     assert manager.kept == {}
 
 
 def test_what_is_released_at_the_end_is_kept(manager: Manager, kept: Kept, netns: NetNs) -> None:
-    vault = Vault({})
-    vault.open(kept, netns.fileno(), maker(netns)).close()
-    vault.leave()
-    vault.release(kept)
+    with vault() as one:
+        one.open(kept, netns.fileno(), maker(netns)).close()
+        one.leave()
+        one.release(kept)
 
     assert list(manager.kept) == ["heard-blue"]
 
 
 def test_what_nobody_wants_any_more_is_forgotten(manager: Manager, kept: Kept, netns: NetNs) -> None:
-    Vault({}).open(kept, netns.fileno(), maker(netns)).close()
-    Vault(manager.left()).tidy()
+    store(kept, netns)
+    with vault(manager.left()) as one:
+        one.tidy()
 
     assert manager.kept == {}
 
