@@ -183,7 +183,8 @@ class Mender:
 
     def _routes(self, kept: Kept, why: Why) -> list[Route]:
         """Our routes, where they can matter; those of an older configuration have time until the first sweep."""
-        is_needed = kept.wanted.has_routes or why in (Why.RELOAD, Why.COMMAND) or (why is Why.SWEEP and not kept.is_tidy)
+        is_asked_for = why in (Why.RELOAD, Why.COMMAND)
+        is_needed = kept.wanted.has_routes or is_asked_for or (why is Why.SWEEP and not kept.is_tidy)
         return kept.requests.routes() if is_needed else []
 
     def _look_at_lo(self, kept: Kept, why: Why, cause: int, since: int, only: Key | None) -> None:
