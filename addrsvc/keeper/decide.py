@@ -92,18 +92,9 @@ class Decisions:
         Returns:
             Whether it was put back.
         """
-        if (
-            message[_ADDRESS] != LOOPBACK[0]
-            or message[_KIND] != _DELADDR
-            or message[_ABOUT] != _LO
-            or kept.fd < 0  # its one socket is read by who listens, too
-            or kept.fighting
-            or kept.expected is not None
-            or kept.is_disabled
-            or not (kept.flags & IFF_UP and kept.is_claimed)
-            or kept.wanted.loopback is not ENSURE
-            or kept.wanted.loopback_reaction is not HEAL
-        ):
+        if message[_ADDRESS] != LOOPBACK[0] or message[_KIND] != _DELADDR or message[_ABOUT] != _LO:
+            return False
+        if not _is_as_usual(kept):
             return False
         since = time.monotonic_ns()
         try:
@@ -207,6 +198,20 @@ class Decisions:
         why = _why_look(val, heard)
         if why is not None:
             self._mender.look(heard.kept, why, heard.cause, heard.since)
+
+
+def _is_as_usual(kept: Kept) -> bool:
+    """Whether ::1 would be put back at once, if it was deleted: all that the chain would look at, in one place."""
+    return (
+        kept.wanted.loopback is ENSURE
+        and kept.wanted.loopback_reaction is HEAL
+        and kept.flags & IFF_UP > 0
+        and not kept.is_disabled
+        and not kept.fighting
+        and kept.expected is None
+        and kept.is_claimed
+        and kept.fd >= 0  # else its one socket is read by who listens, too
+    )
 
 
 def _events_of_lo(heard: Heard) -> Iterator[int]:
