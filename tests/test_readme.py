@@ -8,11 +8,14 @@ import sys
 from errno import ENOMEM
 from importlib.util import find_spec
 from pathlib import Path
+from socket import AF_INET6, inet_ntop
 from textwrap import dedent
 
 import pytest
 
 from addrsvc.af_netlink.faults import Faults
+from addrsvc.keeper.config import parse
+from addrsvc.keeper.wanted import Reaction
 from addrsvc.uapi import RTM_DELADDR, RTM_NEWADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_LINK
 from tests.pytest_plugin.test_examples import EXAMPLES
 
@@ -50,7 +53,7 @@ def test_the_examples_for_tests_are_those_that_the_tests_run() -> None:
 
 
 def test_the_file_of_faults_does_what_its_comments_say() -> None:
-    (text,) = blocks("toml")
+    (text,) = (block for block in blocks("toml") if "[[fail]]" in block)
     faults = Faults.parse(text, "README.md").faults
 
     assert [(fault.kind, fault.nth, fault.times) for fault in faults] == [
@@ -62,6 +65,19 @@ def test_the_file_of_faults_does_what_its_comments_say() -> None:
         {"group": RTNLGRP_IPV6_IFADDR, "message": RTM_DELADDR},
     ]
     assert (faults[0].errno, faults[0].text, faults[1].seconds) == (ENOMEM, "out of sorts", 0.5)
+
+
+def test_the_configuration_is_one_and_means_what_stands_there() -> None:
+    (text,) = (block for block in blocks("toml") if "[[rule]]" in block)
+    config = parse(text, "README.md").config
+
+    assert config.selectors() == ("host", "edge-*", "docker:*")
+    wanted = config.wanted("edge-7")
+    assert wanted is not None
+    assert [(inet_ntop(AF_INET6, a.address), a.reaction, a.drain) for a in wanted.addresses.values()] == [
+        ("2001:db8::53", Reaction.HEAL, 0.0), ("2001:db8::7", Reaction.YIELD_THEN_HEAL, 30.0),
+    ]  # fmt: skip
+    assert config.wanted("other") is None
 
 
 def test_the_two_commands_are_complete_and_start_from_nothing() -> None:
