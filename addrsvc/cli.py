@@ -423,15 +423,15 @@ def _add_config(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
 
 def _add_doctor(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add(subparsers, "doctor", _doctor, _DOCTOR_HELP, asks=False, exits=_DOCTOR_EXITS)
-    _add_netns(parser, "look at this namespace: a name below /run/netns, a path, a process id, host, or all for the "
-               "host and all names; may be repeated (default: all that may be entered)")  # fmt: skip
+    _add_netns(parser, "look at this namespace: a name below /run/netns, docker:NAME, a path, a process id, host, or "
+               "all for the host and all names; may be repeated (default: all that may be entered)")  # fmt: skip
     parser.add_argument("--quiet", "-q", action="store_true", help="tell only what is wrong")
 
 
 def _add_what_if(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add(subparsers, "what-if", _what_if, _WHAT_IF_HELP, epilog=_WHAT_IF_EPILOG, asks=False)
-    parser.add_argument("--netns", default="host", metavar="NAME",
-                        help="a name below /run/netns, a path, a process id, or host (default: host)")  # fmt: skip
+    parser.add_argument("--netns", default="host", metavar="NAME", help="a name below /run/netns, docker:NAME, a path, "
+                        "a process id, or host (default: host)")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=0, help="let so much time pass afterwards (default: 0)")
     parser.add_argument("words", nargs="+", metavar="COMMAND", help="what would be done: see below")
 

@@ -16,6 +16,7 @@ from addrsvc.daemon.names import look_up_names, overlay
 from addrsvc.daemon.printer import json_text, printable, say
 from addrsvc.daemon.symptoms import Facts, look
 from addrsvc.errors import AddrsvcError, KernelError
+from addrsvc.keeper.places import opened_by
 from addrsvc.mirror.netns import HOST, NETNS_RUN_DIR, Identity, open_netns
 
 __all__ = ["ALL", "CANNOT_LOOK", "IS_BROKEN", "Examined", "doctor", "examine"]
@@ -81,7 +82,11 @@ def examine(specs: Sequence[str]) -> Iterator[Examined]:
     """Look at namespaces, each once: at those that are named; at all there are, if none is.
 
     Args:
-        specs: names below /run/netns, paths, process ids, "host", or "all" for the host and all names there are.
+        specs: names below /run/netns, paths, process ids, labels of the keeper's, "host", or "all" for the host and
+            all names there are.
+
+    Raises:
+        ControlError: one means nothing.
     """
     seen: dict[Identity, str] = {}
     has_names = False
@@ -101,7 +106,7 @@ def _meant(specs: Sequence[str]) -> dict[str, bool]:
     """Which, and whether somebody wants to know of it where it cannot be looked at."""
     meant: dict[str, bool] = {}
     for spec in specs or (ALL,):
-        every = [HOST, *_names()] if spec == ALL else [spec]
+        every = [HOST, *_names()] if spec == ALL else [opened_by(spec)]
         meant |= dict.fromkeys(every, bool(specs))
     return meant
 

@@ -17,6 +17,7 @@ from addrsvc.daemon.service import Service
 from addrsvc.daemon.words import read_command
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.places import opened_by
 from addrsvc.keeper.sockdiag import Census
 from addrsvc.mirror.netns import NetNs, open_netns
 from addrsvc.mirror.rtnl import RtnlKernel
@@ -76,7 +77,7 @@ def what_if(netns: str, arguments: Sequence[str], *, seconds: float, as_json: bo
         KernelError: the namespace cannot be looked at.
     """
     commands = list(commands_in(arguments))
-    with open_netns(netns) as opened, RtnlKernel(opened) as kernel:
+    with open_netns(opened_by(netns)) as opened, RtnlKernel(opened) as kernel:
         found = foretell(like(kernel), commands, seconds=seconds)
         found = replace(found, connections=_connections(opened, [_address(msg) for msg in found.lost if _address(msg)]))
     say(json_text({"netns": netns, **_plain(found)}) if as_json else "\n".join(map(printable, _lines(found))))

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from addrsvc.errors import ControlError
 from addrsvc.mirror.netns import HOST, NETNS_RUN_DIR
 
-__all__ = ["DOCKER_DIR", "HOST", "PROC", "Place", "matches"]
+__all__ = ["DOCKER_DIR", "HOST", "PROC", "Place", "matches", "opened_by"]
 
 DOCKER_DIR: Final = "/run/docker/netns"
 PROC: Final = "/proc"
@@ -75,6 +75,11 @@ class Place(NamedTuple):
     def is_glob(self) -> bool:
         """Whether it may mean several."""
         return any(mark in self.name for mark in "*?[")
+
+
+def opened_by(text: str) -> str:
+    """What `addrsvc.mirror.netns.open_netns` takes for a label; what is none of ours is left as it is."""
+    return Place.of(text).path if text.startswith(tuple(_DIRECTORIES)) else text
 
 
 _ACCEPTED: Final = (

@@ -194,7 +194,7 @@ def test_what_is_wrong_with_files_is_found_and_the_printed_commands_mend_it(
     assert "::1" in (patient.files / "hosts").read_text()
 
 
-@pytest.mark.parametrize("kind", ["path", "pid"])
+@pytest.mark.parametrize("kind", ["path", "pid", "label"])
 def test_the_commands_reach_a_namespace_that_has_no_name(patient: Patient, kind: str) -> None:
     with subprocess.Popen(
         ["ip", "netns", "exec", patient.name, "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -204,7 +204,11 @@ def test_the_commands_reach_a_namespace_that_has_no_name(patient: Patient, kind:
         process.stdin.write(b".")
         process.stdin.flush()
         assert process.stdout.read(1) == b"."  # so that it is in there by now
-        spec = str(process.pid) if kind == "pid" else f"/proc/{process.pid}/ns/net"
+        spec = {
+            "path": f"/proc/{process.pid}/ns/net",
+            "pid": str(process.pid),
+            "label": f"pid:{process.pid}",
+        }[kind]
         patient.inside("ip link set lo mtu 1000", "sysctl -w net.ipv6.conf.default.disable_ipv6=1")
         (examined,) = examine([spec])
         patient.run(*(command for finding in examined.findings for command in finding.mend if finding.check != "hosts"))
