@@ -106,6 +106,8 @@ REFUSALS = [
      "Number of buckets needs to be non-0"),
     (RTM_GETNEXTHOP, 0, nhmsg(0) + nla(1, 5), ENOENT, ""),
     (RTM_DELNEXTHOP, 0, nhmsg(0), EINVAL, "Nexthop id is missing"),
+    (RTM_DELNEXTHOP, 0, nhmsg(0) + nla(1, 0), EINVAL, "Invalid nexthop id"),
+    (RTM_GETNEXTHOP, 0, nhmsg(0, scope=1) + nla(1, 5), EINVAL, "Invalid values in header"),
     (RTM_GETNEXTHOPBUCKET, 0, nhmsg(0) + nla(1, 5), EINVAL, "Bucket information is missing"),
     (RTM_GETDCB, 0, bytes((0, 1, 0, 0)) + nla(1, "lo"), EOPNOTSUPP, ""),
     (RTM_GETDCB, 0, bytes((0, 1, 0, 0)) + nla(1, "nosuch"), ENODEV, ""),
