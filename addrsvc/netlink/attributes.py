@@ -208,10 +208,10 @@ Row: TypeAlias = tuple[int, str, Kind]
 class Table:
     """The attributes of a message, or of a nest, in the kernel's order of sending.
 
-    One that the kernel may send twice has two rows.
+    One that the kernel may send twice has two rows, of which the second says nothing without the first.
     """
 
-    __slots__ = ("_again", "_getters", "_putters", "_values", "rows")
+    __slots__ = ("_again", "_getters", "_putters", "_twice", "_values", "rows")
 
     def __init__(self, rows: tuple[Row, ...]) -> None:
         self.rows = rows
@@ -223,10 +223,20 @@ class Table:
         self._getters: Mapping[int, tuple[str, Get]] = {
             nla_type & NLA_TYPE_MASK: (field, kind.get) for nla_type, field, kind in reversed(rows)
         }
+        fields = [field for _, field, _ in rows]
+        firsts = [self._getters[nla_type & NLA_TYPE_MASK][0] for nla_type, _, _ in rows]
+        self._twice = tuple((fields.index(it), second) for second, it in enumerate(firsts) if it != fields[second])
 
     def write(self, value: object) -> bytes:
-        """The attributes of a value."""
+        """The attributes of a value.
+
+        Raises:
+            CodecError: of one that may be sent twice there is the second without the first.
+        """
         values = self._values(value)
+        for first, second in self._twice:
+            if values[first] is None and values[second] is not None:
+                raise CodecError(f"{self.rows[second][1]} without {self.rows[first][1]}")
         written = [put(field) for put, field in zip(self._putters, values, strict=False) if field is not None]
         if values[-1]:
             written += [attribute(*each) for each in values[-1]]

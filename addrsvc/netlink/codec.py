@@ -488,7 +488,7 @@ def encode(msg: Message, seq: int = 0, pid: int = 0) -> bytes:
 
     Raises:
         CodecError: a Sysctl; a type that the value cannot have; a number that does not fit where it belongs; a text
-            that is none.
+            that is none; what is sent as the second of two without the first.
     """
     if isinstance(msg, Sysctl):
         raise CodecError("a setting is written to a file, not sent")

@@ -87,8 +87,10 @@ def attributes_of(rows: tuple[attributes.Row, ...]) -> st.SearchStrategy[dict[st
     known = {nla_type & 0x3FFF for nla_type, _, _ in rows}
     nobody_knows = st.integers(1, 0xFFFF).filter(lambda nla_type: nla_type & 0x3FFF not in known)
     unknown = st.lists(st.tuples(nobody_knows, st.binary(max_size=9)), max_size=2).map(tuple)
-    return st.fixed_dictionaries({}, optional={field: fields_of(kind) for _, field, kind in rows}).flatmap(
-        lambda fields: unknown.map(lambda left: {**fields, "unknown": left} if left else fields)
+    return (
+        st.fixed_dictionaries({}, optional={field: fields_of(kind) for _, field, kind in rows})
+        .filter(lambda fields: "fib_prefsrc" not in fields or "prefsrc" in fields)
+        .flatmap(lambda fields: unknown.map(lambda left: {**fields, "unknown": left} if left else fields))
     )
 
 
@@ -336,6 +338,7 @@ def test_bytes_that_are_no_message_say_where(data: bytes, offset: int, attribute
         (AddrMsg(address=bytes(16), cacheinfo=IfaCacheinfo(1, 2), flags=1 << 32), "AddrMsg: "),
         (LinkMsg(ifname="\ud800"), "LinkMsg: "),
         (LinkMsg(nlmsg_type=RTM_NEWADDR), "no LinkMsg is of message type 20"),
+        (RouteMsg(rtm_family=AF_INET6, fib_prefsrc=bytes(16)), "fib_prefsrc without prefsrc"),
         (NeighMsg(nlmsg_type=2), "no NeighMsg is of message type 2"),
         (Sysctl("net.ipv6.conf.lo.mtu", "1280"), "a setting is written to a file, not sent"),
     ],
