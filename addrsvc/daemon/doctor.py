@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from addrsvc.daemon.findings import BROKEN, Finding, find, fine
+from addrsvc.daemon.findings import BROKEN, Finding, find, fine, untried
 from addrsvc.daemon.log import wants_colour
 from addrsvc.daemon.names import look_up_names, overlay
 from addrsvc.daemon.printer import json_text, printable, say
@@ -166,6 +166,8 @@ def _lines(each: Examined, marks: _Marks, *, is_short: bool) -> Iterator[str]:
         yield f"      {printable(finding.why)}"
         yield from (f"      mend: {printable(command)}" for command in finding.mend)
         yield from (f"      look: {printable(command)}" for command in finding.look)
+    if later := untried(each.facts):
+        yield f"  not tried before that is mended: {', '.join(later)}"
     if not is_short:
         yield from (f"  {marks.of(_FINE)} {printable(text)}" for text in fine(each.facts))
 
@@ -195,4 +197,5 @@ def _plain(each: Examined) -> dict[str, object]:
         "localhost": list(facts.names.answer) if facts.names else None,
         "findings": [asdict(finding) for finding in each.findings],
         "fine": fine(facts),
+        "untried": untried(facts),
     }  # fmt: skip

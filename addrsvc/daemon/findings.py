@@ -32,7 +32,7 @@ from addrsvc.uapi import (
     RTN_LOCAL,
 )
 
-__all__ = ["BROKEN", "CHECKS", "WARNING", "Finding", "find", "fine"]
+__all__ = ["BROKEN", "CHECKS", "WARNING", "Finding", "find", "fine", "untried"]
 
 BROKEN: Final = "broken"
 WARNING: Final = "warning"
@@ -83,21 +83,31 @@ class Check:
 
 def find(facts: Facts) -> list[Finding]:
     """All that is wrong, each thing once: what follows from another thing is not told."""
-    return [finding for _, findings in _checked(facts) for finding in findings]
+    return [finding for _, findings in _checked(facts) for finding in findings or ()]
 
 
 def fine(facts: Facts) -> list[str]:
     """What was looked at and is as it should be, in words."""
-    return [check.fine.format(dev=facts.dev) for check, findings in _checked(facts) if not findings]
+    return [check.fine.format(dev=facts.dev) for check, findings in _checked(facts) if findings == []]
 
 
-def _checked(facts: Facts) -> Iterator[tuple[Check, list[Finding]]]:
+def untried(facts: Facts) -> list[str]:
+    """The names of checks that nothing can be said of before what was found is mended."""
+    return [check.name for check, findings in _checked(facts) if findings is None]
+
+
+def _checked(facts: Facts) -> Iterator[tuple[Check, list[Finding] | None]]:
+    """Each check that is about these facts, and what it found; None where it cannot be made."""
     broken: set[str] = set()
     for check in CHECKS:
-        if broken.isdisjoint(check.unless) and (facts.names is not None or check.name not in _ABOUT_NAMES):
-            findings = list(check.look(facts))
-            broken |= {finding.check for finding in findings if finding.severity == BROKEN}
-            yield check, findings
+        if facts.names is None and check.name in _ABOUT_NAMES:
+            continue
+        if not broken.isdisjoint(check.unless):
+            yield check, None
+            continue
+        findings = list(check.look(facts))
+        broken |= {finding.check for finding in findings if finding.severity == BROKEN}
+        yield check, findings
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

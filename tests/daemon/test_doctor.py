@@ -301,6 +301,18 @@ def test_a_name_moves_no_cursor(patient: Patient) -> None:
     assert "\033" not in told
 
 
+def test_what_another_fault_hides_is_said_to_be_untried_and_found_afterwards(patient: Patient) -> None:
+    patient.inside(*SHADOWED, "ip -6 rule add pref 5 to ::1 prohibit", "ip link set lo down")
+    told = patient.doctor("-q").stdout
+    assert patient.findings() == [("lo", BROKEN)]
+    patient.mend()
+
+    assert "not tried before that is mended: ::1, state, route, rules, 127.0.0.1, packets6, packets4" in told
+    assert patient.findings() == [("rules", BROKEN)]
+    patient.mend()
+    assert patient.findings() == []
+
+
 def test_a_namespace_is_looked_at_once_whatever_it_is_called(patient: Patient) -> None:
     assert [it.spec for it in examine([patient.name, f"/run/netns/{patient.name}"])] == [patient.name]
 
