@@ -344,8 +344,8 @@ def plan(asking: Asking, *, netns: str | None = None, files: bool = False) -> It
 def apply(asking: Asking, *, netns: str | None = None) -> Iterator[Plans]:
     """Look at namespaces now, ask for what is missing, and take away what is ours and not wanted."""
     labels = _labels(asking, netns)
-    asking.told("command", netns or "", command="apply")
-    yield from _plans(labels, lambda label: asking.keeping.ask(partial(_applied, label=label)))
+    cause = asking.told("command", netns or "", command="apply")
+    yield from _plans(labels, lambda label: asking.keeping.ask(partial(_applied, label=label, cause=cause)))
 
 
 def _labels(asking: Asking, netns: str | None) -> list[str]:
@@ -413,7 +413,7 @@ def _looked(requests: Requests, wanted: Wanted, ours: frozenset[Key]) -> _Planne
         return _Planned(error=str(error))
 
 
-def _applied(keeper: Keeper, label: str) -> _Planned:
+def _applied(keeper: Keeper, label: str, cause: int) -> _Planned:
     kept = keeper.get(label)
     if kept is None:
         return _GONE
@@ -421,7 +421,7 @@ def _applied(keeper: Keeper, label: str) -> _Planned:
         return _Planned(error="another service keeps it")
     planned = _looked(kept.requests, kept.wanted, frozenset(kept.made or ()))
     if planned.error is None:
-        keeper.look(label)
+        keeper.look(label, cause)
     left = [f"{key_text(key)} is not there: {why}" for key, why in (kept.missing or {}).items()]
     return planned._replace(left=left)
 

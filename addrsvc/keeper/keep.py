@@ -350,17 +350,32 @@ class Keeper:
             if key not in rules.addresses:
                 raise ControlError(f"address: no rule wants {key_text(key)} in {label}; see: addrsvc status {label}")
         self._withheld[label] = self._withheld.get(label, frozenset()) | frozenset(keys)
-        self._want(kept, self.wanted(label), cause, Why.COMMAND, drain)
+        self._want_less(kept, keys, cause, drain)
 
-    def look(self, label: str) -> None:
+    def _want_less(self, kept: Kept, keys: Collection[Key], cause: int, drain: float | None) -> None:
+        """Want some addresses no more; whatever else is missing, reported or fought about stays as it is."""
+        self.decisions.follow_reflex(kept)
+        before, kept.wanted = kept.wanted, self.wanted(kept.label)
+        for key in keys:
+            kept.has(key)
+            kept.due(key, None)
+            kept.forget_quarrel(key)
+        if kept.is_claimed:
+            self.mender.prune(kept, Why.COMMAND, cause, before if drain is None else before.draining(drain))
+
+    def look(self, label: str, cause: int | None = None) -> None:
         """Look at a namespace now, mend it, and take away what is ours and not wanted.
+
+        Args:
+            label: which namespace.
+            cause: the number of the event that asks for it, if there is one.
 
         Raises:
             ControlError: it is not kept.
         """
         kept = self._named(label)
         if kept.is_claimed:
-            self.mender.look(kept, Why.COMMAND, kept.cause)
+            self.mender.look(kept, Why.COMMAND, kept.cause if cause is None else cause)
 
     def inject(self, val: int, label: str, key: Key, cause: int) -> None:
         """Let an event run through the chain as if a kernel had told it; nothing is believed, all is looked at.

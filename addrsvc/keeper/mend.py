@@ -140,6 +140,17 @@ class Mender:
         if why in _PRUNES:
             self._withdraw(kept, present, before, why, cause)
 
+    def prune(self, kept: Kept, why: Why, cause: int, before: Wanted) -> None:
+        """Take away what is ours and wanted no more, and leave the rest as it is; `before` is as in `look`."""
+        since = time.monotonic_ns()
+        try:
+            present, routes = kept.requests.addresses(), self._routes(kept, why)
+        except (KernelError, OSError) as error:
+            self._not_seen(kept, str(error), why, cause)
+            return
+        self.apply(kept, list(compare.surplus_routes(kept.wanted, routes)), why, cause, since)
+        self._withdraw(kept, present, before, why, cause)
+
     def _tell_drift(self, kept: Kept, missing: Sequence[Step], why: Why, cause: int) -> None:
         """Tell what is missing though no message said so: until now it was believed to be there."""
         if why in _NOT_TOLD and (drifted := [step.key for step in missing if step.key not in (kept.missing or ())]):

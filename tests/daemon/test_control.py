@@ -131,6 +131,10 @@ def test_apply_takes_away_what_is_ours_and_not_wanted(netns: NetNs, requests: Re
         assert [step["recipe"] for step in answer["plans"][0]["steps"]] == ["delete"]
         it.until(lambda: (stale, 128) not in requests.addresses())
         assert ONE in requests.addresses()
+        told = it.ask("events")["events"]
+        (command,) = [event for event in told if event["event"] == "command"]
+        (withdrawn,) = [event for event in told if event["event"] == "withdrawn"]
+        assert withdrawn["cause"] == command["seq"]
 
     controlled(rules(netns), clients)
 

@@ -362,6 +362,31 @@ def test_an_address_that_drains_is_preferred_again_when_it_is_wanted_again(netns
         assert kept.told("withdrawn") == []
 
 
+def test_what_is_withdrawn_by_command_touches_nothing_else(netns: NetNs, requests: Requests) -> None:
+    """Neither what is only reported, nor what is fought about."""
+    reported, another = (service(text, reaction=Reaction.REPORT) for text in ("fd00::3", "fd00::4"))
+    wanted = Wanted(
+        addresses=dict([reported, another, (ONE, ONE_SERVICE), (TWO, TWO_SERVICE)]),
+        fights=replace(LIMITS, reversals=1, first_wait=60.0, longest_wait=60.0),
+    )
+    with keeping(netns, wanted) as kept:
+        for key in (reported[0], another[0], ONE, ONE):
+            requests.ask([deladdr(*key)])
+            kept.until_told("RTM_DELADDR")
+        before = requests.addresses().keys()
+
+        kept.keeper.withdraw(LABEL, [TWO, reported[0]], kept.ring.tell("command"))
+        kept.until(lambda: TWO not in requests.addresses())
+        kept.quiet()
+
+        assert requests.addresses().keys() == before - {TWO}
+        assert kept.told("drift") == []
+        (status,) = kept.keeper.snapshot().namespaces
+        assert {it.address: it.why_not for it in status.addresses if not it.is_present} == {
+            "fd00::4/128": "reported", "fd00::1/128": "fight",
+        }  # fmt: skip
+
+
 @pytest.mark.needs_cap_sys_admin
 def test_many_addresses_are_dropped_at_once_where_a_rule_allows_it(netns: NetNs, requests: Requests) -> None:
     many = dict(service(f"fd00::{number:x}") for number in range(1, 101))
