@@ -191,10 +191,12 @@ class Directories:
 
     def _mounts_changed(self) -> None:
         is_explained = False
+        for directory in self._all:  # first of all: somebody is about to use what is new
+            is_explained |= directory.retry()
         for directory in self._all:
             if directory.identity is None or directory.identity != _identity(directory.directory):
                 directory.look()
-            is_explained |= directory.retry()
+                is_explained |= directory.retry()
         if not is_explained and self._second_look is None:
             self._second_look = self._loop.call_later(_SECOND_LOOK, self._look_again)
 

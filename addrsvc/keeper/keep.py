@@ -20,7 +20,7 @@ from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.hear import Heard, hear
 from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text, named
 from addrsvc.keeper.loop import Loop
-from addrsvc.keeper.mend import Mender
+from addrsvc.keeper.mend import LO_UP_STEP, NOTHING_REFUSED, Mender
 from addrsvc.keeper.places import HOST
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.status import Counts, NetnsStatus, Snapshot, Summary, status_of
@@ -92,21 +92,24 @@ class Keeper:
     # --- namespaces come and go ---------------------------------------------------------------------------------------
 
     def found(self, label: str, netns_fd: int) -> None:
-        """A namespace is there: hear it, look at it, mend it."""
+        """A namespace is there: bring its lo up before anything else, hear it, look at it, mend it."""
+        wanted = self.wanted(label)
         try:
             requests = Requests.to(netns_fd, label)
         except KernelError as error:
             self._cannot(label, netns_fd, str(error))
             return
-        kept = Kept(label, netns_fd, requests, self.wanted(label))
+        kept = Kept(label, netns_fd, requests, wanted)
+        us = self.mender.raise_lo(kept) if _claim(netns_fd) else None
         try:
             self._watch.attach(kept, netns_fd)
         except KernelError as error:
+            self._release(kept)
             requests.close()
             self._cannot(label, netns_fd, str(error))
             return
         self._failed.pop(label, None)
-        self._attached(kept)
+        self._attached(kept, us)
 
     def adopt(self, label: str, sock: socket) -> None:
         """Keep a namespace of which only a netlink socket is known, that somebody else has opened there.
@@ -118,12 +121,14 @@ class Keeper:
         kept.requests = Requests(self._watch.adopt(kept, sock))
         self._attached(kept)
 
-    def _attached(self, kept: Kept) -> None:
-        """It is heard from now on: look at it."""
+    def _attached(self, kept: Kept, us: float | None = None) -> None:
+        """It is heard from now on: look at it; its lo was brought up within so many microseconds, if it was."""
         self._kept[kept.label] = kept
         kept.heard_at = time.monotonic()
         kept.cause = self._ring.tell("attached", kept.label, None, rules=list(kept.wanted.rules))
-        self._claim(kept)
+        if us is not None:
+            self.mender.tell(kept, (LO_UP_STEP,), NOTHING_REFUSED, Why.START, kept.cause, us)
+        self._keep(kept)
 
     def _cannot(self, label: str, netns_fd: int, why: str) -> None:
         """It cannot be heard or asked; the sweep tries again."""
@@ -131,19 +136,13 @@ class Keeper:
             self._ring.tell("waiting", label, None, why=why)
         self._failed[label] = netns_fd, why
 
-    def _claim(self, kept: Kept) -> None:
-        """Keep it, unless another service does: two of them would never agree.
-
-        It is a lock on the namespace itself, which ends with the process.
-        """
-        if kept.fd >= 0:
-            try:
-                flock(kept.fd, LOCK_EX | LOCK_NB)
-            except BlockingIOError:
-                if kept.is_claimed:
-                    kept.is_claimed = False
-                    self._ring.tell("waiting", kept.label, kept.cause, why="another service keeps it")
-                return
+    def _keep(self, kept: Kept) -> None:
+        """Look at it and mend it, unless another service keeps it: two of them would never agree."""
+        if not _claim(kept.fd):
+            if kept.is_claimed:
+                kept.is_claimed = False
+                self._ring.tell("waiting", kept.label, kept.cause, why="another service keeps it")
+            return
         kept.is_claimed = True
         self.mender.look(kept, Why.START, kept.cause)
 
@@ -163,6 +162,10 @@ class Keeper:
         kept.calm()
         kept.stop_withdrawing()
         kept.requests.close()
+        self._release(kept)
+
+    def _release(self, kept: Kept) -> None:
+        """Let another service keep it."""
         if kept.is_claimed and kept.fd >= 0:
             flock(kept.fd, LOCK_UN)
         kept.is_claimed = False
@@ -294,7 +297,7 @@ class Keeper:
         if kept.is_claimed:
             self.mender.look(kept, Why.SWEEP, kept.cause)
         else:
-            self._claim(kept)
+            self._keep(kept)
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
@@ -466,3 +469,16 @@ class Keeper:
         self._counts[event.name] += 1
         if event.name == "repair":
             self._repairs[str(event.fields["why"])] += 1
+
+
+def _claim(netns_fd: int) -> bool:
+    """Let no other service keep a namespace; whether none does.
+
+    It is a lock on the namespace itself, which ends with the process.  What has no descriptor cannot be claimed.
+    """
+    if netns_fd >= 0:
+        try:
+            flock(netns_fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

@@ -93,6 +93,22 @@ class Mender:
         self.reactions: Final = Reactions(loop, ring, self.put_back)
         self.has_withdrawn: Callable[[Kept], object] = lambda kept: None
 
+    # --- at first -----------------------------------------------------------------------------------------------------
+
+    def raise_lo(self, kept: Kept) -> float | None:
+        """Bring lo up where that is wanted and it is down, before a namespace is heard or looked at.
+
+        Who makes a namespace uses it next.  What the kernel refuses is asked for once more, and told, by `look`.
+
+        Returns:
+            How many microseconds that took; None where it was not done.
+        """
+        if kept.wanted.lo is Lo.LEAVE or not kept.requests.is_lo_down():
+            return None
+        since = time.monotonic_ns()
+        refusals = self.put(kept, LO_UP_STEP.wire)
+        return None if refusals else (time.monotonic_ns() - since) / 1000
+
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def look(

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from errno import EADDRNOTAVAIL, EINTR, ENOBUFS, ENODEV, ENOENT
+from fcntl import ioctl
 from functools import cache
 from struct import Struct
 from types import TracebackType
@@ -31,6 +32,7 @@ from addrsvc.netlink.nlattr import nla_for_each_attr
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
+    IFF_UP,
     NETLINK_CAP_ACK,
     NETLINK_EXT_ACK,
     NETLINK_GET_STRICT_CHK,
@@ -54,6 +56,12 @@ DELETES_AT_ONCE: Final = 16
 _DATAGRAM: Final = 1 << 16
 _DUMP_ATTEMPTS: Final = 64
 _LAST_SEQUENCE: Final = 1 << 31
+
+_SIOCGIFFLAGS: Final = 0x8913
+_IFNAMSIZ: Final = 16
+_IFREQ_LO: Final = b"lo".ljust(40, b"\0")
+"""struct ifreq, in which SIOCGIFFLAGS answers behind the name; sockets of any kind have it."""
+_IFREQ_FLAGS: Final = Struct("=H")
 
 _NLMSGHDR: Final = Struct("=IHHII")
 _NLMSGERR: Final = Struct("=i")
@@ -305,6 +313,14 @@ class Requests:
         if state is None:
             raise KernelError(ENODEV)
         return state
+
+    def is_lo_down(self) -> bool:
+        """Whether lo is down, found out with the least work; one that was renamed is not found to be."""
+        try:
+            (flags,) = _IFREQ_FLAGS.unpack_from(ioctl(self._sock, _SIOCGIFFLAGS, _IFREQ_LO), _IFNAMSIZ)
+        except OSError:
+            return False
+        return not flags & IFF_UP
 
     def _get(self, request: bytes) -> bytes:
         """The answer to a question that has one."""
