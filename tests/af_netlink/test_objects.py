@@ -102,6 +102,12 @@ REFUSALS = [
      "ONLINK flag can not be set for nexthop without a gateway"),
     (RTM_NEWNEXTHOP, 0, nhmsg(0) + nla(2, nhgrp(1, 1)), EINVAL, "Nexthop id can not be used twice in a group"),
     (RTM_NEWNEXTHOP, 0, nhmsg(0) + nla(2, nhgrp(1, 2)), EINVAL, "Invalid nexthop id"),
+    (RTM_NEWNEXTHOP, 0, nhmsg(0) + nla(2, nhgrp(1)[:7]), EINVAL, "Invalid length for nexthop group attribute"),
+    (RTM_NEWNEXTHOP, 0, nhmsg(0) + nla(2, pack("=IBBH", 1, 0, 0, 1)), EINVAL,
+     "Reserved field in nexthop_grp must be 0"),
+    (RTM_NEWNEXTHOP, 0, nhmsg(0) + nla(2, pack("=IBBH", 1, 255, 255, 0)), EINVAL, "Invalid value for weight"),
+    (RTM_NEWNEXTHOP, 0, nhmsg() + nla(5, LO) + nla(16, 1), EINVAL,
+     "Cannot enable nexthop hardware statistics for non-group nexthops"),
     (RTM_NEWNEXTHOP, 0, nhmsg(0) + nla(2, nhgrp(1)) + nla(3, b"\1\0") + nla(0x800C, nla(1, b"\0\0")), EINVAL,
      "Number of buckets needs to be non-0"),
     (RTM_GETNEXTHOP, 0, nhmsg(0) + nla(1, 5), ENOENT, ""),
@@ -147,6 +153,13 @@ def test_dumps_find_nothing(sides: Twins, nlmsg_type: int) -> None:
         nlmsg(nlmsg_type, b"\7".ljust(20, b"\0") if nlmsg_type == RTM_GETTUNNEL else bytes(8), NLM_F_DUMP)
     )
     assert [kind for data in answer for kind, *_ in messages(data)] == [3]
+
+
+def test_what_is_not_modelled_is_refused_in_words_of_its_own() -> None:
+    mirred = nla(1, "mirred") + nla(2, nla(2, bytes(28)))
+    with Twins(None) as alone:
+        answer = alone.ask(nlmsg(RTM_NEWACTION, tcamsg(mirred), 0x600 | NLM_F_ACK))
+    assert refusal(answer) == (EOPNOTSUPP, "Actions are not modelled")
 
 
 @BY_ROOT

@@ -67,6 +67,13 @@ def test_what_strict_dumps_refuse(twins: Twins, body: bytes) -> None:
     twins.ask(nlmsg(RTM_GETRULE, body, NLM_F_DUMP))
 
 
+@pytest.mark.parametrize("kind", [RTM_NEWRULE, RTM_DELRULE])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rule_has_a_whole_header(twins: Twins, kind: int, family: int) -> None:
+    (answer,) = twins.ask(nlmsg(kind, header(family)[:11]))
+    assert b"Invalid msg length" in answer
+
+
 def test_rules_stand_by_priority_and_a_new_one_just_before_the_second(twins: Twins) -> None:
     for table in (100, 101):
         twins.ask(nlmsg(RTM_NEWRULE, header(AF_INET, table=table)))
