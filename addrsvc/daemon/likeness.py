@@ -206,12 +206,15 @@ def _links(found: Likeness, observed: tuple[Message, ...]) -> None:
 def _history(found: Likeness, link: LinkMsg, modelled: LinkMsg, observed: tuple[Message, ...]) -> None:
     """Let a device go through what it must have gone through."""
     ifindex = link.ifi_index
-    if link.qdisc != _NEVER_UP and not link.ifi_flags & IFF_UP:
+    if link.qdisc != _NEVER_UP and not _is_up(link):
         found.request(LinkMsg(ifi_index=ifindex, ifi_flags=IFF_UP, ifi_change=IFF_UP))
         _give(found, _kept(observed, ifindex), AF_INET6, ifindex)
         found.linux.advance(_DAD)
         found.request(LinkMsg(ifi_index=ifindex, ifi_change=IFF_UP))
-    for mtu in _mtus(link, modelled):
+    mtus = list(_mtus(link, modelled))
+    if _is_up(link) and min(mtus, default=IPV6_MIN_MTU) < IPV6_MIN_MTU:
+        _give(found, _kept(observed, ifindex), AF_INET6, ifindex)
+    for mtu in mtus:
         found.request(LinkMsg(ifi_index=ifindex, mtu=mtu))
     if IPV6_MIN_MTU <= _mtu6(link) < (link.mtu or 0):
         found.request(Sysctl(f"net.ipv6.conf.{(link.ifname or '').replace('.', '/')}.mtu", str(_mtu6(link))))
@@ -220,7 +223,7 @@ def _history(found: Likeness, link: LinkMsg, modelled: LinkMsg, observed: tuple[
 
 
 def _kept(observed: tuple[Message, ...], ifindex: int) -> list[AddrMsg]:
-    """The addresses that a device had when it went down: those have no local route any more."""
+    """The addresses that a device had when IPv6 went down on it: those have no local route any more."""
     routed = {
         msg.dst for msg in observed if isinstance(msg, RouteMsg) and (msg.oif, msg.rtm_type) == (ifindex, RTN_LOCAL)
     }
@@ -229,7 +232,7 @@ def _kept(observed: tuple[Message, ...], ifindex: int) -> list[AddrMsg]:
 
 def _carriers(link: LinkMsg) -> tuple[int, ...]:
     """What became of the carrier: none is UP, and not UNKNOWN, but a device whose carrier has come once."""
-    if link.carrier == 0 and link.ifi_flags & IFF_UP:
+    if link.carrier == 0 and _is_up(link):
         return (0,)
     return (0, 1) if link.operstate == IF_OPER_UP else ()
 
@@ -255,6 +258,10 @@ def _mtus(link: LinkMsg, modelled: LinkMsg) -> Iterator[int]:
 def _mtu6(link: LinkMsg) -> int:
     conf = link.inet6 and link.inet6.conf
     return conf[DEVCONF_MTU6] if conf else 0
+
+
+def _is_up(link: LinkMsg) -> bool:
+    return bool(link.ifi_flags & IFF_UP)
 
 
 def _is_ready(link: LinkMsg) -> bool:

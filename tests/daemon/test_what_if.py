@@ -34,6 +34,10 @@ STATES = {
         "link set lo up", "addr add 2001:db8::1/128 dev lo", "sysctl net.ipv6.conf.lo.keep_addr_on_down=1",
         "link set lo down",
     ),
+    "its MTU was too small for a while, and it keeps its addresses": (
+        "link set lo up", "sysctl net.ipv6.conf.lo.keep_addr_on_down=1", "addr add 2001:db8::1/128 dev lo",
+        "link set lo mtu 1000", "link set lo mtu 1500", "addr add 2001:db8::2/128 dev lo",
+    ),
     "its MTU was too small for a while": ("link set lo up", "link set lo mtu 1000", "link set lo mtu 1500"),
     "its MTU is too small": ("link set lo up", "link set lo mtu 1500", "link set lo mtu 1279"),
     "it has an MTU of IPv6's own": ("link set lo up", "sysctl net.ipv6.conf.lo.mtu=1400"),
@@ -47,7 +51,7 @@ STATES = {
 COMMANDS = (
     "link set lo up", "link set lo down", "link set lo mtu 1279", "link set lo mtu 1280",
     "addr del ::1/128 dev lo", "addr del 10.0.0.2/24 dev lo", "sysctl net.ipv6.conf.lo.disable_ipv6=0",
-    "sysctl net.ipv6.conf.lo.disable_ipv6=1", "addr add ::1/128 dev lo",
+    "sysctl net.ipv6.conf.lo.disable_ipv6=1", "addr add ::1/128 dev lo", "addr del 2001:db8::1/128 dev lo",
 )  # fmt: skip
 
 
