@@ -7,6 +7,7 @@ next one begins, and a script as short as can be found that still tells them apa
 """
 
 import argparse
+import re
 import sys
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from typing import Final
 from addrsvc.pytest_plugin.namespaces import why_no_cap_sys_admin
 from tests.fidelity.machines import Modelled, Twin
 from tests.fidelity.play import Both, Difference, play
+from tests.fidelity.requests import REQUESTS
 from tests.fidelity.scripts import script
 from tests.fidelity.steps import Op, Send
 from tests.fidelity.wire import described
@@ -211,9 +213,11 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--steps", type=int, default=5000, help="steps of each seed (default 5000)")
     parser.add_argument("--seed", type=int, default=1, help="one seed (default 1)")
-    parser.add_argument("--seeds", help="several seeds, 1,2,3 or 1-20, instead of --seed")
+    parser.add_argument("--seeds", type=_seeds, help="several seeds, 1,2,3 or 1-20, instead of --seed")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--only", default="", help="a pattern: requests of the kinds whose name it matches")
+    parser.add_argument(
+        "--only", default="", type=_pattern, help="a pattern: requests of the kinds whose name it matches"
+    )
     parser.add_argument("--shrink", type=float, default=SHRINKING, help="seconds for a shorter script (default 20)")
     parser.add_argument(
         "--twin", action="store_true",
@@ -222,10 +226,23 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _pattern(only: str) -> str:
+    """What matches some kind of request."""
+    try:
+        found = any(re.search(only, name) for name in REQUESTS)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{only!r} is no pattern: {error}") from None
+    if not found:
+        raise argparse.ArgumentTypeError(f"{only!r} matches none of: {', '.join(REQUESTS)}")
+    return only
+
+
 def _seeds(spec: str) -> list[int]:
     seeds: list[int] = []
     for part in spec.split(","):
         first, _, last = part.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise argparse.ArgumentTypeError(f"{spec!r} are no seeds; 1,2,3 and 1-20 are")
         seeds += range(int(first), int(last or first) + 1)
     return seeds
 
@@ -242,7 +259,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _arguments(argv)
     if reason := why_no_cap_sys_admin():
         sys.exit(f"tests.fidelity: {reason}")
-    seeds = _seeds(arguments.seeds or str(arguments.seed))
+    seeds = arguments.seeds or [arguments.seed]
     total = Result()
     with ProcessPoolExecutor(arguments.jobs) as pool:
         running = [

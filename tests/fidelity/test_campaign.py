@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from tests.fidelity.campaign import Result, as_test, campaign, kernel_has_two_answers, report
+from tests.fidelity.campaign import Result, as_test, campaign, kernel_has_two_answers, main, report
 from tests.fidelity.left_out import CHANCE, RACES, SCOPE, starts_traffic, why_not
 from tests.fidelity.mutations import MUTATIONS, mutated
 from tests.fidelity.normal import NORMALISATIONS, Normaliser
@@ -171,3 +171,19 @@ def test_the_command_says_what_it_needs_instead_of_waiting_for_it() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("tests.fidelity: ")
     assert "CAP_SYS_ADMIN" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--only", "QDISC"], "'QDISC' matches none of: NEWLINK, "),
+        (["--only", "("], "is no pattern"),
+        (["--seeds", "1,x"], "'1,x' are no seeds"),
+    ],
+)
+def test_the_command_says_what_it_cannot_take(
+    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert why in capsys.readouterr().err
