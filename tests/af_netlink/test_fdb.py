@@ -46,6 +46,7 @@ ATTRS = [
     nla(NDA_LLADDR, MAC) + nla(NDA_VNI, 5),
     nla(NDA_LLADDR, MAC) + nla(NDA_DST, MAC[:4]),
     nla(NDA_MASTER, IFB),
+    nla(NDA_MASTER, NOBODY),
     nla(NDA_MASTER, b"\2\0"),
     nla(NDA_IFINDEX, IFB),
     nla(NDA_IFINDEX, b"\2\0"),
