@@ -31,17 +31,19 @@ T = TypeVar("T")
 _MOMENT: Final = 0.02
 """Seconds between something being told and those being woken who want to know."""
 _LOOK_AGAIN: Final = 1.0
-"""Seconds after which a condition is looked at though nothing was told: it may be about what nobody hears of; and a
-client whose next request cannot be read yet."""
+"""Seconds after which a condition is looked at though nothing was told: it may be about what nobody hears of.  And
+seconds between two looks whether a client is there still."""
 _THREADS: Final = 4
 _LONGEST: Final = 366 * 86400.0
 
 
 class HangUp:
-    """Notices that a client hangs up while nobody reads its connection.
+    """Notices that a client hangs up while nobody reads its connection, by looking now and then.
+
+    The connection is not watched: that is for its transport, which may begin to read again at any time.
 
     Args:
-        loop: which hears of it.
+        loop: in which it is looked.
         conn: the connection.
         gone: called when the client has gone.
     """
@@ -54,19 +56,12 @@ class HangUp:
         self.has_gone = False
 
     def __enter__(self) -> Self:
-        self._loop.add_reader(self._conn, self._spoke)
+        self._look()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._conn.fileno() >= 0:
-            self._loop.remove_reader(self._conn)
-
-    def _spoke(self) -> None:
-        """It has gone, or asks for something else, or will ask for nothing more: what it sends must wait."""
-        self._loop.remove_reader(self._conn)
-        self._look()
 
     def _look(self) -> None:
         self.has_gone = self._conn.fileno() < 0 or _is_hung_up(self._conn)

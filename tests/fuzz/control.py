@@ -108,14 +108,21 @@ class Service:
         if bugs:
             raise Broken(f"a bug: {bugs[0]}")
 
-    def descriptors(self) -> int:
+    def sockets(self) -> int:
         """How many it has open."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return sum(_is_socket(f"/proc/{self.process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def close(self) -> None:
         self._requests.close()
         self.process.terminate()
         self.process.wait(PATIENCE)
+
+
+def _is_socket(path: str) -> bool:
+    """Whether a descriptor is still there, and of a socket."""
+    with suppress(FileNotFoundError):
+        return os.readlink(path).startswith("socket:")
+    return False
 
 
 @contextmanager
@@ -283,15 +290,15 @@ class ControlVolley:
     seed: int
     count: int = 0
     seconds: float = 0.0
-    descriptors: tuple[int, int] = (0, 0)
+    sockets: tuple[int, int] = (0, 0)
     counts: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
         counts = ", ".join(f"{number} {name}" for name, number in self.counts.most_common())
-        before, after = self.descriptors
+        before, after = self.sockets
         return (
             f"seed {self.seed}: {self.count} messages, {self.seconds:.0f} s, and it heals; "
-            f"{before} descriptors before and {after} after; {counts}"
+            f"{before} sockets before and {after} after; {counts}"
         )
 
 
@@ -304,7 +311,7 @@ def fire(seed: int, count: int) -> ControlVolley:
     rng, volley, start = Random(seed), ControlVolley(seed), time.monotonic()
     with running() as service:
         service.must_heal()
-        before = service.descriptors()
+        before = service.sockets()
         while volley.count < count:
             some = min(AT_ONCE if rng.random() < 0.1 else 1, count - volley.count)
             service.must_run()
@@ -317,8 +324,8 @@ def fire(seed: int, count: int) -> ControlVolley:
                 service.must_heal()
             volley.count += some
         service.must_heal()
-        service._until(lambda: service.descriptors() <= before + 1)
-        volley.descriptors = before, service.descriptors()
+        service._until(lambda: service.sockets() <= before)
+        volley.sockets = before, service.sockets()
     volley.seconds = time.monotonic() - start
     return volley
 
