@@ -102,6 +102,8 @@ REFUSALS = [
      "ONLINK flag can not be set for nexthop without a gateway"),
     (RTM_NEWNEXTHOP, 0, nhmsg(0) + nla(2, nhgrp(1, 1)), EINVAL, "Nexthop id can not be used twice in a group"),
     (RTM_NEWNEXTHOP, 0, nhmsg(0) + nla(2, nhgrp(1, 2)), EINVAL, "Invalid nexthop id"),
+    (RTM_NEWNEXTHOP, 0, nhmsg(0) + nla(2, nhgrp(1)) + nla(5, LO), EINVAL,
+     "No other attributes can be set in nexthop groups"),
     (RTM_NEWNEXTHOP, 0, nhmsg(0) + nla(2, nhgrp(1)[:7]), EINVAL, "Invalid length for nexthop group attribute"),
     (RTM_NEWNEXTHOP, 0, nhmsg(0) + nla(2, pack("=IBBH", 1, 0, 0, 1)), EINVAL,
      "Reserved field in nexthop_grp must be 0"),
