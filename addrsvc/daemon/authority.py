@@ -14,7 +14,7 @@ from addrsvc.errors import NotPermitted
 from addrsvc.keeper.settings import Control
 from addrsvc.uapi import SOL_SOCKET
 
-__all__ = ["Authority", "ForEverybody", "ForGroup", "Peer", "Right", "peer_of", "require"]
+__all__ = ["Authority", "ForEverybody", "ForGroup", "Peer", "Right", "for_readers", "peer_of", "require"]
 
 _UCRED: Final = struct.Struct("=iII")
 _SO_PEERGROUPS: Final = 59
@@ -54,6 +54,11 @@ class Peer(NamedTuple):
             return os.readlink(f"/proc/{self.pid}/exe")
         except OSError:
             return _comm(self.pid)
+
+    def told(self) -> dict[str, object]:
+        """What is told of it with what it has asked for; of what it runs nothing where other processes are hidden."""
+        program = self.program
+        return {"uid": self.uid, "pid": self.pid, **({"program": program} if program else {})}
 
 
 def _comm(pid: int) -> str:
@@ -137,7 +142,7 @@ class ForGroup:
             return ""
         group = self._group(said)
         if right is Right.READ:
-            return "" if peer.is_in(group) else _for_readers(group)
+            return "" if peer.is_in(group) else for_readers(group)
         return "changes are for root, and for the users that [control] users of the configuration names"
 
     def _group(self, said: Control) -> int:
@@ -149,7 +154,8 @@ class ForGroup:
             return os.getegid()
 
 
-def _for_readers(gid: int) -> str:
+def for_readers(gid: int) -> str:
+    """Who may ask where a group may, and how to become one of those."""
     name = _group_name(gid)
     if gid == 0:
         return f'asking is for root and the group {name}; [control] group = "NAME" in the configuration lets others ask'

@@ -10,6 +10,7 @@ import select
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from stat import S_IWGRP
 from types import TracebackType
 from typing import Final, Self
 
@@ -192,9 +193,21 @@ def _no_service(path: Path, error: OSError) -> str:
         case FileNotFoundError() | ConnectionRefusedError():
             return f"no service is running at {path} (start one: addrsvc run; or ask a fresh model: --once)"
         case PermissionError():
-            return f"{path}: {error.strerror}: the service belongs to another user"
+            return f"{path}: {error.strerror}: {_who_may_connect(path)}"
         case _:
             return f"{path}: {error.strerror or error}"
+
+
+def _who_may_connect(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "the service belongs to another user"
+    if not status.st_mode & S_IWGRP:
+        return "the service belongs to another user"
+    from addrsvc.daemon.authority import for_readers
+
+    return for_readers(status.st_gid)
 
 
 def _parameters(reply: Mapping[str, object]) -> dict[str, object]:

@@ -64,7 +64,7 @@ class Asking:
 
     def told(self, event: str, netns: str, **values: object) -> int:
         """Have it told who asks for what; the number of the event."""
-        who = {"uid": self.peer.uid, "pid": self.peer.pid, "program": self.peer.program}
+        who = self.peer.told()
         return self.keeping.ask(lambda keeper: self.ring.tell(event, netns, None, **values, **who))
 
 

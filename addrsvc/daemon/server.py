@@ -318,7 +318,7 @@ class Server:
     def _audit(self, peer: Peer, parameters: Mapping[str, object]) -> None:
         """Have it known who lets the model hear of an event."""
         values = {"val": parameters.get("event"), "what": parameters.get("dev"), "net": parameters.get("net")}
-        said = {**values, "real": False, "uid": peer.uid, "pid": peer.pid, "program": peer.program}
+        said = {**values, "real": False, **peer.told()}
         if self._keeping is not None:
             self._keeping.tell("inject", "", **said)
         else:

@@ -95,7 +95,8 @@ class Vitals:
     def _find_status(self) -> str:
         why = "" if self.is_ready else self.why_not_ready()
         summary = self._keeper.summary()
-        text = f"Keeping {summary.present} of {summary.wanted} addresses in {summary.namespaces} namespaces"
+        text = f"Keeping {summary.present} of {summary.wanted} addresses in {summary.namespaces} namespace"
+        text += "s" if summary.namespaces != 1 else ""
         text += f", waiting for {summary.waiting}" if summary.waiting else ""
         text += f", fighting in {summary.fighting}" if summary.fighting else ""
         return f"{text}; not ready: {why}" if why else text

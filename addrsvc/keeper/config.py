@@ -223,7 +223,7 @@ class _Written:
     def _add_rule(self, written: dict[str, object], at: Spot, here: dict[str, Spot], *, is_named: bool) -> None:
         """Add a rule, or what is said of one once more; `here` are those of the same file."""
         if not is_named:
-            at.wrong('it has no name; say name = "edge" in it, say')
+            at.wrong('it has no name; give it one, such as name = "edge"')
         if not isinstance(name := written.get("name"), str):
             return
         if name in here:

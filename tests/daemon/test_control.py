@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from addrsvc.daemon.authority import Peer
 from addrsvc.daemon.client import KEEPER, Client, NoInterface, ServiceError, TimedOut
 from addrsvc.daemon.orders import ORDERS
 from addrsvc.errors import ConfigError, ControlError
@@ -481,6 +482,20 @@ def test_the_group_is_that_of_the_socket_where_the_configuration_names_none(netn
 
 
 @needs_root
+@pytest.mark.parametrize(("mode", "why"), [(0o660, f'sudo usermod -aG {GROUP} "$USER"'), (0o600, "another user")])
+def test_who_does_not_get_to_the_socket_is_told_why(netns: NetNs, mode: int, why: str) -> None:
+    def clients(it: Controlled) -> None:
+        os.chown(it.path, -1, GROUP)
+        it.path.chmod(mode)
+        with pytest.raises(ServiceError) as refused:
+            it.ask_as(STRANGER, [], "describe")
+        assert str(refused.value).startswith(f"{it.path}: Permission denied: ")
+        assert why in str(refused.value)
+
+    controlled(rules(netns), clients)
+
+
+@needs_root
 def test_who_may_changes_with_a_reload(netns: NetNs) -> None:
     def clients(it: Controlled) -> None:
         with pytest.raises(ServiceError, match="not permitted"):
@@ -490,6 +505,11 @@ def test_who_may_changes_with_a_reload(netns: NetNs) -> None:
         it.ask_as(OPERATOR, [], "resume", netns=selector(netns))
 
     controlled(rules(netns), clients)
+
+
+def test_of_a_program_that_is_hidden_nothing_is_told() -> None:
+    assert Peer(os.getpid(), 1).told() == {"uid": 1, "pid": os.getpid(), "program": os.readlink("/proc/self/exe")}
+    assert Peer(0, 1).told() == {"uid": 1, "pid": 0}
 
 
 def test_what_is_ordered_is_told_with_who_ordered_it(netns: NetNs) -> None:

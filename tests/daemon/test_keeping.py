@@ -146,7 +146,7 @@ def test_readiness_waits_for_the_addresses_and_for_who_serves(
     thread: KeeperThread, manager: Manager, netns: NetNs
 ) -> None:
     thread.start()
-    until(lambda: manager.has_heard("STATUS=Keeping 2 of 2 addresses in 1 namespaces"))
+    until(lambda: manager.has_heard("STATUS=Keeping 2 of 2 addresses in 1 namespace"))
     assert not manager.has_heard("READY=1")
     thread.serving()
     until(lambda: manager.has_heard("READY=1"))

@@ -315,7 +315,7 @@ WRONG: dict[str, list[tuple[int, str, str]]] = {
         (1, "metrics.listen", "'127.0.0.1:0' is not unix:/PATH, 127.0.0.1:PORT, [::1]:PORT or off")
     ],
     "metrics.listen = 'unix:x'": [(1, "metrics.listen", "'x' is not an absolute path of at most 107 bytes")],
-    "[[rule]]\nnamespaces = ['host']": [(1, "rule[0]", 'it has no name; say name = "edge" in it, say')],
+    "[[rule]]\nnamespaces = ['host']": [(1, "rule[0]", 'it has no name; give it one, such as name = "edge"')],
     "[[rule]]\nname = 'a.b'": [(2, "rule[0].name", "'a.b' is not a name of letters, digits, _ and -")],
     f"{RULE_LINES}{RULE_LINES}": [(5, "rule.a.name", "a second rule a in one file; the first is in line 1")],
     "[[rule]]\nname = 'a'\nnamespaces = [\n'a/b',\n'pid:x', 'dokcer:*', 'a', 'a']": [
