@@ -26,6 +26,8 @@ ONE: Final = service("fd00::1")
 FOUR: Final = service("192.0.2.1")
 EACH: Final = 500
 """Datagrams between two looks whether it still heals."""
+SWEEP: Final = 1.0
+"""Within so many seconds the keeper sees for itself what is so: it may believe what it has heard until then."""
 _HEADER: Final = struct.Struct("=IHHII")
 _SAID: Final = (
     *(RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINK),
@@ -112,7 +114,11 @@ def fire(seed: int, count: int) -> HeardVolley:
     """
     rng, volley, start = Random(seed), HeardVolley(seed), time.monotonic()
     wanted = Wanted(addresses=dict([ONE, FOUR]), fights=FightLimits(reversals=1 << 30))
-    with create_anonymous() as netns, keeping(netns, wanted) as it, Requests.to(netns.fileno()) as requests:
+    with (
+        create_anonymous() as netns,
+        keeping(netns, wanted, sweep=SWEEP) as it,
+        Requests.to(netns.fileno()) as requests,
+    ):
         it.ring.subscribe(lambda event: volley.counts.update([event.name]))
         (kept,) = it.keeper
         for number in range(1, count + 1):
