@@ -144,6 +144,7 @@ def like(kernel: RtnlKernel) -> Likeness:
         linux.advance(_DAD)
     _routes(found, routes)
     _differences(found, observed, routes)
+    found.notes = list(dict.fromkeys(found.notes))
     return found
 
 
@@ -333,15 +334,24 @@ def _addresses(found: Likeness, observed: tuple[Message, ...]) -> None:
 
 
 def _give(found: Likeness, wanted: list[AddrMsg], family: int, ifindex: int) -> None:
-    """Make the list of a device the wanted one; what is there already, and is told first and last, may stay."""
+    """Make the list of a device the wanted one; what is there already may stay, where that makes the same order."""
     keys = [address_key(msg) for msg in wanted]
-    there = _given(found.net.dump(), family, ifindex)
-    for msg in there:
+    for msg in _given(found.net.dump(), family, ifindex):
         if address_key(msg) not in keys:
             found.request(_deletion(msg))
-    kept = {address_key(msg) for msg in _given(found.net.dump(), family, ifindex)}
-    for msg in wanted if family == AF_INET else reversed(wanted):  # IPv6 lists the newest first
-        if address_key(msg) not in kept:
+    _add(found, wanted, family, ifindex)
+    there = _given(found.net.dump(), family, ifindex)
+    if [address_key(msg) for msg in there] != keys:
+        for msg in there:
+            found.request(_deletion(msg))
+        _add(found, wanted, family, ifindex)
+
+
+def _add(found: Likeness, wanted: list[AddrMsg], family: int, ifindex: int) -> None:
+    """Add those that are not there, in the order that leads to the list: IPv6 has the newest first."""
+    there = {address_key(msg) for msg in _given(found.net.dump(), family, ifindex)}
+    for msg in wanted if family == AF_INET else reversed(wanted):
+        if address_key(msg) not in there:
             found.request(_addition(msg))
 
 

@@ -38,6 +38,10 @@ STATES = {
         "link set lo up", "sysctl net.ipv6.conf.lo.keep_addr_on_down=1", "addr add 2001:db8::1/128 dev lo",
         "link set lo mtu 1000", "link set lo mtu 1500", "addr add 2001:db8::2/128 dev lo",
     ),
+    "::1 came after others": (
+        "link set lo up", "link set lo down", "addr add fe80::1/64 dev lo", "addr add fd00::1/64 dev lo nodad",
+        "link set lo up",
+    ),
     "its MTU was too small for a while": ("link set lo up", "link set lo mtu 1000", "link set lo mtu 1500"),
     "its MTU is too small": ("link set lo up", "link set lo mtu 1500", "link set lo mtu 1279"),
     "it has an MTU of IPv6's own": ("link set lo up", "sysctl net.ipv6.conf.lo.mtu=1400"),
