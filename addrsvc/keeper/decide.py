@@ -20,7 +20,7 @@ from typing import Final
 from addrsvc.keeper import compare
 from addrsvc.keeper.compare import Step
 from addrsvc.keeper.events import Ring
-from addrsvc.keeper.hear import Heard, hear, present_of
+from addrsvc.keeper.hear import Heard, hear, is_about_others, present_of
 from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Why, key_text
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.mend import LO_UP_STEP, Mender, why_not
@@ -46,6 +46,7 @@ _KIND: Final = slice(4, 6)
 _DELADDR: Final = int(RTM_DELADDR).to_bytes(2, byteorder)
 _ABOUT: Final = slice(20, 24)
 _LO: Final = LO_IFINDEX.to_bytes(4, byteorder)
+_LOOPBACK: Final = LOOPBACK[0]
 _ADDRESS: Final = slice(28, 44)
 """Where a message tells of which address it is; of another length or address family it does not read as ::1 there."""
 _MOST_WAITING: Final = 2048
@@ -76,6 +77,18 @@ class Decisions:
         for priority, block in enumerate((self.follow_up, self.note, self.heal)):
             raw_notifier_chain_register(self.chain, NotifierBlock(block, priority))
 
+    def heard(self, kept: Kept, message: bytes) -> None:
+        """A namespace's kernel has said something."""
+        if kept.reflex is not None:
+            self.follow_reflex(kept)
+        if message[_ADDRESS] == _LOOPBACK and self._reflex(kept, message):
+            return
+        if is_about_others(kept, message):
+            return
+        heard = hear(kept, message, time.monotonic_ns())
+        if heard is not None:
+            self.decide(heard)
+
     def decide(self, heard: Heard) -> None:
         """Let what was heard run through the chain."""
         if heard.key is not LO:
@@ -84,15 +97,15 @@ class Decisions:
         for val in _events_of_lo(heard):
             raw_notifier_call_chain(self.chain, val, copy(heard))
 
-    def reflex(self, kept: Kept, message: bytes) -> bool:
-        """Put ::1 back before anything else is done, if that is what the message is about, and all else is as usual.
+    def _reflex(self, kept: Kept, message: bytes) -> bool:
+        """Put ::1 back before anything else is done, if that is what its message is about, and all else is as usual.
 
         What the chain would decide is known beforehand then; it hears of it a moment later, in `follow_reflex`.
 
         Returns:
             Whether it was put back.
         """
-        if message[_ADDRESS] != LOOPBACK[0] or message[_KIND] != _DELADDR or message[_ABOUT] != _LO:
+        if message[_KIND] != _DELADDR or message[_ABOUT] != _LO:
             return False
         if not _is_as_usual(kept):
             return False

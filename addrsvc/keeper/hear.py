@@ -5,6 +5,7 @@ The message comes from outside and is believed as far as it reaches, and no furt
 
 from struct import Struct
 from struct import error as struct_error
+from sys import byteorder
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from addrsvc.keeper.dump import Present, read_address
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from addrsvc.keeper.compare import Step
     from addrsvc.keeper.mend import Refusals
 
-__all__ = ["Heard", "Message", "hear", "present_of"]
+__all__ = ["Heard", "Message", "hear", "is_about_others", "present_of"]
 
 Message: TypeAlias = bytes | bytearray | memoryview
 
@@ -40,6 +41,16 @@ _U32: Final = Struct("=I")
 _ADDRESSES_AT: Final = 24
 _LINKS_AT: Final = 32
 _LOCAL_V4: Final = Struct("=HH").pack(8, IFA_LOCAL)
+_KIND: Final = slice(4, 6)
+_OF_ADDRESSES: Final = frozenset(int(kind).to_bytes(2, byteorder) for kind in (RTM_NEWADDR, RTM_DELADDR))
+_PREFIXLEN_AT: Final = 17
+_FIRST_ATTR: Final = slice(24, 28)
+_SECOND_ATTR: Final = slice(32, 36)
+_STARTS_V6: Final = frozenset(Struct("=HH").pack(20, number) for number in (IFA_ADDRESS, IFA_LOCAL))
+_START_V4: Final = Struct("=HH").pack(8, IFA_ADDRESS)
+_LOOPBACK: Final = LOOPBACK[0]
+_V6_AT: Final = slice(28, 44)
+_V4_AT: Final = slice(36, 40)
 _LENGTHS: Final = {AF_INET: 4, AF_INET6: 16}
 
 
@@ -104,6 +115,19 @@ class Heard:
         self.refusals: Refusals = {}
         self.us = 0.0
         self.cause = 0
+
+
+def is_about_others(kept: Kept, data: bytes) -> bool:
+    """Whether a message is, for certain, about an address of no interest: so most are that come in thousands."""
+    start = data[_FIRST_ATTR]
+    if start in _STARTS_V6:
+        address = data[_V6_AT]
+    elif start == _START_V4 and data[_SECOND_ATTR] == _LOCAL_V4:
+        address = data[_V4_AT]
+    else:
+        return False
+    is_known = address == _LOOPBACK or (address, data[_PREFIXLEN_AT]) in kept.wanted.addresses
+    return not is_known and data[_KIND] in _OF_ADDRESSES
 
 
 def hear(kept: Kept, data: Message, since: int) -> Heard | None:

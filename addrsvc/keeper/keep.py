@@ -17,7 +17,7 @@ from addrsvc.keeper.alone import Called, Rules
 from addrsvc.keeper.decide import Decisions
 from addrsvc.keeper.discover import Discovery
 from addrsvc.keeper.events import Event, Ring
-from addrsvc.keeper.hear import Heard, hear
+from addrsvc.keeper.hear import Heard
 from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text, named
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.mend import LO_UP_STEP, NOTHING_REFUSED, Mender
@@ -42,6 +42,9 @@ class Keeper:
         here: what the namespace is called that this process is in.
         sweep: seconds in which every namespace is looked at once, for what no message told; 0 for never.
         make_watch: makes what hears namespaces.
+
+    Attributes:
+        heard: whom `make_watch` has told what a kernel says, which is the shortest way.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Keeper:
         self.mender: Final = Mender(loop, ring)
         self.mender.has_withdrawn = self._withdrawn
         self.decisions: Final = Decisions(loop, ring, self.mender)
+        self.heard: Final = self.decisions.heard
         self._kept: dict[str, Kept] = {}
         self._failed: dict[str, tuple[int, str]] = {}
         self._left: dict[str, int] = {}
@@ -190,16 +194,6 @@ class Keeper:
         self._ring.tell("waiting", label, None, why=why)
 
     # --- what happens in them -----------------------------------------------------------------------------------------
-
-    def heard(self, kept: Kept, message: bytes) -> None:
-        """A namespace's kernel has said something."""
-        if kept.reflex is not None:
-            self.decisions.follow_reflex(kept)
-        if self.decisions.reflex(kept, message):
-            return
-        heard = hear(kept, message, time.monotonic_ns())
-        if heard is not None:
-            self.decisions.decide(heard)
 
     def limited(self, why: str) -> None:
         """Namespaces are heard in a way that costs more."""

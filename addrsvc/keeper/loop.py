@@ -54,6 +54,10 @@ class Loop:
 
     What it calls must not wait.  An exception of a callback ends `run` with it.  Only `call` and `stop` may be used by
     other threads, and by signal handlers.
+
+    Attributes:
+        afterwards: has something called when nothing is ready any more, or too much has been: what must not delay
+            what is.
     """
 
     def __init__(self) -> None:
@@ -63,6 +67,7 @@ class Loop:
         self._order = count()
         self._calls: deque[Callback] = deque()
         self._afterwards: deque[Callback] = deque()
+        self.afterwards: Final[Callable[[Callback], None]] = self._afterwards.append
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, select.EPOLLIN)
         self._is_stopped = False
@@ -93,10 +98,6 @@ class Loop:
         self._calls.append(callback)
         with suppress(BlockingIOError):
             os.eventfd_write(self._bell, 1)
-
-    def afterwards(self, callback: Callback) -> None:
-        """Call back when nothing is ready any more, or too much has been: for what must not delay what is."""
-        self._afterwards.append(callback)
 
     # --- waiting ---
 

@@ -93,7 +93,7 @@ class Watch(Protocol[K_contra]):
 class _OneEar(Ear, Generic[K]):
     """Hears one namespace.  Its socket gets a filter once there is so much noise that it pays."""
 
-    __slots__ = ("_additions", "_hearer", "_kept", "_noise")
+    __slots__ = ("_additions", "_heard", "_hearer", "_kept", "_noise", "_recv")
 
     def __init__(
         self, sock: socket.socket, kept: K, hearer: Hearer[K], buffer: int, largest: int, *, additions: bool
@@ -101,16 +101,18 @@ class _OneEar(Ear, Generic[K]):
         super().__init__(sock, buffer, largest)
         self._kept = kept
         self._hearer = hearer
+        self._heard = hearer.heard
+        self._recv = sock.recv
         self._additions = additions
         self._noise = 0
 
     def _read(self) -> bool:
         try:
-            message = self._sock.recv(DATAGRAM)
+            message = self._recv(DATAGRAM)
         except OSError as error:
             return self._unread(error)
         if message[_ABOUT] == _LO and (self._additions or message[_KIND] != _NEWADDR):
-            self._hearer.heard(self._kept, message)
+            self._heard(self._kept, message)
         else:
             self._noise += 1
             if self._noise == _NOISY:
