@@ -331,8 +331,8 @@ class Mender:
             if recipe not in _REMOVE:
                 kept.has(key)
             return False
-        kept.is_disabled = kept.is_disabled or (errno == EACCES and len(key[0]) == 16)
-        text = refusal.extack or os.strerror(errno)
+        kept.is_disabled = kept.is_disabled or (errno == EACCES and len(key[0]) == _V6)
+        text = (errno == EACCES and why_not(kept, key)) or refusal.extack or os.strerror(errno)
         is_news = kept.missing is None or kept.missing.get(key) != text
         kept.lacks(key, text)
         return is_news

@@ -435,6 +435,19 @@ def test_routes_are_back_when_what_has_taken_them_is_over(
         assert [route.prefixlen for route in requests.routes()] == [64]
 
 
+def test_of_all_that_is_missing_while_ipv6_is_off_it_is_said_why(netns: NetNs, rtnl: RtnlKernel) -> None:
+    """The first one that is asked for is refused, and that is how it is known."""
+    with keeping(netns, WANTED) as kept:
+        rtnl.sysctl("net.ipv6.conf.lo.disable_ipv6", 1)
+        kept.until_told("refused", errno="EACCES")
+        kept.quiet()
+        (status,) = kept.keeper.snapshot().namespaces
+        missing = [address.why_not for address in status.addresses if not address.is_present]
+
+    assert missing
+    assert set(missing) == {"IPv6 is disabled"}
+
+
 # --- what was lost, and what goes -------------------------------------------------------------------------------------
 
 
