@@ -40,6 +40,7 @@ from addrsvc.uapi import (
     IFA_F_NODAD,
     IFA_F_NOPREFIXROUTE,
     IFA_F_TENTATIVE,
+    IFAPROT_KERNEL_LO,
     IFF_LIVE_ADDR_CHANGE,
     IFF_NO_QUEUE,
     IFF_UP,
@@ -219,8 +220,18 @@ def _history(found: Likeness, link: LinkMsg, modelled: LinkMsg, observed: tuple[
         found.request(LinkMsg(ifi_index=ifindex, mtu=mtu))
     if IPV6_MIN_MTU <= _mtu6(link) < (link.mtu or 0):
         found.request(Sysctl(f"net.ipv6.conf.{(link.ifname or '').replace('.', '/')}.mtu", str(_mtu6(link))))
+    if not _is_up(link) and any(msg.proto == IFAPROT_KERNEL_LO for msg in _given(observed, AF_INET6, ifindex)):
+        _have_loopback_made(found, link)
     for carrier in _carriers(link):
         found.request(LinkMsg(ifi_index=ifindex, carrier=carrier))
+
+
+def _have_loopback_made(found: Likeness, link: LinkMsg) -> None:
+    """Have the kernel make ::1 on a device that is down, as it does when told anew how addresses are made there."""
+    mode = (link.inet6 and link.inet6.addr_gen_mode) or 0
+    setting = f"net.ipv6.conf.{(link.ifname or '').replace('.', '/')}.addr_gen_mode"
+    for value in (int(not mode), mode):
+        found.request(Sysctl(setting, str(value)))
 
 
 def _kept(observed: tuple[Message, ...], ifindex: int) -> list[AddrMsg]:

@@ -42,6 +42,9 @@ STATES = {
         "link set lo up", "link set lo down", "addr add fe80::1/64 dev lo", "addr add fd00::1/64 dev lo nodad",
         "link set lo up",
     ),
+    "::1 was made while it was down": (
+        "link set lo up", "link set lo down", "sysctl net.ipv6.conf.lo.addr_gen_mode=1",
+    ),
     "its MTU was too small for a while": ("link set lo up", "link set lo mtu 1000", "link set lo mtu 1500"),
     "its MTU is too small": ("link set lo up", "link set lo mtu 1500", "link set lo mtu 1279"),
     "it has an MTU of IPv6's own": ("link set lo up", "sysctl net.ipv6.conf.lo.mtu=1400"),
