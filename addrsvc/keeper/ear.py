@@ -7,10 +7,12 @@ from typing import Final
 
 from addrsvc.uapi import SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET
 
-__all__ = ["DATAGRAM", "Ear", "set_buffer"]
+__all__ = ["DATAGRAM", "KERNEL", "Ear", "set_buffer"]
 
 DATAGRAM: Final = 1 << 15
 """No message about lo is longer."""
+KERNEL: Final = 0
+"""The port id that messages come from.  Who has CAP_NET_ADMIN in a namespace can send to a group there, too."""
 _BURST: Final = 64
 _BURST_NS: Final = 50_000
 

@@ -7,6 +7,8 @@ from errno import ENOBUFS
 from struct import Struct
 from typing import Final
 
+from addrsvc.keeper.ear import KERNEL
+
 __all__ = ["Answers"]
 
 _PORTID: Final = Struct("=I")
@@ -33,11 +35,13 @@ class Answers(socket.socket):
         """The next answer."""
         while True:
             try:
-                message = super().recv(bufsize, flags)
+                message, (sender, _) = self.recvfrom(bufsize, flags)
             except OSError as error:
                 if error.errno == ENOBUFS:
                     self._lost()
                 raise
+            if sender != KERNEL:
+                continue
             if _PORTID.unpack_from(message, _PORTID_AT)[0] == self._portid:
                 return message
             self._aside(message)

@@ -15,7 +15,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from addrsvc.errors import KernelError
 from addrsvc.keeper.bpf import hear_lo
-from addrsvc.keeper.ear import DATAGRAM, Ear, set_buffer
+from addrsvc.keeper.ear import DATAGRAM, KERNEL, Ear, set_buffer
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.nsid import HERE, Ids
 from addrsvc.keeper.rtnl import open_rtnl
@@ -102,16 +102,16 @@ class _OneEar(Ear, Generic[K]):
         self._kept = kept
         self._hearer = hearer
         self._heard = hearer.heard
-        self._recv = sock.recv
+        self._recv = sock.recvfrom
         self._additions = additions
         self._noise = 0
 
     def _read(self) -> bool:
         try:
-            message = self._recv(DATAGRAM)
+            message, (sender, _) = self._recv(DATAGRAM)
         except OSError as error:
             return self._unread(error)
-        if message[_ABOUT] == _LO and (self._additions or message[_KIND] != _NEWADDR):
+        if message[_ABOUT] == _LO and sender == KERNEL and (self._additions or message[_KIND] != _NEWADDR):
             self._heard(self._kept, message)
         else:
             self._noise += 1
@@ -260,10 +260,11 @@ class _AllEars(Ear, Generic[K]):
 
     def _read(self) -> bool:
         try:
-            message, ancillary, _, _ = self._sock.recvmsg(DATAGRAM, _ANCILLARY)
+            message, ancillary, _, (sender, _) = self._sock.recvmsg(DATAGRAM, _ANCILLARY)
         except OSError as error:
             return self._unread(error)
-        if (kept := self._by_id.get(ancillary[0][2] if ancillary else HERE)) is not None:
+        kept = self._by_id.get(ancillary[0][2] if ancillary else HERE)
+        if kept is not None and sender == KERNEL:
             self._hearer.heard(kept, message)
         return True
 

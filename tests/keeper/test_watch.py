@@ -3,12 +3,13 @@
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from errno import EADDRNOTAVAIL, EEXIST
+from errno import EADDRNOTAVAIL, EEXIST, EPERM
 from functools import partial
 from pathlib import Path
 
@@ -16,15 +17,16 @@ import pytest
 
 from addrsvc.errors import KernelError
 from addrsvc.keeper.loop import Loop
-from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_UP, RESTORE_LOOPBACK, deladdr, newaddr
+from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_DOWN, LO_UP, RESTORE_LOOPBACK, deladdr, newaddr
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.watch import GROUPS, AutoWatch, NsidWatch, SocketWatch, Watch
 from addrsvc.mirror.netns import NetNs, create_anonymous, open_netns, run_in
 from addrsvc.netlink.codec import decode
 from addrsvc.netlink.messages import AddrMsg
-from addrsvc.uapi import RTM_DELADDR, RTM_NEWADDR, RTM_NEWLINK
+from addrsvc.uapi import NLMSG_DONE, NLMSG_ERROR, RTM_DELADDR, RTM_NEWADDR, RTM_NEWLINK
 
 PATIENCE = 20.0
+NOBODY = 0x7FFFFFFE
 V6, V4 = bytes([0xFD, *bytes(14), 9]), bytes([192, 0, 2, 9])
 
 
@@ -370,6 +372,54 @@ def test_nothing_is_heard_of_a_socket_that_was_let_go_meanwhile(
         for _ in range(3):
             loop.turn()
     assert heard.messages == []
+
+
+# --- what no kernel says ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def somebody(blue: NetNs) -> Iterator[socket.socket]:
+    """Who may do anything in a namespace, and so send to its groups, and to sockets there."""
+    with run_in(blue, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)) as sock:
+        yield sock
+
+
+def lies(portid: int = 0) -> Iterator[bytes]:
+    """Messages as a kernel would send them, and shorter ones: news, and answers to whatever may have been asked."""
+    answers = [struct.pack("=IHHIIiI", 36, kind, 0, sequence, portid, error, 0) for kind in (NLMSG_ERROR, NLMSG_DONE)
+               for sequence in (1, 2, 3, 0xFFFFFFFF) for error in (0, -EPERM)]  # fmt: skip
+    for message in (DELETE_LOOPBACK, LO_DOWN, newaddr(V4), *answers):
+        for size in (1, 4, 8, 15, 16, 20, 24, 1000):
+            yield message[:size]
+
+
+def test_what_no_kernel_has_said_is_not_heard(
+    watch: Watch[str], loop: Loop, heard: Heard, blue: NetNs, red: NetNs, somebody: socket.socket
+) -> None:
+    watch.attach("red", red.fileno())
+    watch.attach("blue", blue.fileno())
+    for group in GROUPS:
+        for lie in lies():
+            with suppress(ConnectionRefusedError):  # of that port, which is nobody's, so that the kernel does not obey
+                somebody.sendto(lie, (NOBODY, 1 << group - 1))
+
+    change(blue, LO_UP)
+    hears(loop, heard, ("blue", RTM_NEWLINK), ("blue", RTM_NEWADDR), ("blue", RTM_NEWADDR))
+
+
+def test_what_no_kernel_has_answered_is_no_answer(
+    loop: Loop, heard: Heard, blue: NetNs, given: socket.socket, somebody: socket.socket
+) -> None:
+    watch = SocketWatch[str](loop, heard)
+    with Requests(watch.adopt("blue", given)) as requests:
+        portid = given.getsockname()[0]
+        for lie in lies(portid):
+            with suppress(ConnectionRefusedError):
+                somebody.sendto(lie, (portid, 0))
+        assert [refusal.errno for refusal in requests.ask([LO_UP, deladdr(V6)])] == [EADDRNOTAVAIL]
+        assert len(requests.addresses()) == 2
+        hears(loop, heard, ("blue", RTM_NEWLINK), ("blue", RTM_NEWADDR), ("blue", RTM_NEWADDR))
+    watch.close()
 
 
 # --- what is not allowed ------------------------------------------------------------------------------------------
