@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from addrsvc.daemon.service import Service
     from addrsvc.daemon.systemd import Passed
 
-__all__ = ["UNSENT", "booted", "bring_up", "keep", "mirror", "run"]
+__all__ = ["UNSENT", "booted", "bring_up", "keep", "mirror", "run", "shadow"]
 
 UNSENT: Final = 3
 """The exit code where everything was done that could be, and something wanted could not."""
@@ -138,7 +138,7 @@ def keep(
             thread.start()
             if sock is None:
                 return 0 if thread.ask(Keeper.summary).lacking is None else UNSENT
-            serve(partial(booted, seed), sock, log, thread.serving, thread)
+            serve(partial(shadow, seed), sock, log, thread.serving, thread)
     if thread.failure is not None:
         raise thread.failure
     return 0
@@ -164,6 +164,13 @@ def booted(seed: int = 0) -> "Service":
     from addrsvc.linux import Linux
 
     return Service(Linux(seed=seed, trace=True))
+
+
+def shadow(seed: int = 0) -> "Service":
+    """The model that stands beside a keeper, to be tried things on: its lo is up, as one is that is kept."""
+    service = booted(seed)
+    bring_up(service, INIT_NET)
+    return service
 
 
 def bring_up(service: "Service", net: str) -> None:

@@ -15,7 +15,7 @@ from addrsvc.daemon.client import KEEPER, Client
 from addrsvc.daemon.keeping import KeeperThread
 from addrsvc.daemon.listen import control_socket
 from addrsvc.daemon.log import Log
-from addrsvc.daemon.run import booted
+from addrsvc.daemon.run import shadow
 from addrsvc.daemon.server import Server
 from addrsvc.keeper.events import Ring
 from addrsvc.mirror.child import in_a_child
@@ -103,7 +103,7 @@ def controlled(config: str, clients: Callable[[Controlled], T]) -> T:
 
 
 async def _both(thread: KeeperThread, sock: socket.socket, clients: Callable[[], T]) -> T:
-    server = Server(booted, sock, Log(least="error"), thread.serving, thread)
+    server = Server(shadow, sock, Log(least="error"), thread.serving, thread)
     task = asyncio.create_task(server.run())
     try:
         return await asyncio.wait_for(asyncio.to_thread(clients), PATIENCE)

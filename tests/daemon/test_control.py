@@ -235,6 +235,27 @@ def test_an_injected_event_goes_to_the_model_and_is_audited(netns: NetNs, reques
     controlled(rules(netns), clients)
 
 
+def test_the_model_beside_reacts_as_a_kernel_whose_lo_is_up(netns: NetNs) -> None:
+    """::1 that was deleted by hand is made again when the chain hears that lo has come up."""
+
+    def clients(it: Controlled) -> None:
+        with it.client() as client:
+            before = _repairs(it)
+            client.ask("addr_del", {"address": "::1/128", "dev": "lo"})
+            assert _loopbacks(client) == []
+            client.ask("inject", {"event": "NETDEV_UP", "dev": "lo"})
+            assert _loopbacks(client) == ["::1"]
+            assert _repairs(it) == before
+
+    controlled(rules(netns), clients)
+
+
+def _loopbacks(client: Client) -> list[object]:
+    """Of the model."""
+    links: Any = client.ask("addresses", {"dev": "lo"})["links"]
+    return [info["local"] for link in links for info in link["addr_info"] if info["family"] == "inet6"]
+
+
 def test_a_really_injected_event_makes_the_keeper_look(netns: NetNs, requests: Requests) -> None:
     def clients(it: Controlled) -> None:
         told = it.ask("inject", event="DOWN", netns=selector(netns), address="::1")
