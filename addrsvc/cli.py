@@ -400,6 +400,8 @@ def _add_netns(parser: argparse.ArgumentParser, about: str) -> None:
 def _add_run(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add(subparsers, "run", _run, _RUN_HELP)
     parser.add_argument("--once", action="store_true", help="end after converging, without serving")
+    parser.add_argument("--dry-run", "-n", action="store_true", help="with --keep, only show what would be asked for "
+                        "at the start, and end")  # fmt: skip
     _add_netns(parser, "mirror onto this namespace of the running kernel: a name below /run/netns, a path, a process "
                "id, or host for the one this command runs in; may be repeated")  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="keep the namespaces that the configuration names")
@@ -967,17 +969,27 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.netns:
             raise ControlError("--netns: the configuration says which namespaces are kept; --netns is without --keep")
         try:
+            if arguments.dry_run:
+                return _foresee(arguments)
             return keep(
                 arguments.config, inside=arguments.inside, seed=arguments.seed, once=arguments.once,
                 control=arguments.control, as_json=arguments.json, verbose=arguments.verbose,
             )  # fmt: skip
         except ConfigError as error:
             return _fail(str(error), _EX_CONFIG)
+    if arguments.dry_run:
+        raise ControlError("--dry-run: it is with --keep; what a model would send tells: addrsvc plan --once")
     printer = Printer(as_json=arguments.json)
     return run(
         arguments.netns, printer, seed=arguments.seed, once=arguments.once, control=arguments.control,
         verbose=arguments.verbose,
     )  # fmt: skip
+
+
+def _foresee(arguments: argparse.Namespace) -> int:
+    from addrsvc.daemon.foresight import foresee
+
+    return foresee(arguments.config, inside=arguments.inside, as_json=arguments.json)
 
 
 def _config(arguments: argparse.Namespace) -> int:

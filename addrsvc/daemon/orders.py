@@ -33,7 +33,7 @@ from addrsvc.keeper.wanted import Wanted
 from addrsvc.netlink.text import command_line
 from addrsvc.uapi import NetdevEvent
 
-__all__ = ["Asking", "ORDERS", "Order", "TOLD_AT_ONCE"]
+__all__ = ["Asking", "ORDERS", "Order", "PlanRow", "Planned", "TOLD_AT_ONCE", "looked", "plan_rows"]
 
 T = TypeVar("T")
 
@@ -357,17 +357,19 @@ def _labels(asking: Asking, netns: str | None) -> list[str]:
     return _one_of(netns, labels, {}, aliases)[0]
 
 
-class _Planned(NamedTuple):
+class Planned(NamedTuple):
+    """What is asked of a namespace, what is missing after that, and why it is not known how it is, as in `PlanRow`."""
+
     steps: Sequence[Step] = ()
     left: Sequence[str] = ()
     error: str | None = None
 
 
-_GONE: Final = _Planned(error="it has gone")
+_GONE: Final = Planned(error="it has gone")
 
 
-def _plans(labels: Iterable[str], find: Callable[[str], _Planned]) -> Iterator[Plans]:
-    rows = (row for label in labels for row in _plan_rows(label, find(label)))
+def _plans(labels: Iterable[str], find: Callable[[str], Planned]) -> Iterator[Plans]:
+    rows = (row for label in labels for row in plan_rows(label, find(label)))
     yield from (Plans(plans=some) for some in _replies(rows, lambda row: len(row["steps"])))
 
 
@@ -379,54 +381,56 @@ class _View(NamedTuple):
     ours: frozenset[Key]
 
 
-def _planned(asking: Asking, rules: Rules | None, label: str) -> _Planned:
+def _planned(asking: Asking, rules: Rules | None, label: str) -> Planned:
     """What would be asked of a namespace, found out beside the keeper wherever one can go there."""
 
-    def view(keeper: Keeper) -> _View | _Planned:
+    def view(keeper: Keeper) -> _View | Planned:
         kept = keeper.get(label)
         if kept is None:
             return _GONE
         wanted, ours = keeper.wanted(label, rules), frozenset(kept.made or ())
         if kept.netns_fd is None:
-            return _looked(kept.requests, wanted, ours)
+            return looked(kept.requests, wanted, ours)
         try:
             return _View(os.dup(kept.netns_fd), wanted, ours)
         except OSError as error:
-            return _Planned(error=str(error))
+            return Planned(error=str(error))
 
     seen = asking.keeping.ask(view)
-    if isinstance(seen, _Planned):
+    if isinstance(seen, Planned):
         return seen
     try:
         with Requests.to(seen.fd, label) as requests:
-            return _looked(requests, seen.wanted, seen.ours)
+            return looked(requests, seen.wanted, seen.ours)
     except OSError as error:
-        return _Planned(error=str(error))
+        return Planned(error=str(error))
     finally:
         os.close(seen.fd)
 
 
-def _looked(requests: Requests, wanted: Wanted, ours: frozenset[Key]) -> _Planned:
+def looked(requests: Requests, wanted: Wanted, ours: frozenset[Key]) -> Planned:
+    """What would be asked of a namespace, where this is wanted and those are known to be ours."""
     try:
-        return _Planned(mend.plan(requests, wanted, ours))
+        return Planned(mend.plan(requests, wanted, ours))
     except OSError as error:
-        return _Planned(error=str(error))
+        return Planned(error=str(error))
 
 
-def _applied(keeper: Keeper, label: str, cause: int) -> _Planned:
+def _applied(keeper: Keeper, label: str, cause: int) -> Planned:
     kept = keeper.get(label)
     if kept is None:
         return _GONE
     if not kept.is_claimed:
-        return _Planned(error="another service keeps it")
-    planned = _looked(kept.requests, kept.wanted, frozenset(kept.made or ()))
+        return Planned(error="another service keeps it")
+    planned = looked(kept.requests, kept.wanted, frozenset(kept.made or ()))
     if planned.error is None:
         keeper.look(label, cause)
     left = [f"{key_text(key)} is not there: {why}" for key, why in (kept.missing or {}).items()]
     return planned._replace(left=left)
 
 
-def _plan_rows(label: str, planned: _Planned) -> Iterator[PlanRow]:
+def plan_rows(label: str, planned: Planned) -> Iterator[PlanRow]:
+    """The same for the wire, in parts that are not too long."""
     steps = planned.steps
     for start in range(0, len(steps) or 1, _ROWS):
         rows = [_step_row(step) for step in steps[start : start + _ROWS]]

@@ -1,0 +1,69 @@
+"""What a service that keeps namespaces would ask for if it began now: found out without starting one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from addrsvc.daemon.keeper_printer import plan_lines
+from addrsvc.daemon.orders import Planned, PlanRow, looked, plan_rows
+from addrsvc.daemon.printer import json_text, say
+from addrsvc.daemon.run import UNSENT
+from addrsvc.errors import KernelError
+from addrsvc.keeper.alone import Alone
+from addrsvc.keeper.config import load, places
+from addrsvc.keeper.discover import Discovery
+from addrsvc.keeper.keep import Rules
+from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.rtnl import Requests
+from addrsvc.keeper.wanted import NOTHING
+from addrsvc.mirror.netns import has_cap_sys_admin
+
+__all__ = ["foresee"]
+
+
+def foresee(file: Path | None, *, inside: str | None, as_json: bool) -> int:
+    """Print what would be asked for, which is to take away, too, what is our own and not wanted; the exit code.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+    config = load(places(file)).config
+    rows = list(_rows(config if inside is None else Alone(config, inside)))
+    say(json_text({"plans": rows}) if as_json else "\n".join(plan_lines(rows, done=False)))
+    return UNSENT if any(row["error"] for row in rows) else 0
+
+
+def _rows(rules: Rules) -> Iterator[PlanRow]:
+    seen = _Seen(rules)
+    with Loop() as loop:
+        discovery = Discovery(loop, seen, may_enter=has_cap_sys_admin())
+        try:
+            discovery.select(rules.selectors())
+        finally:
+            discovery.close()
+    for label, planned in seen.plans.items():
+        yield from plan_rows(label, planned)
+
+
+class _Seen:
+    """Looks at each namespace as it is found."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self.plans: dict[str, Planned] = {}
+
+    def found(self, label: str, netns_fd: int) -> None:
+        wanted = self._rules.wanted(label) or NOTHING
+        try:
+            with Requests.to(netns_fd, label) as requests:
+                self.plans[label] = looked(requests, wanted, frozenset())
+        except KernelError as error:
+            self.plans[label] = Planned(error=str(error))
+
+    def gone(self, label: str) -> None:
+        self.plans.pop(label, None)
+
+    def renamed(self, label: str, instead: str) -> None:
+        self.plans[instead] = self.plans.pop(label)
+
+    def waiting(self, label: str, why: str) -> None:
+        """Nothing can be asked for where nothing is."""
