@@ -10,11 +10,11 @@ lo.  Its blocks are called in this order, and each does one thing:
   namespace where one message did not tell enough.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from copy import copy
 from functools import partial
 from sys import byteorder
+from time import monotonic, monotonic_ns
 from typing import Final
 
 from addrsvc.keeper import compare
@@ -69,7 +69,7 @@ class Decisions:
     """
 
     def __init__(self, loop: Loop, ring: Ring, mender: Mender) -> None:
-        self._loop = loop
+        self._afterwards = loop.afterwards
         self._ring = ring
         self._mender = mender
         self._waiting: list[tuple[int, Heard]] = []
@@ -78,14 +78,39 @@ class Decisions:
             raw_notifier_chain_register(self.chain, NotifierBlock(block, priority))
 
     def heard(self, kept: Kept, message: bytes) -> None:
-        """A namespace's kernel has said something."""
+        """A namespace's kernel has said something.
+
+        If it is that ::1 has gone, and all else is as usual, that is put back before anything else is done.  What the
+        chain would decide is known beforehand then; it hears of it a moment later, in `follow_reflex`.  This is one
+        function with little in it, since whatever is done in between has to be fetched from memory first.
+        """
         if kept.reflex is not None:
             self.follow_reflex(kept)
-        if message[_ADDRESS] == _LOOPBACK and self._reflex(kept, message):
-            return
+        if (
+            message[_ADDRESS] == _LOOPBACK
+            and message[_KIND] == _DELADDR
+            and message[_ABOUT] == _LO
+            and kept.wanted.loopback is ENSURE
+            and kept.wanted.loopback_reaction is HEAL
+            and kept.flags & IFF_UP
+            and not kept.is_disabled
+            and not kept.fighting
+            and kept.expected is None
+            and kept.is_claimed
+            and kept.fd >= 0  # else its one socket is read by who listens, too
+        ):
+            since = monotonic_ns()
+            try:
+                kept.requests.send(_RESTORE)
+            except OSError:
+                pass  # the chain tries as well, and tells
+            else:
+                kept.reflex = message, since, monotonic_ns()
+                self._afterwards(partial(self.follow_reflex, kept))
+                return
         if is_about_others(kept, message):
             return
-        heard = hear(kept, message, time.monotonic_ns())
+        heard = hear(kept, message, monotonic_ns())
         if heard is not None:
             self.decide(heard)
 
@@ -96,27 +121,6 @@ class Decisions:
             return
         for val in _events_of_lo(heard):
             raw_notifier_call_chain(self.chain, val, copy(heard))
-
-    def _reflex(self, kept: Kept, message: bytes) -> bool:
-        """Put ::1 back before anything else is done, if that is what its message is about, and all else is as usual.
-
-        What the chain would decide is known beforehand then; it hears of it a moment later, in `follow_reflex`.
-
-        Returns:
-            Whether it was put back.
-        """
-        if message[_KIND] != _DELADDR or message[_ABOUT] != _LO:
-            return False
-        if not _is_as_usual(kept):
-            return False
-        since = time.monotonic_ns()
-        try:
-            kept.requests.send(_RESTORE)
-        except OSError:
-            return False
-        kept.reflex = message, since, time.monotonic_ns()
-        self._loop.afterwards(partial(self.follow_reflex, kept))
-        return True
 
     def follow_reflex(self, kept: Kept) -> None:
         """Let the chain hear of what was put back; that has to be before anything else is heard of the namespace."""
@@ -147,7 +151,7 @@ class Decisions:
             return NOTIFY_DONE
         heard.step = step
         heard.refusals = self._mender.put(kept, step.wire)
-        heard.us = (time.monotonic_ns() - heard.since) / 1000
+        heard.us = (monotonic_ns() - heard.since) / 1000
         return NOTIFY_OK
 
     def note(self, val: int, heard: Heard) -> int:
@@ -155,7 +159,7 @@ class Decisions:
         kept, key = heard.kept, heard.key
         if not heard.kind:
             return NOTIFY_DONE
-        kept.heard_at = time.monotonic()
+        kept.heard_at = monotonic()
         if key is LO:
             _note_lo(val, heard)
         elif val == NETDEV_UP:
@@ -171,7 +175,7 @@ class Decisions:
             self._follow_up(val, heard)
             return NOTIFY_OK
         if not self._waiting:
-            self._loop.afterwards(self.finish)
+            self._afterwards(self.finish)
         self._waiting.append((val, heard))
         if len(self._waiting) >= _MOST_WAITING:
             self.finish()
@@ -211,20 +215,6 @@ class Decisions:
         why = _why_look(val, heard)
         if why is not None:
             self._mender.look(heard.kept, why, heard.cause, heard.since)
-
-
-def _is_as_usual(kept: Kept) -> bool:
-    """Whether ::1 would be put back at once, if it was deleted: all that the chain would look at, in one place."""
-    return (
-        kept.wanted.loopback is ENSURE
-        and kept.wanted.loopback_reaction is HEAL
-        and kept.flags & IFF_UP > 0
-        and not kept.is_disabled
-        and not kept.fighting
-        and kept.expected is None
-        and kept.is_claimed
-        and kept.fd >= 0  # else its one socket is read by who listens, too
-    )
 
 
 def _events_of_lo(heard: Heard) -> Iterator[int]:

@@ -51,10 +51,13 @@ class Ear:
             return
         now = monotonic_ns()
         if now - self._last < self._pause or self._is_overrun:
-            for _ in range(_BURST):
-                if not self._read():
-                    break
+            self._read_on()
         self._last = now
+
+    def _read_on(self) -> None:
+        for _ in range(_BURST):
+            if not self._read():
+                break
 
     def _read(self) -> bool:
         """Read one message, and hand it on; whether there may be others."""

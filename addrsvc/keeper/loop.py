@@ -69,7 +69,7 @@ class Loop:
         self._afterwards: deque[Callback] = deque()
         self.afterwards: Final[Callable[[Callback], None]] = self._afterwards.append
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._bell, select.EPOLLIN)
+        self.watch(self._bell, self._rung)
         self._is_stopped = False
 
     # --- what to wait for ---
@@ -99,6 +99,9 @@ class Loop:
         with suppress(BlockingIOError):
             os.eventfd_write(self._bell, 1)
 
+    def _rung(self) -> None:
+        os.eventfd_read(self._bell)
+
     # --- waiting ---
 
     def run(self) -> None:
@@ -113,21 +116,27 @@ class Loop:
 
     def turn(self, seconds: float | None = 0.0) -> None:
         """Wait so long at most (None: for ever), and call what is ready or due once."""
-        ready = self._epoll.poll(seconds, _AT_ONCE)
-        for _ in range(_ROUNDS):
-            for fd, _ in ready:
-                if (callback := self._readers.get(fd)) is not None:
-                    callback()
-                elif fd == self._bell:
-                    os.eventfd_read(self._bell)
-            if not self._afterwards or not (ready := self._epoll.poll(_QUIET, _AT_ONCE)):
-                break
+        readers = self._readers
+        for fd, _ in self._epoll.poll(seconds, _AT_ONCE):
+            if fd in readers:  # it may have been closed by one before it
+                readers[fd]()
+        if self._afterwards:
+            self._wait_for_quiet()
         while self._afterwards:
             self._afterwards.popleft()()
         for _ in range(len(self._calls)):
             self._calls.popleft()()
         while self._timers and self._timers[0][0] <= time.monotonic():
             heapq.heappop(self._timers)[2].fire()
+
+    def _wait_for_quiet(self) -> None:
+        """Call what is ready until nothing is, or there was too much."""
+        for _ in range(_ROUNDS):
+            if not (ready := self._epoll.poll(_QUIET, _AT_ONCE)):
+                break
+            for fd, _ in ready:
+                if fd in self._readers:
+                    self._readers[fd]()
 
     def _pause(self) -> float | None:
         while self._timers and not self._timers[0][2].is_pending:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from errno import EPERM
 from functools import partial
 from sys import byteorder
+from time import monotonic_ns
 from typing import Final, Generic, Protocol, TypeVar
 
 from addrsvc.errors import KernelError
@@ -106,6 +107,23 @@ class _OneEar(Ear, Generic[K]):
         self._additions = additions
         self._noise = 0
 
+    def ready(self) -> None:
+        """Read one message, or many if they come in a burst; the first one goes to the hearer by the shortest way."""
+        try:
+            message, (sender, _) = self._recv(DATAGRAM)
+        except OSError as error:
+            if not self._unread(error):
+                return
+        else:
+            if message[_ABOUT] == _LO and sender == KERNEL and (self._additions or message[_KIND] != _NEWADDR):
+                self._heard(self._kept, message)
+            else:
+                self._ignore()
+        now = monotonic_ns()
+        if now - self._last < self._pause or self._is_overrun:
+            self._read_on()
+        self._last = now
+
     def _read(self) -> bool:
         try:
             message, (sender, _) = self._recv(DATAGRAM)
@@ -114,10 +132,13 @@ class _OneEar(Ear, Generic[K]):
         if message[_ABOUT] == _LO and sender == KERNEL and (self._additions or message[_KIND] != _NEWADDR):
             self._heard(self._kept, message)
         else:
-            self._noise += 1
-            if self._noise == _NOISY:
-                hear_lo(self._sock, additions=self._additions)
+            self._ignore()
         return True
+
+    def _ignore(self) -> None:
+        self._noise += 1
+        if self._noise == _NOISY:
+            hear_lo(self._sock, additions=self._additions)
 
     def _lost(self) -> None:
         self._hearer.lost(self._kept)
@@ -133,6 +154,8 @@ class _SharedEar(_OneEar[K]):
     ) -> None:
         super().__init__(sock, kept, hearer, buffer, largest, additions=additions)
         self._aside: deque[bytes] = deque()
+
+    ready = Ear.ready
 
     def put_aside(self, message: bytes) -> None:
         """A message that is no answer."""
