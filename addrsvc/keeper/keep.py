@@ -19,7 +19,7 @@ from addrsvc.keeper.discover import Discovery
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.hear import Heard
 from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text, named
-from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.loop import Loop, Timer
 from addrsvc.keeper.mend import LO_UP_STEP, NOTHING_REFUSED, Mender
 from addrsvc.keeper.places import HOST
 from addrsvc.keeper.rtnl import Requests
@@ -29,6 +29,9 @@ from addrsvc.keeper.wanted import NOTHING, Loopback, Wanted
 from addrsvc.keeper.watch import AutoWatch, Hearer, Watch
 
 __all__ = ["Keeper", "Rules"]
+
+_CLAIM_EVERY: Final = 1.0
+"""Seconds between two tries to have what another service has."""
 
 
 class Keeper:
@@ -70,6 +73,7 @@ class Keeper:
         self._left: dict[str, int] = {}
         self._withheld: dict[str, frozenset[Key]] = {}
         self._sweep_in = sweep
+        self._claiming: Timer | None = None
         self._sweep = Sweep(loop, self._all_to_sweep, self._check)
         self._watch = make_watch(loop, self)
         self.here: Final = here
@@ -86,6 +90,8 @@ class Keeper:
     def close(self) -> None:
         """Let go of everything; all addresses stay."""
         self._sweep.stop()
+        if self._claiming is not None:
+            self._claiming.cancel()
         for kept in self._kept.values():
             self._let_go(kept)
         self._kept.clear()
@@ -146,9 +152,17 @@ class Keeper:
             if kept.is_claimed:
                 kept.is_claimed = False
                 self._ring.tell("waiting", kept.label, kept.cause, why="another service keeps it")
+            if self._claiming is None:
+                self._claiming = self._loop.call_later(_CLAIM_EVERY, self._keep_what_is_free)
             return
         kept.is_claimed = True
         self.mender.look(kept, Why.START, kept.cause)
+
+    def _keep_what_is_free(self) -> None:
+        """See whether another service has let go of anything, or has ended."""
+        self._claiming = None
+        for kept in [kept for kept in self._kept.values() if not kept.is_claimed]:
+            self._keep(kept)
 
     def gone(self, label: str) -> None:
         """Nothing leads to it any more: forget everything about it."""

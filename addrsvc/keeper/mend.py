@@ -68,7 +68,8 @@ def plan(requests: Requests, wanted: Wanted, ours: Container[Key]) -> list[Step]
     """
     lo, present, routes = requests.lo(), requests.addresses(), requests.routes()
     steps = [] if lo.flags & IFF_UP or wanted.lo is Lo.LEAVE else [LO_UP_STEP]
-    steps += compare.missing(wanted, present, routes)
+    comes_with_it = {LOOPBACK} if steps and not lo.disable_ipv6 else ()
+    steps += [step for step in compare.missing(wanted, present, routes) if step.key not in comes_with_it]
     steps += compare.differing(wanted, present, ours)
     forbidden = compare.forbidden(wanted, present)
     steps += compare.surplus(wanted, present, ours)

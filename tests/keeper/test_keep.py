@@ -148,6 +148,19 @@ def test_a_namespace_has_one_keeper(netns: NetNs, requests: Requests) -> None:
         other.keeper.gone(LABEL)
 
 
+def test_what_another_keeper_lets_go_of_is_kept(netns: NetNs, requests: Requests) -> None:
+    """However it ends, and without waiting for a sweep."""
+    with keeping(None, WANTED) as other, open(f"/proc/self/fd/{netns.fileno()}") as own:
+        with keeping(netns, WANTED):
+            other.keeper.found(LABEL, own.fileno())
+            assert other.told("waiting")
+        requests.ask([DELETE_LOOPBACK])
+
+        other.until(lambda: LOOPBACK in requests.addresses())
+        assert other.keeper.snapshot().is_as_wanted
+        other.keeper.gone(LABEL)
+
+
 # --- lo, and ::1 ------------------------------------------------------------------------------------------------------
 
 
