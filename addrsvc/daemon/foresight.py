@@ -8,9 +8,9 @@ from addrsvc.daemon.orders import Planned, PlanRow, looked, plan_rows
 from addrsvc.daemon.printer import json_text, say
 from addrsvc.daemon.run import UNSENT
 from addrsvc.errors import KernelError
-from addrsvc.keeper.alone import Alone
+from addrsvc.keeper.alone import Alone, Called
 from addrsvc.keeper.config import load, places
-from addrsvc.keeper.discover import Discovery
+from addrsvc.keeper.discover import Discovery, Listener
 from addrsvc.keeper.keep import Rules
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.rtnl import Requests
@@ -27,17 +27,17 @@ def foresee(file: Path | None, *, inside: str | None, as_json: bool) -> int:
         ConfigError: the configuration is wrong.
     """
     config = load(places(file)).config
-    rows = list(_rows(config if inside is None else Alone(config, inside)))
+    seen = _Seen(config) if inside is None else _Seen(Alone(config, inside))
+    rows = list(_rows(seen, seen if inside is None else Called(seen, inside)))
     say(json_text({"plans": rows}) if as_json else "\n".join(plan_lines(rows, done=False)))
     return UNSENT if any(row["error"] for row in rows) else 0
 
 
-def _rows(rules: Rules) -> Iterator[PlanRow]:
-    seen = _Seen(rules)
+def _rows(seen: "_Seen", listener: Listener) -> Iterator[PlanRow]:
     with Loop() as loop:
-        discovery = Discovery(loop, seen, may_enter=has_cap_sys_admin())
+        discovery = Discovery(loop, listener, may_enter=has_cap_sys_admin())
         try:
-            discovery.select(rules.selectors())
+            discovery.select(seen.rules.selectors())
         finally:
             discovery.close()
     for label, planned in seen.plans.items():
@@ -48,11 +48,11 @@ class _Seen:
     """Looks at each namespace as it is found."""
 
     def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+        self.rules = rules
         self.plans: dict[str, Planned] = {}
 
     def found(self, label: str, netns_fd: int) -> None:
-        wanted = self._rules.wanted(label) or NOTHING
+        wanted = self.rules.wanted(label) or NOTHING
         try:
             with Requests.to(netns_fd, label) as requests:
                 self.plans[label] = looked(requests, wanted, frozenset())

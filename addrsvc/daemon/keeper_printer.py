@@ -73,7 +73,8 @@ def _cells(it: Row) -> tuple[str, ...]:
 
 
 def _repair(it: Row) -> str:
-    return f"{_ago(time.time() - it['time'])} ago: {it['recipe']} {it['what']} ({it['why']}), {it['us']:.0f} us"
+    what = it["recipe"] if it["what"] == "lo" else f"{it['recipe']} {it['what']}"
+    return f"{_ago(time.time() - it['time'])} ago: {what} ({it['why']}), {it['us']:.0f} us"
 
 
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))

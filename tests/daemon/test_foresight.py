@@ -61,6 +61,16 @@ def test_it_is_told_as_json_too(netns: NetNs, requests: Requests, tmp_path: Path
     assert [step["recipe"] for step in plan["steps"]] == ["lo up", "add"]
 
 
+def test_from_inside_a_namespace_it_is_about_its_name(netns: NetNs, requests: Requests, tmp_path: Path) -> None:
+    requests.ask([LO_UP])
+    told = dry_run(netns, tmp_path, "--inside", "blue", config=CONFIG.replace('"host"]', '"blue"]'))
+
+    assert told.stdout.splitlines() == [
+        "blue: 1 change to ask for",
+        "  ip addr add fd00::1/128 dev lo proto 173 nodad noprefixroute",
+    ]
+
+
 def test_a_configuration_that_is_wrong_is_no_start(netns: NetNs, tmp_path: Path) -> None:
     told = dry_run(netns, tmp_path, config="[[rule]]")
 
