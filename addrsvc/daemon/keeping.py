@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 from addrsvc.daemon.courier import Courier
 from addrsvc.daemon.lean import settle, take_descriptors
 from addrsvc.daemon.systemd import notify, reloading
-from addrsvc.daemon.vault import Vault
+from addrsvc.daemon.vault import Vault, netns_of
 from addrsvc.daemon.vitals import Vitals
 from addrsvc.errors import AddrsvcError, ConfigError
 from addrsvc.keeper.alone import Alone, NameWatch
@@ -35,6 +35,8 @@ __all__ = ["KeeperThread", "NotRunning"]
 T = TypeVar("T")
 
 _WATCHES: Final = {Method.AUTO: AutoWatch, Method.SOCKETS: SocketWatch, Method.NSID: NsidWatch}
+
+_ASTRAY: Final = "the socket that was opened there is of a namespace that has lost this name: it has to be opened anew"
 
 _SWITCH_SECONDS: Final = 0.0005
 """How long another thread may keep the interpreter for itself when the keeper has something to repair."""
@@ -148,13 +150,30 @@ class KeeperThread:
             if self._inside is not None:
                 stack.callback(NameWatch(self._loop, self._inside, self._name_gone).close)
             for label, sock in self._sockets.items():
-                keeper.adopt(label, sock)
+                self._adopt(keeper, label, sock, stack)
             keeper.start()
             self._vault.tidy()
             self._vitals = Vitals(keeper, self._loop, self.ring, self.courier, self._probe)
             settle()
             self._started.set()
             self._loop.run()
+
+    def _adopt(self, keeper: Keeper, label: str, sock: "socket.socket", stack: ExitStack) -> None:
+        """Keep the namespace of a socket as long as that is what its name leads to."""
+        netns = netns_of(sock)
+        if netns is None:
+            keeper.adopt(label, sock)
+            return
+        watch = NameWatch(self._loop, label, partial(self._astray, keeper, label), netns)
+        stack.callback(watch.close)
+        if watch.leads_elsewhere():
+            self._astray(keeper, label)
+        else:
+            keeper.adopt(label, sock)
+
+    def _astray(self, keeper: Keeper, label: str) -> None:
+        keeper.disown(label)
+        self.ring.tell("waiting", label, None, why=_ASTRAY)
 
     def _let_go(self, keeper: Keeper) -> None:
         self._keeper = None

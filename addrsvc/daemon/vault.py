@@ -14,7 +14,7 @@ from addrsvc.daemon.courier import Courier
 from addrsvc.daemon.systemd import forgetting, storing
 from addrsvc.keeper.kept import Kept
 
-__all__ = ["STORED", "Vault", "name_of"]
+__all__ = ["STORED", "Vault", "name_of", "netns_of"]
 
 STORED: Final = "heard-"
 """What the name of such a socket begins with."""
@@ -81,13 +81,19 @@ class Vault:
             self._courier.send(*forgetting(name))
 
 
-def _is_of(sock: socket.socket, netns_fd: int) -> bool:
-    """Whether a socket is in a namespace."""
+def netns_of(sock: socket.socket) -> os.stat_result | None:
+    """Which namespace a socket is in; None where the kernel does not tell."""
     try:
         fd = ioctl(sock, _SIOCGSKNS)
     except OSError:
-        return False
+        return None
     try:
-        return os.path.samestat(os.fstat(fd), os.fstat(netns_fd))
+        return os.fstat(fd)
     finally:
         os.close(fd)
+
+
+def _is_of(sock: socket.socket, netns_fd: int) -> bool:
+    """Whether a socket is in a namespace."""
+    netns = netns_of(sock)
+    return netns is not None and os.path.samestat(netns, os.fstat(netns_fd))

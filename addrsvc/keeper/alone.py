@@ -80,31 +80,37 @@ class Called:
 
 
 class NameWatch:
-    """Sees the name of the namespace that this process is in go, which would otherwise last as long as the process.
+    """Sees the name of a namespace go that lasts longer than its name, because a process or a socket is in it.
 
     Args:
         loop: in whose thread it looks, whenever mounts have changed.
-        label: the name; one that does not lead here to begin with is nobody's business.
-        gone: called, once, when it does not lead here any more.
+        label: the name; one that does not lead there to begin with is nobody's business.
+        gone: called, once, when it does not lead there any more.
+        netns: the namespace; the one that this process is in, if nothing is said.
     """
 
-    def __init__(self, loop: Loop, label: str, gone: Callable[[], object]) -> None:
+    def __init__(self, loop: Loop, label: str, gone: Callable[[], object], netns: os.stat_result | None = None) -> None:
         place = Place.of(label)
         self._path = os.path.join(place.directory, place.name)
         self._loop = loop
         self._gone = gone
+        self._netns = netns or os.stat(_THIS_ONE)
         self._mountinfo = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-        if self._leads_here():
+        if self._leads_there():
             loop.watch(self._mountinfo, self._look, select.EPOLLPRI)
 
-    def _leads_here(self) -> bool:
+    def leads_elsewhere(self) -> bool:
+        """Whether there is such a name, of another namespace."""
+        return os.path.exists(self._path) and not self._leads_there()
+
+    def _leads_there(self) -> bool:
         try:
-            return os.path.samestat(os.stat(self._path), os.stat(_THIS_ONE))
+            return os.path.samestat(os.stat(self._path), self._netns)
         except OSError:
             return False
 
     def _look(self) -> None:
-        if not self._leads_here():
+        if not self._leads_there():
             self._loop.unwatch(self._mountinfo)
             self._gone()
 

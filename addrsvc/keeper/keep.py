@@ -131,6 +131,12 @@ class Keeper:
         kept.requests = Requests(self._watch.adopt(kept, sock))
         self._attached(kept)
 
+    def disown(self, label: str) -> None:
+        """What was adopted by this name is called so no more."""
+        kept = self._kept.get(label)
+        if kept is not None and kept.fd < 0:
+            self.gone(label)
+
     def _attached(self, kept: Kept, us: float | None = None) -> None:
         """It is heard from now on: look at it; its lo was brought up within so many microseconds, if it was."""
         self._kept[kept.label] = kept
@@ -204,8 +210,9 @@ class Keeper:
         self._want(kept, self.wanted(instead), cause)
 
     def waiting(self, label: str, why: str) -> None:
-        """It is named, and not there."""
-        self._ring.tell("waiting", label, None, why=why)
+        """It is named, and not there; of one that was adopted one knows better."""
+        if label not in self._kept:
+            self._ring.tell("waiting", label, None, why=why)
 
     # --- what happens in them -----------------------------------------------------------------------------------------
 

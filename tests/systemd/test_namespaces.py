@@ -127,6 +127,23 @@ def test_a_socket_from_outside_is_enough_to_keep_a_namespace(systemd: Machine) -
 
 
 @pytest.mark.usefixtures("host_only")
+def test_a_socket_whose_namespace_has_lost_its_name_is_not_taken_for_the_next_one(systemd: Machine) -> None:
+    systemd.systemctl("start", "addrsvc-netlink@blue.socket")
+    systemd.systemctl("start", "addrsvc.service")
+    assert until(lambda: addresses(systemd) == WANTED)
+    systemd.run("ip", "netns", "delete", "blue")
+    assert until(lambda: "waiting" in systemd.run("addrsvc", "status", "blue", code=None))
+
+    systemd.run("ip", "netns", "add", "blue")
+    systemd.systemctl("restart", "addrsvc.service")
+    assert "waiting" in systemd.run("addrsvc", "status", "blue", code=None)
+    systemd.systemctl("stop", "addrsvc.service")
+    systemd.systemctl("restart", "addrsvc-netlink@blue.socket")
+    systemd.systemctl("start", "addrsvc.service")
+    assert until(lambda: addresses(systemd) == WANTED)
+
+
+@pytest.mark.usefixtures("host_only")
 def test_what_happens_in_a_namespace_starts_the_service(systemd: Machine) -> None:
     systemd.systemctl("start", "addrsvc-netlink@blue.socket")
     systemd.run("ip", "-n", "blue", "link", "set", "lo", "up")
