@@ -20,12 +20,12 @@ from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.hear import Heard
 from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text, named
 from addrsvc.keeper.loop import Loop, Timer
-from addrsvc.keeper.mend import LO_UP_STEP, NOTHING_REFUSED, Mender
+from addrsvc.keeper.mend import LO_UP_STEP, NOTHING_REFUSED, LoRaiser, Mender
 from addrsvc.keeper.places import HOST
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.status import Counts, NetnsStatus, Snapshot, Summary, status_of
 from addrsvc.keeper.sweep import Sweep
-from addrsvc.keeper.wanted import NOTHING, Loopback, Wanted
+from addrsvc.keeper.wanted import NOTHING, Lo, Loopback, Wanted
 from addrsvc.keeper.watch import AutoWatch, Hearer, Watch
 
 __all__ = ["Keeper", "Rules"]
@@ -104,22 +104,23 @@ class Keeper:
     def found(self, label: str, netns_fd: int) -> None:
         """A namespace is there: bring its lo up before anything else, hear it, look at it, mend it."""
         wanted = self.wanted(label)
+        raiser = LoRaiser()
+        is_to_raise = _claim(netns_fd) and wanted.lo is Lo.UP
         try:
-            requests = Requests.to(netns_fd, label)
+            requests = Requests.to(netns_fd, label, raiser if is_to_raise else None)
         except KernelError as error:
             self._cannot(label, netns_fd, str(error))
             return
+        raiser.check(requests)
         kept = Kept(label, netns_fd, requests, wanted)
-        us = self.mender.raise_lo(kept) if _claim(netns_fd) else None
         try:
             self._watch.attach(kept, netns_fd)
         except KernelError as error:
-            self._release(kept)
             requests.close()
             self._cannot(label, netns_fd, str(error))
             return
         self._failed.pop(label, None)
-        self._attached(kept, us)
+        self._attached(kept, raiser.us)
 
     def adopt(self, label: str, sock: socket) -> None:
         """Keep a namespace of which only a netlink socket is known, that somebody else has opened there.
@@ -147,7 +148,8 @@ class Keeper:
         self._keep(kept)
 
     def _cannot(self, label: str, netns_fd: int, why: str) -> None:
-        """It cannot be heard or asked; the sweep tries again."""
+        """It cannot be heard or asked; the sweep tries again, unless another service can."""
+        flock(netns_fd, LOCK_UN)
         if self._failed.get(label, (0, ""))[1] != why:
             self._ring.tell("waiting", label, None, why=why)
         self._failed[label] = netns_fd, why

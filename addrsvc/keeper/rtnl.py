@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from errno import EADDRNOTAVAIL, EINTR, ENOBUFS, ENODEV, ENOENT
 from fcntl import ioctl
-from functools import cache
+from functools import cache, partial
 from struct import Struct
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
@@ -45,7 +45,7 @@ from addrsvc.uapi import (
     SOL_NETLINK,
 )
 
-__all__ = ["ADDS_AT_ONCE", "DELETES_AT_ONCE", "Refusal", "Requests", "open_rtnl", "ready"]
+__all__ = ["ADDS_AT_ONCE", "DELETES_AT_ONCE", "Refusal", "Requests", "is_lo_down", "open_rtnl", "ready"]
 
 T = TypeVar("T")
 
@@ -87,6 +87,7 @@ def open_rtnl(
     netns_fd: int | None = None,
     *,
     groups: Iterable[int] = (),
+    first: Callable[[socket.socket], object] | None = None,
     prepare: Callable[[socket.socket], object] | None = None,
     label: str = "network namespace",
 ) -> socket.socket:
@@ -97,13 +98,14 @@ def open_rtnl(
     Args:
         netns_fd: the namespace; None for the one that the calling thread is in.
         groups: RTNLGRP_* to listen to, of the first 32.
+        first: called with the socket as soon as there is one, for what must not wait.
         prepare: called with the socket before it can hear anything, for a filter or the size of its buffer.
         label: what to call the namespace where it cannot be entered.
 
     Raises:
         KernelError: the namespace cannot be entered; the text says what is missing.
     """
-    sock = inside(netns_fd, _netlink_socket, label)
+    sock = inside(netns_fd, partial(_netlink_socket, first), label)
     try:
         if prepare is not None:
             prepare(sock)
@@ -121,10 +123,22 @@ def _mask(groups: tuple[int, ...]) -> int:
     return sum(1 << group - 1 for group in groups)
 
 
-def _netlink_socket() -> socket.socket:
-    return socket.socket(
+def _netlink_socket(first: Callable[[socket.socket], object] | None) -> socket.socket:
+    sock = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     )
+    if first is not None:
+        first(sock)
+    return sock
+
+
+def is_lo_down(sock: socket.socket) -> bool:
+    """Whether lo is down, found out with the least work; one that was renamed is not found to be."""
+    try:
+        (flags,) = _IFREQ_FLAGS.unpack_from(ioctl(sock, _SIOCGIFFLAGS, _IFREQ_LO), _IFNAMSIZ)
+    except OSError:
+        return False
+    return not flags & IFF_UP
 
 
 def _to_ask(sock: socket.socket) -> None:
@@ -164,9 +178,14 @@ class Requests:
         self._refusal: Refusal | None = None
 
     @classmethod
-    def to(cls, netns_fd: int | None = None, label: str = "network namespace") -> "Requests":
+    def to(
+        cls,
+        netns_fd: int | None = None,
+        label: str = "network namespace",
+        first: Callable[[socket.socket], object] | None = None,
+    ) -> "Requests":
         """Open a socket in a namespace, see `open_rtnl`."""
-        return cls(open_rtnl(netns_fd, prepare=_to_ask, label=label))
+        return cls(open_rtnl(netns_fd, first=first, prepare=_to_ask, label=label))
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -313,14 +332,6 @@ class Requests:
         if state is None:
             raise KernelError(ENODEV)
         return state
-
-    def is_lo_down(self) -> bool:
-        """Whether lo is down, found out with the least work; one that was renamed is not found to be."""
-        try:
-            (flags,) = _IFREQ_FLAGS.unpack_from(ioctl(self._sock, _SIOCGIFFLAGS, _IFREQ_LO), _IFNAMSIZ)
-        except OSError:
-            return False
-        return not flags & IFF_UP
 
     def _get(self, request: bytes) -> bytes:
         """The answer to a question that has one."""
