@@ -6,12 +6,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from errno import EMFILE, ENOMEM
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from addrsvc.keeper.kept import LOOPBACK
+from addrsvc.errors import KernelError
+from addrsvc.keeper.kept import LOOPBACK, Kept
 from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_DOWN, LO_UP, deladdr, delroute, newaddr
 from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, Wanted
@@ -146,6 +149,38 @@ def test_a_namespace_has_one_keeper(netns: NetNs, requests: Requests) -> None:
         assert [event.fields["why"] for event in other.told("waiting")] == ["another service keeps it"]
         assert requests.addresses().keys() >= {ONE, V4}
         other.keeper.gone(LABEL)
+
+
+def test_lo_of_what_another_service_keeps_is_left_alone(netns: NetNs, requests: Requests) -> None:
+    with open(f"/proc/self/fd/{netns.fileno()}") as own, keeping(None, WANTED) as kept:
+        flock(own.fileno(), LOCK_EX)
+        kept.found(netns)
+        assert not requests.lo().flags & IFF_UP
+
+        flock(own.fileno(), LOCK_UN)
+        kept.until(lambda: requests.lo().flags & IFF_UP)
+
+
+def test_lo_is_up_before_anything_else_is_known(netns: NetNs, requests: Requests) -> None:
+    """Who makes a namespace uses it next; that it could not be heard then changes nothing."""
+
+    class Slow(SocketWatch[Kept]):
+        def attach(self, kept: Kept, netns_fd: int) -> None:
+            raise KernelError(EMFILE) if not requests.lo().flags & IFF_UP else KernelError(ENOMEM)
+
+    with keeping(netns, WANTED, make_watch=Slow) as kept:
+        (failed,) = [event.fields["why"] for event in kept.told("waiting")]
+        assert failed == str(KernelError(ENOMEM))
+        with open(f"/proc/self/fd/{netns.fileno()}") as own:
+            flock(own.fileno(), LOCK_EX | LOCK_NB)  # another service may have it
+
+
+def test_that_lo_was_brought_up_at_first_is_told_as_a_repair(netns: NetNs) -> None:
+    with keeping(netns, WANTED) as kept:
+        (repair, *_) = kept.told("repair")
+        (attached,) = kept.told("attached")
+        assert (repair.fields["recipe"], repair.fields["why"], repair.cause) == ("lo up", "start", attached.seq)
+        assert [event.fields["recipe"] for event in kept.told("repaired")].count("lo up") == 1
 
 
 def test_what_another_keeper_lets_go_of_is_kept(netns: NetNs, requests: Requests) -> None:
