@@ -73,7 +73,7 @@ class FightLimits:
         longest_wait: ... and never longer than so many seconds.
     """
 
-    reversals: int = 5
+    reversals: int = 20
     within: float = 10.0
     first_wait: float = 1.0
     longest_wait: float = 300.0

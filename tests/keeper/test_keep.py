@@ -1,7 +1,9 @@
 """addrsvc.keeper.keep: what belongs to whom, what is not put back at once, and what another configuration changes."""
 
 import os
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -287,6 +289,17 @@ def test_repairs_are_made_ever_more_seldom_in_a_fight(netns: NetNs, requests: Re
             kept.until(lambda: requests.has(LOOPBACK[0]))
         assert kept.told("fight") == [fight]
         assert {event.fields["why"] for event in kept.told("repair")} == {"start", "deleted", "fight"}
+
+
+def test_one_flush_by_ip_is_no_fight_though_it_tries_ten_times(netns: NetNs, requests: Requests) -> None:
+    if shutil.which("ip") is None:
+        pytest.skip("there is no ip(8)")
+    with keeping(netns, WANTED) as kept:
+        flush = run_in(netns, lambda: subprocess.Popen(["ip", "addr", "flush", "dev", "lo"], stderr=subprocess.DEVNULL))
+        kept.until(lambda: flush.poll() is not None)
+        kept.until(lambda: requests.addresses().keys() >= {LOOPBACK, ONE, V4})
+
+        assert not kept.told("fight")
 
 
 def test_lo_is_brought_up_ever_more_seldom_in_a_fight_too(netns: NetNs, requests: Requests) -> None:
