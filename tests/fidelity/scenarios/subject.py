@@ -20,7 +20,7 @@ from addrsvc.mirror.netns import NetNs
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, RouteMsg
 from addrsvc.pytest_plugin.namespaces import create
-from addrsvc.uapi import AF_INET6, IFA_F_TENTATIVE, RTM_GETMULTICAST
+from addrsvc.uapi import AF_INET6, IFA_F_TENTATIVE, IFF_UP, RTM_DELADDR, RTM_GETMULTICAST, RTM_NEWADDR
 from tests.af_netlink.twins import KernelPort, ModelPort
 from tests.fidelity.compare import DAD_RESTART, Difference, Outcome, by_address, is_chancy, normal
 from tests.fidelity.notation import brief, holds, refusal
@@ -35,8 +35,10 @@ QUIET = 0.008
 """Seconds of silence after which the running kernel's work queues count as empty."""
 SOON = 0.001
 """And those after which it is worth a look whether all has been said that is expected."""
-PATIENCE = 0.5
-"""Seconds that a busy machine may take until an address is TENTATIVE no more."""
+PATIENCE = 5.0
+"""Seconds that a busy machine may take until an address is TENTATIVE no more, or until all is said that is expected."""
+ROUTE_PATIENCE = 1.0
+"""Seconds that it may take until an address has its route, which some never get."""
 
 UPTIME = 60.0
 UNORDERED = "net/if_inet6"
@@ -184,10 +186,15 @@ class Running(Subject):
             if Outcome(refused, said, self.holds()) == expected:
                 return expected
         said += self.wait(DAD_RESTART if is_chancy(ask) else 0)
-        deadline = time.monotonic() + PATIENCE
-        while any(map(_is_unfinished, self.kernel.dump())) and time.monotonic() < deadline:
+        return Outcome(refused, said + self._finish(), self.holds())
+
+    def _finish(self) -> tuple[Message, ...]:
+        """Wait until no address waits for the work queue any more, and for what the queue says last."""
+        said, begun = tuple[Message, ...](), time.monotonic()
+        while time.monotonic() < begun + _patience(self.kernel.dump()):
             said += self.wait(0)
-        return Outcome(refused, said, self.holds())
+        _refused(self.kernel, _BARRIER)
+        return said + self.wait(0, quiet=SOON)
 
     def send(self, ask: Message) -> None:
         self.kernel.request(ask)
@@ -246,8 +253,9 @@ class Compared(Subject):
         self._script.append(ask)
         model = self.model.do(ask)
         running = self.running.do(ask, model)
-        if _sorted(model, ask) != _sorted(running, ask):
-            running = replace(running, said=running.said + self.running.wait(PATIENCE), holds=self.running.holds())
+        deadline = time.monotonic() + PATIENCE
+        while _sorted(model, ask) != _sorted(running, ask) and time.monotonic() < deadline:
+            running = replace(running, said=running.said + self.running.wait(0), holds=self.running.holds())
         if _sorted(model, ask) != _sorted(running, ask):
             pytest.fail(str(Difference(tuple(self._script), model, running)))
         self._agreed(*(sorted(it.proc(UNORDERED).splitlines()) for it in (self.model, self.running)))
@@ -261,7 +269,11 @@ class Compared(Subject):
         raise NotImplementedError("two kernels need not be in time with each other")
 
     def wait(self, seconds: float) -> tuple[Message, ...]:
-        return self._agreed(self.model.wait(seconds), self.running.wait(seconds))
+        model, running = self.model.wait(seconds), self.running.wait(seconds)
+        deadline = time.monotonic() + PATIENCE
+        while model != running and time.monotonic() < deadline:
+            running += self.running.wait(0)
+        return self._agreed(model, running)
 
     def holds(self) -> tuple[Message, ...]:
         return self._agreed(self.model.holds(), self.running.holds())
@@ -302,9 +314,23 @@ def _refused(kernel: Namespace | RtnlKernel, ask: Message) -> str:
     return ""
 
 
-def _is_unfinished(msg: Message) -> bool:
-    """Whether an IPv6 address waits for the work queue still."""
-    return isinstance(msg, AddrMsg) and msg.ifa_family == AF_INET6 and bool((msg.flags or 0) & IFA_F_TENTATIVE)
+_BARRIER = AddrMsg(
+    nlmsg_type=RTM_DELADDR, ifa_index=1, ifa_prefixlen=128, local=b"\x20\x01\x0d\xb8" + bytes(11) + b"\xff"
+)
+"""A request that is refused, but only with RTNL: the work queue, which holds that too, has said by then what it does."""
+
+
+def _patience(dump: tuple[Message, ...]) -> float:
+    """How many seconds the work queue may take yet: DAD ends an address's being tentative, and gives it its route."""
+    addresses = [
+        msg for msg in dump if isinstance(msg, AddrMsg) and msg.ifa_family == AF_INET6 and msg.nlmsg_type == RTM_NEWADDR
+    ]
+    if any((msg.flags or 0) & IFA_F_TENTATIVE for msg in addresses):
+        return PATIENCE
+    up = {msg.ifi_index for msg in dump if isinstance(msg, LinkMsg) and msg.ifi_flags & IFF_UP}
+    routed = {msg.dst for msg in dump if isinstance(msg, RouteMsg)}
+    lacks = any((msg.local or msg.address) not in routed for msg in addresses if msg.ifa_index in up)
+    return ROUTE_PATIENCE if lacks else 0.0
 
 
 # --- what is held, in brief -----------------------------------------------------------------------------------------
