@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -211,16 +213,20 @@ KILLED = """
         running = kernel if hasattr(kernel, "netns") else None
         thread = threading.Thread(target=run_in, args=(netns, threading.Event().wait), daemon=True)
         thread.start()
-        with open({report!r}, "w") as report:
-            report.write(f"{{netns.inode}} {{rootless.inode}}")
-        os.kill(os.getpid(), signal.SIGKILL)
+        with socket.socket(fileno={report}) as report:
+            socket.send_fds(report, [b"these"], [netns.fileno(), rootless.fileno()])
+            os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 def holders(inode: int) -> list[str]:
-    """What of any process leads to a network namespace: that it is in it, or has it open."""
+    """What of any other process leads to a network namespace: that it is in it, or has it open; and where it is
+    mounted."""
     links = (link for pattern in ("*/task/*/ns/net", "*/fd/*") for link in Path("/proc").glob(f"[0-9]{pattern}"))
-    return [str(link) for link in links if leads_to(link) == f"net:[{inode}]"]
+    others = (link for link in links if link.parts[2] != str(os.getpid()))
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    name = f"net:[{inode}]"
+    return [str(link) for link in others if leads_to(link) == name] + [line for line in mounts if name in line.split()]
 
 
 def leads_to(link: Path) -> str:
@@ -231,19 +237,20 @@ def leads_to(link: Path) -> str:
 
 
 def test_killed_half_way_it_leaves_nothing(inner: Inner, netns: object) -> None:
-    report = inner.path / "report"
-    inner.write(KILLED.format(report=str(report)))
-    mounts = Path("/proc/self/mountinfo").read_text()
-    names = sorted(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else []
-    with subprocess.Popen(
-        inner.command("-q", "-k", "namespace"), cwd=inner.path, env=inner.environment,
-        stdout=subprocess.DEVNULL, start_new_session=True,
-    ) as killed:  # fmt: skip
-        pass
-
-    assert killed.returncode == -9
-    assert [holders(int(inode)) for inode in report.read_text().split()] == [[], []]
-    assert Path("/proc/self/mountinfo").read_text() == mounts
-    assert (sorted(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else []) == names
+    """Its namespaces are held here until the end, lest others get their numbers meanwhile."""
+    ours, its = socket.socketpair()
+    with ours, its:
+        inner.write(KILLED.format(report=its.fileno()))
+        with subprocess.Popen(
+            inner.command("-q", "-k", "namespace"), cwd=inner.path, env=inner.environment,
+            stdout=subprocess.DEVNULL, start_new_session=True, pass_fds=[its.fileno()],
+        ) as killed:  # fmt: skip
+            pass
+        assert killed.returncode == -9
+        _, fds, _, _ = socket.recv_fds(ours, 10, 2, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+    with ExitStack() as held:
+        for fd in fds:
+            held.callback(os.close, fd)
+        assert [holders(os.fstat(fd).st_ino) for fd in fds] == [[], []]
     with pytest.raises(ProcessLookupError):
         os.killpg(killed.pid, 0)
