@@ -33,6 +33,8 @@ SHRINKING: Final = 20.0
 RETRIES: Final = 5
 SETTLE: Final = 0.004
 """Seconds of silence after each step, while a script is shortened: what comes late is told apart from what follows."""
+HASTE: Final = 3.0
+"""Seconds of patience while a script is shortened, which most often ends with a difference."""
 SHOWN: Final = 3
 """Differences of one kind that are shortened and shown."""
 
@@ -138,7 +140,7 @@ def _without_some(found: Difference, size: int, deadline: float, *, twin: bool) 
         if time.monotonic() > deadline:
             return None
         rest = (*found.script[: max(0, end - size)], *found.script[end:])
-        shorter, _ = play(rest, Twin if twin else Modelled, settle=SETTLE)
+        shorter, _ = play(rest, Twin if twin else Modelled, settle=SETTLE, patience=HASTE)
         if shorter is not None and shorter.kind == found.kind:
             return shorter
     return None

@@ -326,7 +326,8 @@ class Both:
 
 # The running kernel finishes in a work queue, or after a random time, what the model finishes at once.  So it is given
 # the longer time only where it has not said everything yet; what it says too much shows in the next step at the latest.
-_PATIENCE = {False: (0.002, 0.02, 0.2), True: (0.005, *[0.1] * 10, DAD_RESTART)}
+# All of it is less than the second that a timer of DAD takes: what the kernel does by one is not done at once.
+_PATIENCE = {False: (0.002, 0.02, 0.2, 0.3, 0.3), True: (0.005, *[0.1] * 10, DAD_RESTART)}
 
 
 def _agree(model: Outcome, running: Outcome, *, chancy: bool) -> bool:
