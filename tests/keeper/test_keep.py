@@ -125,6 +125,8 @@ def test_what_somebody_changes_of_ours_is_changed_back(
     netns: NetNs, requests: Requests, change: dict[str, int]
 ) -> None:
     with keeping(netns, WANTED) as kept:
+        wait_for_routes(netns, ONE[0])  # or the worker may tell of the change once more
+        kept.quiet()
         requests.ask([newaddr(ONE[0], replace=True, **change)])
         kept.until_told("repaired", recipe="change")
         kept.quiet()

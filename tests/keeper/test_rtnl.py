@@ -49,7 +49,7 @@ from addrsvc.uapi import (
     RTNLGRP_IPV6_IFADDR,
     RTPROT_STATIC,
 )
-from tests.keeper.used import SOON
+from tests.keeper.used import SOON, wait_for_routes
 from tests.mirror.test_netns import run_without_privilege
 
 IP_FREEBIND, IPV6_FREEBIND = 15, 78
@@ -295,7 +295,7 @@ def reaches(family: int, address: str) -> bool:
     level = socket.IPPROTO_IPV6 if family == socket.AF_INET6 else socket.IPPROTO_IP
     option = IPV6_FREEBIND if family == socket.AF_INET6 else IP_FREEBIND
     with socket.socket(family, socket.SOCK_DGRAM) as receiver, socket.socket(family, socket.SOCK_DGRAM) as sender:
-        receiver.settimeout(10)
+        receiver.settimeout(30)
         receiver.setsockopt(level, option, 1)
         receiver.bind((address, 0))
         sender.sendto(b"hello", receiver.getsockname())
@@ -384,6 +384,7 @@ class Disturbed:
 
 def test_a_dump_that_was_disturbed_is_repeated(requests: Requests, netns: NetNs) -> None:
     assert requests.ask([newaddr(v6(number)) for number in range(1000)]) == []
+    wait_for_routes(netns, *(v6(number) for number in range(1000)))  # the worker disturbs dumps, too
     going = iter(deladdr(v6(number)) for number in range(1000))
     disturbed = Disturbed(open_rtnl(netns.fileno()), lambda: requests.ask([next(going)]), times=2)
     with Requests(cast(socket.socket, disturbed)) as disturbable:

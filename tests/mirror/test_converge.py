@@ -14,9 +14,11 @@ from addrsvc.mirror.converge import MAX_ROUNDS, Outcome, converge, settle
 from addrsvc.mirror.kernel import Kernel
 from addrsvc.mirror.plan import IFAPROT_ADDRSVC, Dump, adopt, plan
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Message, RouteMsg, Sysctl
+from addrsvc.pytest_plugin import wait_until
 from addrsvc.uapi import (
     AF_INET,
     AF_INET6,
+    IFA_F_TENTATIVE,
     IFAPROT_KERNEL_LO,
     IFAPROT_KERNEL_RA,
     IFF_UP,
@@ -155,6 +157,7 @@ def test_foreign_addresses_are_untouched_throughout(kernel: Kernel) -> None:
     kernel.request(UP)
     kernel.request(give("2001:db8:f::1/64"))
     kernel.request(give("2001:db8:f::2/128", proto=9))
+    wait_until(kernel, lambda: not any((a.flags or 0) & IFA_F_TENTATIVE for a in addresses(kernel)), timeout=30)
     foreign = [a for a in addresses(kernel) if a.address != LOOPBACK]
 
     converge(brought_up().dump(), kernel)
