@@ -239,7 +239,7 @@ def test_a_service_that_can_write_nothing_serves(tmp_path: Path) -> None:
 
 
 def _await_service(control: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if run("status", control=control).returncode == 0:
             return
@@ -261,7 +261,7 @@ def test_the_story_goes_on_when_it_can_be_written_again(tmp_path: Path) -> None:
             client.ask("link_set", {"dev": "lo", "up": True})
         assert story.stat().st_size == 8192
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while " lost, as " not in story.read_text() and time.monotonic() < deadline:
             client.ask("link_set", {"dev": "lo", "up": True})
     process.send_signal(signal.SIGTERM)
@@ -637,7 +637,7 @@ def test_verbose_logs_what_is_heard(tmp_path: Path, netns: NetNs, rtnl: RtnlKern
 
 def _await_loopback(watch: RtnlWatch) -> None:
     """Listen until the kernel says that ::1 is there."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for msg in watch:
             if isinstance(msg, AddrMsg) and (msg.nlmsg_type, msg.address) == (RTM_NEWADDR, LOOPBACK):

@@ -115,7 +115,7 @@ def test_a_namespace_that_goes_takes_its_id_along(twins: Twins, peer: Peer) -> N
     twins.ask(nlmsg(RTM_NEWNSID, HEADER + nla(NSID, -1) + peer.pid))
     peer.vanish()
     model = [(group, spell(data)) for group, data in twins.heard("model")]
-    kernel = within(5, lambda: [(group, spell(data)) for group, data in twins.heard("kernel")])
+    kernel = within(30, lambda: [(group, spell(data)) for group, data in twins.heard("kernel")])
     assert model == kernel != []
     assert ids(twins.ask(nlmsg(RTM_GETNSID, HEADER, NLM_F_DUMP))) == []
 

@@ -11,7 +11,7 @@ import pytest
 from addrsvc.daemon.courier import Courier
 
 MANY = 100
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 @pytest.fixture

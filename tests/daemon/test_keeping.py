@@ -20,7 +20,7 @@ from addrsvc.keeper.messages import DELETE_LOOPBACK
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.mirror.netns import NetNs, create_named, remove_named
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 RULE = '[[rule]]\nname = "it"\nnamespaces = ["{}"]\naddresses = ["{}"]\n'
 
 

@@ -17,7 +17,7 @@ from addrsvc.daemon.log import LEVELS, Log
 from addrsvc.keeper.events import VOCABULARY, Ring
 from tests.daemon.test_journal import Journald
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 Capture = pytest.CaptureFixture[str]

@@ -20,7 +20,7 @@ DISABLE = Sysctl("net.ipv6.conf.lo.disable_ipv6", "1")
 
 def until(is_so: Callable[[], bool]) -> None:
     """Wait until something is so, for as long as a busy machine may need."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -13,7 +13,7 @@ from addrsvc.keeper.wanted import ServiceAddress, Wanted
 from addrsvc.keeper.watch import AutoWatch, Hearer, Watch
 from addrsvc.mirror.netns import NetNs
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 MakeWatch = Callable[[Loop, Hearer[Kept]], Watch[Kept]]
 LABEL = "blue"
 

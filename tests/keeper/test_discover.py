@@ -17,7 +17,7 @@ from addrsvc.keeper.loop import Loop
 from addrsvc.mirror.libc import MS_BIND, NotMounted, mount, umount
 from addrsvc.mirror.netns import NETNS_RUN_DIR, NetNs, create_anonymous, create_named, remove_named
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 class Told:

@@ -16,7 +16,7 @@ def loop() -> Iterator[Loop]:
 
 
 def turn_until(loop: Loop, seen: list[int], count: int) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 30
     while len(seen) < count:
         assert time.monotonic() < end
         loop.turn(0.01)

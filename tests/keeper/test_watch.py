@@ -25,7 +25,7 @@ from addrsvc.netlink.codec import decode
 from addrsvc.netlink.messages import AddrMsg
 from addrsvc.uapi import NLMSG_DONE, NLMSG_ERROR, RTM_DELADDR, RTM_NEWADDR, RTM_NEWLINK
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 NOBODY = 0x7FFFFFFE
 V6, V4 = bytes([0xFD, *bytes(14), 9]), bytes([192, 0, 2, 9])
 

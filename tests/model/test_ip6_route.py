@@ -90,7 +90,7 @@ def test_main_comes_before_local_and_longer_prefixes_before_those_around_them(ke
     for address in ("2001:db8:1::1/48", "2001:db8::1/32", "2001:db8:1:2::1/64", "fe80::1/64", "2001:db8:0:1::1/64"):
         kernel.request(add(address))
 
-    wait_until(kernel, lambda: len(routes(kernel)) == 11)
+    wait_until(kernel, lambda: len(routes(kernel)) == 11, timeout=30)
     assert brief(routes(kernel)) == (
         "R+pfx:2001:db8:0:1::/64 R+pfx:2001:db8:1:2::/64 R+pfx:2001:db8:1::/48 R+pfx:2001:db8::/32 R+pfx:fe80::/64 "
         "R+loc:::1 R+loc:2001:db8::1 R+loc:2001:db8:0:1::1 R+loc:2001:db8:1::1 R+loc:2001:db8:1:2::1 R+loc:fe80::1"
@@ -149,7 +149,7 @@ def test_routes_of_a_device_without_link_are_marked_but_for_those_to_this_host(k
 
     kernel.request(up())
     kernel.request(add("2001:db8::1/64"))
-    wait_until(kernel, lambda: len(routes(kernel)) == 3)
+    wait_until(kernel, lambda: len(routes(kernel)) == 3, timeout=30)
     kernel.request(operstate(IF_OPER_DORMANT))
     assert marked() == [(64, True), (128, False), (128, False)]
     kernel.request(operstate(IF_OPER_UP))

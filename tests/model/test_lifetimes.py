@@ -56,9 +56,9 @@ def timeline(linux: Linux, seconds: float) -> list[tuple[float, str]]:
 
 
 def hear_until_gone(kernel: Kernel, watch: Watch) -> list[AddrMsg | RouteMsg | LinkMsg]:
-    """Everything said until an address was deleted, for at most four seconds."""
+    """Everything said until an address was deleted, for at most half a minute."""
     heard: list[AddrMsg | RouteMsg | LinkMsg] = []
-    deadline = time.monotonic() + 4
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if isinstance(kernel, Namespace):
             kernel._linux.advance(0.1)

@@ -222,7 +222,7 @@ def test_what_a_device_counts_is_shown_on_both_kernels(net: Namespace, rtnl: Rtn
         kernel.request(made)
         kernel.link_set("i0", up=True)
 
-    wait_until(rtnl, lambda: "Icmp6OutType133" in rtnl.proc("net/dev_snmp6/i0"))
+    wait_until(rtnl, lambda: "Icmp6OutType133" in rtnl.proc("net/dev_snmp6/i0"), timeout=30)
     assert "Icmp6OutRouterSolicits          \t1\n" in net.proc("net/dev_snmp6/i0")
     assert_same(net, rtnl, "i0")
 

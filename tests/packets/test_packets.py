@@ -201,7 +201,7 @@ def test_a_packet_that_never_comes_whole_is_given_up_alike(running: RunningLo, m
     running.let_fragments_wait(seconds=1)
     assert [str(found) for action in (UP, first) for found in compare(action, running, model)] == []
 
-    end = monotonic() + 10
+    end = monotonic() + 30
     while "Ip6ReasmTimeout" not in running.snmp() and monotonic() < end:
         sleep(0.01)
     model.linux.advance(61)

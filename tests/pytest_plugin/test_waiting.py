@@ -12,7 +12,7 @@ from addrsvc.uapi import RTM_DELADDR
 
 
 def test_a_message_that_comes_later_is_waited_for(kernel: Operations) -> None:
-    with wait_for(kernel, "Deleted 1: lo    inet6 2001:db8::1/128 ...") as said:
+    with wait_for(kernel, "Deleted 1: lo    inet6 2001:db8::1/128 ...", timeout=30) as said:
         kernel.addr_add("2001:db8::1", "lo", valid_lft=1)
 
     last = said[-1]
@@ -31,7 +31,7 @@ def test_a_message_that_was_said_in_the_block_is_not_waited_for(kernel: Operatio
 def test_a_condition_that_comes_true_is_waited_for(kernel: Operations) -> None:
     kernel.addr_add("2001:db8::1", "lo", valid_lft=1)
 
-    assert wait_until(kernel, lambda: not kernel.addresses("lo")) is True
+    assert wait_until(kernel, lambda: not kernel.addresses("lo"), timeout=30) is True
 
 
 def test_a_condition_that_is_true_is_not_waited_for(machine: Linux, net: Namespace) -> None:
@@ -59,7 +59,9 @@ def test_when_the_time_is_over_so_is_the_wait(kernel: Operations) -> None:
 
 
 def test_missing_messages_are_waited_for(kernel: Operations) -> None:
-    with expect_messages(kernel, "...2001:db8::1...", "Deleted ...2001:db8::1/64 ...", only={"RTM_DELADDR"}, timeout=5):
+    with expect_messages(
+        kernel, "...2001:db8::1...", "Deleted ...2001:db8::1/64 ...", only={"RTM_DELADDR"}, timeout=30
+    ):
         kernel.addr_add("2001:db8::1/64", "lo", valid_lft=1)
         kernel.addr_add("2001:db8::1:1/64", "lo", valid_lft=1)
         kernel.addr_del("2001:db8::1:1/64", "lo")
@@ -90,7 +92,7 @@ def test_addresses_are_told_with_as_much_as_is_asked(kernel: Operations) -> None
     kernel.addr_add("10.0.0.1/8", "lo")
     kernel.addr_add("2001:db8::1/64", "lo", nodad=True, metric=7)
 
-    wait_until(kernel, lambda: len(kernel.addresses("lo")) == 4)
+    wait_until(kernel, lambda: len(kernel.addresses("lo")) == 4, timeout=30)
     assert_addresses(kernel, "lo", "127.0.0.1/8", "10.0.0.1/8", "2001:db8::1/64", "::1/128")
     assert_addresses(kernel, "lo", "...", "10.0.0.1/8 scope ...", "...metric 7 ... nodad", "::1/128 ...")
     for wrong in ("::1/12", "::1", "::1/128 scope global", "::1/128 scope host"):
