@@ -317,20 +317,22 @@ def _refused(kernel: Namespace | RtnlKernel, ask: Message) -> str:
 _BARRIER = AddrMsg(
     nlmsg_type=RTM_DELADDR, ifa_index=1, ifa_prefixlen=128, local=b"\x20\x01\x0d\xb8" + bytes(11) + b"\xff"
 )
-"""A request that is refused, but only with RTNL: the work queue, which holds that too, has said by then what it does."""
+"""A request that is refused, but only with RTNL: the work queue, which holds it too, has said by then what it does."""
 
 
 def _patience(dump: tuple[Message, ...]) -> float:
     """How many seconds the work queue may take yet: DAD ends an address's being tentative, and gives it its route."""
-    addresses = [
-        msg for msg in dump if isinstance(msg, AddrMsg) and msg.ifa_family == AF_INET6 and msg.nlmsg_type == RTM_NEWADDR
-    ]
+    up = {msg.ifi_index for msg in dump if isinstance(msg, LinkMsg) and msg.ifi_flags & IFF_UP}
+    addresses = [msg for msg in dump if isinstance(msg, AddrMsg) and _is_there(msg) and msg.ifa_index in up]
     if any((msg.flags or 0) & IFA_F_TENTATIVE for msg in addresses):
         return PATIENCE
-    up = {msg.ifi_index for msg in dump if isinstance(msg, LinkMsg) and msg.ifi_flags & IFF_UP}
     routed = {msg.dst for msg in dump if isinstance(msg, RouteMsg)}
-    lacks = any((msg.local or msg.address) not in routed for msg in addresses if msg.ifa_index in up)
-    return ROUTE_PATIENCE if lacks else 0.0
+    return ROUTE_PATIENCE if any((msg.local or msg.address) not in routed for msg in addresses) else 0.0
+
+
+def _is_there(msg: AddrMsg) -> bool:
+    """Whether it is of a dump of IPv6 addresses, not of groups."""
+    return (msg.nlmsg_type, msg.ifa_family) == (RTM_NEWADDR, AF_INET6)
 
 
 # --- what is held, in brief -----------------------------------------------------------------------------------------
