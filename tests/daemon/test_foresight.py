@@ -13,6 +13,7 @@ from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.keeper.watch import GROUPS
 from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.uapi import IFAPROT_ADDRSVC
+from tests.keeper.used import wait_for_routes
 
 CONFIG = """\
 [[rule]]
@@ -40,6 +41,7 @@ def test_what_would_be_asked_for_at_the_start_is_told_and_not_asked_for(
     netns: NetNs, requests: Requests, tmp_path: Path
 ) -> None:
     assert requests.ask([LO_UP, newaddr(STALE, proto=IFAPROT_ADDRSVC), newaddr(FOREIGN, proto=99)]) == []
+    wait_for_routes(netns, STALE, FOREIGN)
 
     with open_rtnl(netns.fileno(), groups=GROUPS) as sock:
         told = dry_run(netns, tmp_path)

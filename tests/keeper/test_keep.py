@@ -378,6 +378,7 @@ def test_what_we_withdraw_ourselves_is_no_reversal(netns: NetNs, requests: Reque
 
 def test_a_reload_does_not_touch_what_both_want(netns: NetNs, requests: Requests) -> None:
     with keeping(netns, WANTED) as kept:
+        wait_for_routes(netns, ONE[0])
         with nothing_said(netns):
             kept.want(replace(WANTED, rules=("another",), fights=LIMITS))
         kept.want(Wanted(addresses={ONE: ONE_SERVICE, TWO: TWO_SERVICE}))

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from addrsvc.keeper.rtnl import open_rtnl
+from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.mirror.netns import open_netns
 from addrsvc.uapi import RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
+from tests.keeper.used import wait_for_routes
 from tests.systemd.machine import Machine, until
 
 SERVICE = "addrsvc.service"
@@ -210,12 +211,15 @@ def test_the_watchdog_leaves_one_alone_that_lives(systemd: Machine) -> None:
 def no_address_message(machine: Machine) -> Iterator[None]:
     """A block during which the machine's kernel says nothing about addresses."""
     groups = (RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR)
-    with open_netns(str(machine.pid)) as netns, open_rtnl(netns.fileno(), groups=groups) as sock:
-        yield
-        with pytest.raises(BlockingIOError):
-            sock.recv(4096)
-        delete(machine)  # the ear is not deaf
-        assert sock.recv(4096)
+    with open_netns(str(machine.pid)) as netns:
+        with Requests.to(netns.fileno()) as requests:
+            wait_for_routes(netns, *(address for address, _ in requests.addresses() if len(address) == 16))
+        with open_rtnl(netns.fileno(), groups=groups) as sock:
+            yield
+            with pytest.raises(BlockingIOError):
+                sock.recv(4096)
+            delete(machine)  # the ear is not deaf
+            assert sock.recv(4096)
 
 
 @pytest.mark.parametrize("how", [("restart",), ("kill", "--signal=KILL"), ("stop",)], ids=" ".join)
