@@ -285,8 +285,8 @@ def _why_look(val: int, heard: Heard) -> Why | None:
         return Why.COMMAND
     if key is LO and val == NETDEV_UP:
         return Why.LO_DOWN
-    may_lack = bool(kept.missing) or kept.wanted.has_routes
     if key is LO and val == NETDEV_CHANGEMTU:
+        may_lack = kept.missing or kept.wanted.has_routes
         return Why.MTU if may_lack and kept.mtu >= IPV6_MIN_MTU else None
     is_back = val == NETDEV_UP and key == LOOPBACK and (kept.is_disabled or kept.wanted.has_routes)
     return Why.DISABLED if is_back else None

@@ -192,7 +192,8 @@ class Kept:
     def is_foreign(self, key: Key, *, foreign: bool) -> None:
         """Remember whether somebody else has made an address."""
         if foreign:
-            self.foreign = (self.foreign or set()) | {key}
+            self.foreign = self.foreign or set()
+            self.foreign.add(key)
         elif self.foreign is not None:
             self.foreign.discard(key)
 
@@ -205,7 +206,8 @@ class Kept:
     def is_made(self, key: Key, *, made: bool) -> None:
         """Remember whether we have made an address, where the kernel does not."""
         if made:
-            self.made = (self.made or set()) | {key}
+            self.made = self.made or set()
+            self.made.add(key)
         elif self.made is not None:
             self.made.discard(key)
 

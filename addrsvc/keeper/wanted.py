@@ -91,6 +91,7 @@ class Wanted:
         adopted: addresses of others, without our mark, that may be treated as ours.
         fights: the limits.
         is_fast_flush: dropping everything may be done by turning IPv6 off and on again.
+        has_routes: some of it are routes, of which nothing is heard.
     """
 
     rules: tuple[str, ...] = ()
@@ -102,11 +103,11 @@ class Wanted:
     adopted: frozenset[tuple[bytes, int]] = frozenset()
     fights: FightLimits = FightLimits()
     is_fast_flush: bool = False
+    has_routes: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def has_routes(self) -> bool:
-        """Whether some of it are routes, of which nothing is heard."""
-        return any(service.is_route for service in self.addresses.values())
+    def __post_init__(self) -> None:
+        """Look once for what each message is asked about."""
+        object.__setattr__(self, "has_routes", any(service.is_route for service in self.addresses.values()))
 
     def without(self, keys: Container[tuple[bytes, int]]) -> "Wanted":
         """The same without some addresses."""
