@@ -21,8 +21,8 @@ from tests.fidelity.wire import described, header, messages, type_name
 
 __all__ = ["Both", "Difference", "play"]
 
-PATIENCE: Final = 20.0
-"""Seconds that the running kernel has for what it does later: on a busy machine its work queues take their time."""
+PATIENCE: Final = 3.0
+"""Seconds that the running kernel has for what it does later."""
 
 
 class Side:

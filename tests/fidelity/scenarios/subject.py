@@ -35,10 +35,11 @@ QUIET = 0.008
 """Seconds of silence after which the running kernel's work queues count as empty."""
 SOON = 0.001
 """And those after which it is worth a look whether all has been said that is expected."""
-PATIENCE = 5.0
-"""Seconds that a busy machine may take until an address is TENTATIVE no more, or until all is said that is expected."""
-ROUTE_PATIENCE = 1.0
-"""Seconds that it may take until an address has its route, which some never get."""
+PATIENCE = 0.8
+"""Seconds that a busy machine may take until an address is done with, or until all is said that is expected.
+
+Less than any of the kernel's timers here, so that a model which does at once what the kernel does by one still shows.
+"""
 
 UPTIME = 60.0
 UNORDERED = "net/if_inet6"
@@ -327,7 +328,7 @@ def _patience(dump: tuple[Message, ...]) -> float:
     if any((msg.flags or 0) & IFA_F_TENTATIVE for msg in addresses):
         return PATIENCE
     routed = {msg.dst for msg in dump if isinstance(msg, RouteMsg)}
-    return ROUTE_PATIENCE if any((msg.local or msg.address) not in routed for msg in addresses) else 0.0
+    return PATIENCE if any((msg.local or msg.address) not in routed for msg in addresses) else 0.0
 
 
 def _is_there(msg: AddrMsg) -> bool:
