@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from addrsvc.daemon.exits import UNSENT
 from addrsvc.daemon.keeper_printer import plan_lines
 from addrsvc.daemon.orders import Planned, PlanRow, looked, plan_rows
 from addrsvc.daemon.printer import json_text, say
-from addrsvc.daemon.run import UNSENT
 from addrsvc.errors import KernelError
 from addrsvc.keeper.alone import Alone, Called
 from addrsvc.keeper.config import load, places

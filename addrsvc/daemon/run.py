@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from addrsvc.daemon.commands import INIT_NET
+from addrsvc.daemon.exits import UNSENT
 from addrsvc.daemon.printer import OutputError, Printer
 from addrsvc.errors import ControlError
 
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
     from addrsvc.daemon.service import Service
     from addrsvc.daemon.systemd import Passed
 
-__all__ = ["UNSENT", "booted", "bring_up", "keep", "mirror", "run", "shadow"]
-
-UNSENT: Final = 3
-"""The exit code where everything was done that could be, and something wanted could not."""
+__all__ = ["booted", "bring_up", "keep", "mirror", "run", "shadow"]
 
 
 def run(

@@ -5,36 +5,20 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from addrsvc.cli import model
+from addrsvc.cli.adding import Run, Subparsers, add, add_netns, add_once
+from addrsvc.daemon.exits import UNSENT
 from addrsvc.daemon.printer import json_text, say
 from addrsvc.errors import AddrsvcError, ControlError
 
 if TYPE_CHECKING:
     from addrsvc.daemon.client import Client
 
-__all__ = ["Adder", "Run", "add_commands", "inject"]
+__all__ = ["add_keeper", "inject"]
 
-Run: TypeAlias = Callable[[argparse.Namespace], int]
 Row: TypeAlias = dict[str, Any]
-
-UNSENT: Final = 3
-
-
-class Adder(Protocol):
-    """What adds a command."""
-
-    def __call__(
-        self,
-        subparsers: "argparse._SubParsersAction[Any]",
-        name: str,
-        run: Run,
-        description: str,
-        *,
-        epilog: str = "",
-    ) -> argparse.ArgumentParser:
-        """Add it, with --control and --json."""
-
 
 _STATUS_HELP: Final = """\
 Show how a running service is.
@@ -82,36 +66,27 @@ Look at all namespaces that are kept, or at one, and mend at once what is not as
 What bears our mark and is not wanted any more is taken away.  The exit code is 3 if something is missing still."""
 
 
-def add_commands(subparsers: "argparse._SubParsersAction[Any]", add: Adder, of_model: Mapping[str, Run]) -> None:
-    """Add all of them.
-
-    Args:
-        subparsers: where.
-        add: adds one.
-        of_model: what status, events and plan do with a model.
-    """
+def add_keeper(subparsers: Subparsers) -> None:
+    """Add all of them."""
     from addrsvc.keeper.forms import FORMS
 
-    parser = add(subparsers, "status", _or_model(_status, of_model["status"]), _STATUS_HELP)
+    parser = add(subparsers, "status", _or_model(_status, model.status), _STATUS_HELP)
     parser.add_argument("netns", nargs="?", metavar="NETNS", help="only this namespace")
     parser.add_argument("--details", "-d", action="store_true", help="show all addresses")
     _add_model(parser)
-    parser = add(subparsers, "events", _or_model(_events, of_model["events"]), _EVENTS_HELP)
+    parser = add(subparsers, "events", _or_model(_events, model.events), _EVENTS_HELP)
     parser.add_argument("--follow", "-f", action="store_true", help="go on telling what happens, until interrupted")
     parser.add_argument("--since", metavar="CURSOR", help="begin behind this cursor, not with the oldest event")
     parser.add_argument("--show-cursor", action="store_true", help="end with the cursor to go on from")
-    parser.add_argument("--netns", action="append", default=[], metavar="NETNS", help="only of this namespace; "
-                        "may be repeated")  # fmt: skip
+    add_netns(parser, "only of this namespace; may be repeated", metavar="NETNS")
     parser.add_argument("--level", metavar="LEVEL", help="what is at least so serious: debug, info, warning or error")
     _add_model(parser)
-    parser = add(subparsers, "plan", _or_model(_plan, of_model["plan"]), _PLAN_HELP)
-    parser.add_argument("--netns", action="append", default=[], metavar="NETNS", help="only this namespace; "
-                        "may be repeated")  # fmt: skip
+    parser = add(subparsers, "plan", _or_model(_plan, model.plan), _PLAN_HELP)
+    add_netns(parser, "only this namespace; may be repeated", metavar="NETNS")
     parser.add_argument("--files", action="store_true", help="if the files of the configuration were read again")
     _add_model(parser)
     parser = add(subparsers, "apply", _of_keeper(_apply), _APPLY_HELP)
-    parser.add_argument("--netns", action="append", default=[], metavar="NETNS", help="only this namespace; "
-                        "may be repeated")  # fmt: skip
+    add_netns(parser, "only this namespace; may be repeated", metavar="NETNS")
     parser.add_argument("--dry-run", "-n", action="store_true", help="only show what would be asked for")
     forms = "\n".join(f"  {form}" for form in FORMS)
     example = "  addrsvc wait --timeout 10 ::1 on lo in blue"
@@ -134,7 +109,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[Any]", add: Adder, of_m
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", action="store_true", help="ask the model that runs beside")
-    parser.add_argument("--once", action="store_true", help="ask a fresh model (lo is up) instead of a running service")
+    add_once(parser)
 
 
 # --- who is asked -----------------------------------------------------------------------------------------------------
