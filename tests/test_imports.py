@@ -44,3 +44,11 @@ def test_the_pytest_plugin_loads_nothing_of_ours_but_itself() -> None:
 
 def test_saying_the_version_needs_no_parser() -> None:
     assert not imported_by("-m", "addrsvc", "--version") & {"argparse", "dataclasses", "json", "socket"}
+
+
+def test_asking_a_service_needs_no_values_of_messages() -> None:
+    asking = "import sys, addrsvc.cli, addrsvc.daemon.client, addrsvc.daemon.keeper_printer; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True, check=True)
+
+    assert "addrsvc.daemon.keeper_printer" in done.stdout.split()
+    assert not {"addrsvc.netlink.messages", "addrsvc.netlink.text"} & set(done.stdout.split())

@@ -1,7 +1,7 @@
 """The commands in the words of ip(8): link and addr."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from addrsvc.cli.adding import Subparsers, add, add_net, add_once
@@ -9,7 +9,6 @@ from addrsvc.cli.desk import open_desk
 from addrsvc.daemon.commands import QUERIES
 from addrsvc.daemon.printer import json_text, say
 from addrsvc.daemon.words import ADDR, LINK, Action, read
-from addrsvc.netlink.text import Json, addr_show, link_show
 
 __all__ = ["add_ip"]
 
@@ -76,10 +75,13 @@ def _ip(arguments: argparse.Namespace, actions: Mapping[str, Action]) -> int:
     with open_desk(arguments) as desk:
         answer = desk.ask(action.command, parameters)
     if action.command in QUERIES:
-        _show(answer["links"], addr_show if action.command == "addresses" else link_show, as_json=arguments.json)
+        _show(answer["links"], has_addresses=action.command == "addresses", as_json=arguments.json)
     return 0
 
 
-def _show(links: object, show: Callable[[list[Json]], str], *, as_json: bool) -> None:
+def _show(links: object, *, has_addresses: bool, as_json: bool) -> None:
+    from addrsvc.netlink.text import addr_show, link_show
+
     assert isinstance(links, list)
+    show = addr_show if has_addresses else link_show
     say(json_text(links) if as_json else show(links).rstrip("\n"))

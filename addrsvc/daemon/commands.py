@@ -11,22 +11,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict
 from addrsvc.daemon.ethtool import features, features_set, link_state
 from addrsvc.daemon.packets import capture, ping, send, trace
 from addrsvc.errors import ControlError, KernelError
-from addrsvc.netlink.messages import AddrMsg
-from addrsvc.netlink.text import (
-    ADDR_GEN_MODES,
-    LINK_MODES,
-    Json,
-    addr_show_json,
-    command_line,
-    link_show_json,
-    names_of,
-    to_json,
-)
 from addrsvc.uapi import ARPHRD_VOID, IF_OPER_NAMES, REFERENCE_RELEASE, Arphrd, NetdevEvent
 
 if TYPE_CHECKING:
     from addrsvc.daemon.service import Mirror, Service
     from addrsvc.linux import Namespace
+    from addrsvc.netlink.messages import AddrMsg
+    from addrsvc.netlink.text import Json
 
 __all__ = ["CHANGES", "INIT_NET", "QUERIES", "Command", "Said", "bind", "look_up"]
 
@@ -38,7 +29,7 @@ Command: TypeAlias = Callable[..., Mapping[str, object] | None]
 class Links(TypedDict):
     """Devices, spelled as ``ip -j`` spells them."""
 
-    links: list[Json]
+    links: list["Json"]
 
 
 class MirrorStatus(TypedDict):
@@ -77,7 +68,7 @@ class PlannedStep(TypedDict):
     text: str
     why: str
     repair: bool
-    message: Json
+    message: "Json"
 
 
 class PlannedDivergence(TypedDict):
@@ -122,7 +113,7 @@ class Said(TypedDict):
     net: str
     depth: int
     text: str
-    data: Json
+    data: "Json"
 
 
 class History(TypedDict):
@@ -176,17 +167,21 @@ def _mirror_status(mirror: "Mirror") -> MirrorStatus:
 
 
 def _net_status(ns: "Namespace") -> NetStatus:
+    from addrsvc.netlink.text import addr_show_json
+
     links = addr_show_json(ns.dump())
     return {"net": ns.name, "devices": len(links), "addresses": sum(map(_count_addresses, links))}
 
 
-def _count_addresses(link: Json) -> int:
+def _count_addresses(link: "Json") -> int:
     infos = link["addr_info"]
     return len(infos) if isinstance(infos, list) else 0
 
 
 def links(service: "Service", *, net: str | None = None, dev: str | None = None, details: bool = False) -> Links:
     """Show devices, as ``ip -j link show`` does."""
+    from addrsvc.netlink.text import link_show_json
+
     return {"links": _of_device(link_show_json(service.net(net).dump(), details=details), dev)}
 
 
@@ -199,11 +194,13 @@ def addresses(
     details: bool = False,
 ) -> Links:
     """Show devices with their addresses, as ``ip -j addr show`` does; family is inet or inet6."""
+    from addrsvc.netlink.text import addr_show_json
+
     shown = _of_device(addr_show_json(service.net(net).dump(), details=details), dev)
     return {"links": shown if family is None else [_of_family(link, family) for link in shown]}
 
 
-def _of_device(shown: list[Json], dev: str | None) -> list[Json]:
+def _of_device(shown: "list[Json]", dev: str | None) -> "list[Json]":
     if dev is None:
         return shown
     found = [link for link in shown if link["ifname"] == dev]
@@ -212,7 +209,7 @@ def _of_device(shown: list[Json], dev: str | None) -> list[Json]:
     return found
 
 
-def _of_family(link: Json, family: str) -> Json:
+def _of_family(link: "Json", family: str) -> "Json":
     if family not in ("inet", "inet6"):
         raise ControlError(f"family: {family!r} is neither inet nor inet6")
     infos = link["addr_info"]
@@ -229,6 +226,8 @@ def plan(service: "Service", *, netns: str | None = None) -> Plans:
 
 
 def _planned(service: "Service", name: str) -> NetnsPlan:
+    from addrsvc.netlink.text import command_line, names_of, to_json
+
     mirror = service.mirrors[name]
     todo = mirror.plan()
     names = names_of(() if mirror.kernel is None else mirror.kernel.dump())
@@ -298,6 +297,8 @@ def link_set(
     allmulti: bool | None = None,
 ) -> None:
     """Change a device, as ``ip link set`` does; the events of the change follow from it."""
+    from addrsvc.netlink.text import ADDR_GEN_MODES, LINK_MODES
+
     _device(service, net, dev).link_set(
         dev, name=name, mtu=mtu, address=address, broadcast=broadcast, txqlen=txqlen, group=group, alias=alias,
         operstate=_one_of("operstate", IF_OPER_NAMES, operstate),
@@ -358,7 +359,7 @@ def addr_del(service: "Service", *, address: str, dev: str, net: str | None = No
             raise
 
 
-def _is(msg: AddrMsg, address: str) -> bool:
+def _is(msg: "AddrMsg", address: str) -> bool:
     from netaddr import IPNetwork
 
     meant = IPNetwork(address)

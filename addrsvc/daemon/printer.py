@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from addrsvc.daemon.commands import Said
 from addrsvc.errors import AddrsvcError
-from addrsvc.netlink.text import addr_show
 
 if TYPE_CHECKING:
     from threading import Event
@@ -284,6 +283,8 @@ class Printer:
         if self.as_json:
             say(json_text({"kind": "addresses", "net": net, "links": links}))
         else:
+            from addrsvc.netlink.text import addr_show
+
             say(f"\n{net}:\n" + addr_show(links).rstrip())  # type: ignore[arg-type]
 
     def print_sent(self, netns: str, sent: int) -> None:
