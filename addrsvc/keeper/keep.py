@@ -32,6 +32,10 @@ __all__ = ["Keeper", "Rules"]
 
 _CLAIM_EVERY: Final = 1.0
 """Seconds between two tries to have what another service has."""
+_TRY_FIRST: Final = 1.0
+"""Seconds until what cannot be heard or asked is tried again; each time it is twice as long ..."""
+_TRY_LONGEST: Final = 60.0
+"""... up to this."""
 
 
 class Keeper:
@@ -73,7 +77,10 @@ class Keeper:
         self._left: dict[str, int] = {}
         self._withheld: dict[str, frozenset[Key]] = {}
         self._sweep_in = sweep
+        self.mender.is_swept = sweep > 0
         self._claiming: Timer | None = None
+        self._trying: Timer | None = None
+        self._try_in = _TRY_FIRST
         self._sweep = Sweep(loop, self._all_to_sweep, self._check)
         self._watch = make_watch(loop, self)
         self.here: Final = here
@@ -90,8 +97,9 @@ class Keeper:
     def close(self) -> None:
         """Let go of everything; all addresses stay."""
         self._sweep.stop()
-        if self._claiming is not None:
-            self._claiming.cancel()
+        for timer in (self._claiming, self._trying):
+            if timer is not None:
+                timer.cancel()
         for kept in self._kept.values():
             self._let_go(kept)
         self._kept.clear()
@@ -148,11 +156,28 @@ class Keeper:
         self._keep(kept)
 
     def _cannot(self, label: str, netns_fd: int, why: str) -> None:
-        """It cannot be heard or asked; the sweep tries again, unless another service can."""
+        """It cannot be heard or asked; that is tried again and again, unless another service can."""
         flock(netns_fd, LOCK_UN)
-        if self._failed.get(label, (0, ""))[1] != why:
+        before = self._failed.get(label, (0, ""))[1]
+        if before != why:
             self._ring.tell("waiting", label, None, why=why)
         self._failed[label] = netns_fd, why
+        self._try_later(self._try_in if before else _TRY_FIRST)
+
+    def _try_later(self, seconds: float) -> None:
+        """Try again what could not be heard or asked, at that time at the latest."""
+        if self._trying is not None:
+            if self._try_in <= seconds:
+                return
+            self._trying.cancel()
+        self._try_in = seconds
+        self._trying = self._loop.call_later(seconds, self._try_what_failed)
+
+    def _try_what_failed(self) -> None:
+        self._trying = None
+        self._try_in = min(2 * self._try_in, _TRY_LONGEST)
+        for label, (netns_fd, _) in tuple(self._failed.items()):
+            self.found(label, netns_fd)
 
     def _keep(self, kept: Kept) -> None:
         """Look at it and mend it, unless another service keeps it: two of them would never agree."""
@@ -186,6 +211,7 @@ class Keeper:
     def _let_go(self, kept: Kept) -> None:
         self._watch.detach(kept)
         kept.calm()
+        kept.owes(None)
         kept.stop_withdrawing()
         kept.requests.close()
         self._release(kept)
@@ -252,6 +278,7 @@ class Keeper:
         self.rules = rules
         if sweep is not None:
             self._sweep.every(sweep)
+            self.mender.is_swept = sweep > 0
         left = self.discovery.select(rules.selectors())
         for label, kept in tuple(self._kept.items()):
             self._want(kept, NOTHING if label in left else self.wanted(label), cause)
@@ -285,7 +312,7 @@ class Keeper:
     def _leave(self, label: str) -> None:
         """No rule is about it any more: once what was ours has been withdrawn, let go of it."""
         kept = self._kept.get(label)
-        if kept is not None and kept.withdrawals is not None:
+        if kept is not None and (kept.withdrawals is not None or kept.owed is not None):
             return
         cause = self._left.pop(label)
         self._failed.pop(label, None)
@@ -301,9 +328,7 @@ class Keeper:
     # --- the sweep ----------------------------------------------------------------------------------------------------
 
     def _all_to_sweep(self) -> list[Kept]:
-        """Whom a round of the sweep is about; what could not be kept until now is tried again before it."""
-        for label, (netns_fd, _) in tuple(self._failed.items()):
-            self.found(label, netns_fd)
+        """Whom a round of the sweep is about."""
         return list(self._kept.values())
 
     def _check(self, kept: Kept) -> None:

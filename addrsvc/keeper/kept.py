@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from addrsvc.keeper.rtnl import Requests
     from addrsvc.keeper.withdraw import Withdrawals
 
-__all__ = ["LO", "LOOPBACK", "Kept", "Key", "Repair", "Why", "key_text", "named"]
+__all__ = ["LO", "LOOPBACK", "Kept", "Key", "Owed", "Repair", "Why", "key_text", "named"]
 
 Key: TypeAlias = tuple[bytes, int]
 """An address in network order, and its prefix length."""
@@ -88,6 +88,22 @@ class Repair(NamedTuple):
     us: float
 
 
+class Owed(NamedTuple):
+    """What a look owes that has failed, since the kernel did not tell how the namespace is.
+
+    Attributes:
+        why: what made one look.
+        before: what was wanted before, which says how to take away what is wanted no more.
+        prunes: what is wanted no more is to be taken away.
+        timer: looks again.
+    """
+
+    why: Why
+    before: Wanted
+    prunes: bool
+    timer: Timer
+
+
 class Kept:
     """One namespace that is kept.
 
@@ -107,6 +123,7 @@ class Kept:
         quarrels: about addresses, or LO.
         timers: what is due for an address: the end of yielding, of a drain, or another try.
         withdrawals: what is being taken away from it.
+        owed: what is to be done yet, since it was not told how the namespace is.
         last: the last repair.
         reflex: the message that ::1 was put back for, when that was heard, and when it was done, in nanoseconds of the
             monotonic clock, as long as the answer has not been read.
@@ -119,8 +136,8 @@ class Kept:
 
     __slots__ = (
         "__weakref__", "cause", "expected", "fd", "fighting", "fights", "flags", "foreign", "heard_at",
-        "is_claimed", "is_disabled", "is_tidy", "label", "last", "lost", "made", "missing", "mtu", "quarrels",
-        "reason", "reflex", "repairs", "requests", "timers", "wanted", "withdrawals",
+        "is_claimed", "is_disabled", "is_tidy", "label", "last", "lost", "made", "missing", "mtu", "owed",
+        "quarrels", "reason", "reflex", "repairs", "requests", "timers", "wanted", "withdrawals",
     )  # fmt: skip
 
     def __init__(self, label: str, fd: int, requests: "Requests", wanted: Wanted) -> None:
@@ -140,6 +157,7 @@ class Kept:
         self.quarrels: dict[Key, Quarrel] | None = None
         self.timers: dict[Key, Timer] | None = None
         self.withdrawals: Withdrawals | None = None
+        self.owed: Owed | None = None
         self.last: Repair | None = None
         self.reflex: tuple[bytes, int, int] | None = None
         self.fighting = 0
@@ -277,6 +295,13 @@ class Kept:
     def is_at_peace(self) -> bool:
         """Whether nothing stands in the way of any address: lo is up, IPv6 is on, and nobody quarrels."""
         return self.is_up and not self.is_disabled and self.quarrels is None
+
+    def owes(self, owed: Owed | None) -> Owed | None:
+        """Owe this from now on, or nothing; what was owed until now, which is not due any more."""
+        before, self.owed = self.owed, owed
+        if before is not None:
+            before.timer.cancel()
+        return before
 
     def stop_withdrawing(self) -> None:
         """Take no more away; what is deprecated stays so."""

@@ -17,7 +17,7 @@ from addrsvc.keeper import compare
 from addrsvc.keeper.compare import Step
 from addrsvc.keeper.dump import Addresses, Route
 from addrsvc.keeper.events import Ring
-from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Key, Repair, Why, key_text, named
+from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Key, Owed, Repair, Why, key_text, named
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.messages import LO_UP
 from addrsvc.keeper.reactions import Reactions
@@ -60,6 +60,11 @@ def why_not(kept: Kept, key: Key) -> str:
     if not kept.is_up:
         return "lo is down"
     return "IPv6 is disabled" if kept.is_disabled else ""
+
+
+def _with_owed(owed: Owed, why: Why, before: Wanted, prunes: bool) -> tuple[Why, Wanted, bool]:  # noqa: FBT001
+    """What a look is about that has to do what an earlier one could not, too."""
+    return owed.why if owed.why in _OWN_WISH else why, before.after(owed.before), prunes or owed.prunes
 
 
 def plan(requests: Requests, wanted: Wanted, ours: Container[Key]) -> list[Step]:
@@ -114,6 +119,7 @@ class Mender:
     Attributes:
         reactions: to what was removed and is not simply put back.
         has_withdrawn: called with a namespace from which nothing is left to be taken away.
+        is_swept: there will be a sweep, to which can be left what has time.
     """
 
     def __init__(self, loop: Loop, ring: Ring) -> None:
@@ -121,6 +127,7 @@ class Mender:
         self._ring = ring
         self.reactions: Final = Reactions(loop, ring, self.put_back)
         self.has_withdrawn: Callable[[Kept], object] = lambda kept: None
+        self.is_swept = True
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -144,12 +151,17 @@ class Mender:
             before: what was wanted before, which says how to take away what is wanted no more.
         """
         since = since or time.monotonic_ns()
+        prunes = why in _PRUNES
+        if kept.owed is not None and only is None:
+            why, before, prunes = _with_owed(kept.owed, why, before, prunes)
         try:
             self._look_at_lo(kept, why, cause, since, only)
             present, routes = kept.requests.addresses(), self._routes(kept, why)
         except (KernelError, OSError) as error:
-            self._not_seen(kept, str(error), why, cause)
+            self._not_seen(kept, str(error), why, cause, before, prunes=prunes)
             return
+        if only is None:
+            kept.owes(None)
         only = None if only == LO else only
         self._note(kept, present, routes)
         lacked = set(kept.missing or ())
@@ -166,7 +178,7 @@ class Mender:
             self.apply(kept, [step] if only or not kept.is_fought_about(LOOPBACK) else [], why, cause, since)
         self.apply(kept, list(compare.surplus_routes(kept.wanted, routes)), why, cause, since)
         kept.is_tidy = kept.is_tidy or why is Why.SWEEP
-        if why in _PRUNES:
+        if prunes:
             self._withdraw(kept, present, before, why, cause)
 
     def prune(self, kept: Kept, why: Why, cause: int, before: Wanted) -> None:
@@ -175,7 +187,7 @@ class Mender:
         try:
             present, routes = kept.requests.addresses(), self._routes(kept, why)
         except (KernelError, OSError) as error:
-            self._not_seen(kept, str(error), why, cause)
+            self._not_seen(kept, str(error), Why.RETRY, cause, before, prunes=True)
             return
         self.apply(kept, list(compare.surplus_routes(kept.wanted, routes)), why, cause, since)
         self._withdraw(kept, present, before, why, cause)
@@ -197,12 +209,21 @@ class Mender:
             self._ring.tell("divergence", kept.label, cause, address=key_text(key), why=_OTHER_LENGTH)
         kept.lacks(key, _OTHER_LENGTH)
 
-    def _not_seen(self, kept: Kept, error: str, why: Why, cause: int) -> None:
-        """How the namespace is was not told."""
+    def _not_seen(self, kept: Kept, error: str, why: Why, cause: int, before: Wanted, *, prunes: bool) -> None:
+        """How the namespace is was not told: what would have been done is owed, and it is looked again soon."""
         if kept.missing is None or kept.missing.get(LO) != error:
             self._ring.tell("refused", kept.label, cause, recipe="look", error=error)
         kept.lacks(LO, error)
-        self._try_again(kept, why)
+        if kept.owed is not None:
+            why, before, prunes = _with_owed(kept.owed, why, before, prunes)
+        timer = self._loop.call_later(_RETRY, partial(self._look_again, kept))
+        kept.owes(Owed(why if why in _OWN_WISH else Why.RETRY, before, prunes, timer))
+
+    def _look_again(self, kept: Kept) -> None:
+        if kept.is_claimed:
+            self.look(kept, Why.RETRY, kept.cause)
+        if kept.owed is None and kept.withdrawals is None:
+            self.has_withdrawn(kept)
 
     def _withdraw(self, kept: Kept, present: Addresses, before: Wanted, why: Why, cause: int) -> None:
         """Take away what is ours and wanted no more."""
@@ -223,7 +244,7 @@ class Mender:
 
     def _routes(self, kept: Kept, why: Why) -> list[Route]:
         """Our routes, where they can matter; those of an older configuration have time until the first sweep."""
-        is_asked_for = why in (Why.RELOAD, Why.COMMAND)
+        is_asked_for = why in (Why.RELOAD, Why.COMMAND) or (why is Why.START and not self.is_swept)
         is_needed = kept.wanted.has_routes or is_asked_for or (why is Why.SWEEP and not kept.is_tidy)
         return kept.requests.routes() if is_needed else []
 

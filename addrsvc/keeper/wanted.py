@@ -113,6 +113,10 @@ class Wanted:
         """The same without some addresses."""
         return replace(self, addresses={key: it for key, it in self.addresses.items() if key not in keys})
 
+    def after(self, earlier: "Wanted") -> "Wanted":
+        """The same, and of what it does not name what was wanted earlier."""
+        return replace(self, addresses={**earlier.addresses, **self.addresses})
+
     def draining(self, seconds: float) -> "Wanted":
         """The same with so many seconds for the sockets of each address that is withdrawn."""
         return replace(self, addresses={key: replace(it, drain=seconds) for key, it in self.addresses.items()})
