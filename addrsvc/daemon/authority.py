@@ -60,6 +60,11 @@ class Peer(NamedTuple):
         program = self.program
         return {"uid": self.uid, "pid": self.pid, **({"program": program} if program else {})}
 
+    def identity(self) -> dict[str, object]:
+        """Who it is, for who looks into what it has tried; its name is its own choice, and may be hidden."""
+        comm = _comm(self.pid)
+        return {"uid": self.uid, "gid": self.gid, "pid": self.pid, **({"comm": comm} if comm else {})}
+
 
 def _comm(pid: int) -> str:
     try:

@@ -9,12 +9,14 @@ import select
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from addrsvc.daemon.audit import Audit
 from addrsvc.daemon.authority import Authority, Peer, Right, require
+from addrsvc.daemon.client import KEEPER, method_name
 from addrsvc.daemon.commands import bind
 from addrsvc.daemon.keeper_interface import Held, TimeIsUp
 from addrsvc.daemon.keeping import KeeperThread, NotRunning
@@ -145,11 +147,13 @@ class Observation:
     Args:
         keeping: the keeper's thread.
         authority: who may what.
+        audit: tells who was refused.
     """
 
-    def __init__(self, keeping: KeeperThread, authority: Authority) -> None:
+    def __init__(self, keeping: KeeperThread, authority: Authority, audit: Audit) -> None:
         self.keeping: Final = keeping
         self.authority: Final = authority
+        self.audit: Final = audit
         self.loop: Final = asyncio.get_running_loop()
         self.bell: Final = Bell(self.loop, keeping.ring)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="control")
@@ -199,6 +203,13 @@ class ClientDesk:
         self._peer = peer
         self._conn = conn
 
+    def _audited(self, method: str) -> AbstractContextManager[None]:
+        return self._all.audit.of(self._peer, f"{KEEPER}.{method}")
+
+    def _require_reader(self, method: str) -> None:
+        with self._audited(method):
+            require(self._all.authority, self._peer, Right.READ)
+
     # --- orders ---
 
     def _order(self, name: str, parameters: Mapping[str, object]) -> Callable[[], object]:
@@ -209,13 +220,15 @@ class ClientDesk:
 
     async def ask(self, name: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
         """Have an order carried out that has one answer."""
-        answer = await self._all.aside(self._order(name, parameters))
+        with self._audited(method_name(name)):
+            answer = await self._all.aside(self._order(name, parameters))
         assert isinstance(answer, dict)
         return answer
 
     async def stream(self, name: str, parameters: Mapping[str, object]) -> AsyncIterator[Mapping[str, object]]:
         """Have one carried out that has several."""
-        answers = self._order(name, parameters)()
+        with self._audited(method_name(name)):
+            answers = self._order(name, parameters)()
         assert isinstance(answers, Iterator)
         while (answer := await self._all.aside(partial(next, answers, None))) is not None:
             yield answer
@@ -226,7 +239,7 @@ class ClientDesk:
         self, *, cursor: str | None, replay: bool, netns: list[str], level: str | None
     ) -> AsyncIterator[Told]:
         """What happens, until the service ends, see `Desk`."""
-        require(self._all.authority, self._peer, Right.READ)
+        self._require_reader("Monitor")
         reader = Reader.of(self._all.keeping.ring, cursor, replay=replay, netns=netns, level=level)
         bell = self._all.bell
         with bell.heard(), HangUp(self._all.loop, self._conn, bell.ring) as client:
@@ -242,7 +255,7 @@ class ClientDesk:
 
     async def wait(self, *, condition: str, seconds: float | None) -> Held:
         """Come back when a condition holds, see `Desk`."""
-        require(self._all.authority, self._peer, Right.READ)
+        self._require_reader("Wait")
         if seconds is not None and not 0 <= seconds <= _LONGEST:
             raise ControlError(f"seconds: {seconds} is not between 0 and {_LONGEST:.0f}")
         bell, wanted = self._all.bell, condition_of(condition)

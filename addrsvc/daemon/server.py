@@ -25,13 +25,16 @@ from asyncvarlink import (
     VarlinkTransport,
 )
 
+from addrsvc.daemon.audit import Audit
 from addrsvc.daemon.authority import Authority, ForEverybody, ForGroup, Peer, Right, peer_of, require
+from addrsvc.daemon.client import INTERFACE, method_name
 from addrsvc.daemon.commands import CHANGES
 from addrsvc.daemon.interface import Control, News, registry
 from addrsvc.daemon.keeper_interface import KeeperControl
 from addrsvc.daemon.log import Log
 from addrsvc.daemon.observing import ClientDesk, HangUp, Observation
 from addrsvc.daemon.systemd import notify
+from addrsvc.keeper.events import VOCABULARY
 from addrsvc.model.timer import HZ
 from addrsvc.netlink.messages import AddrMsg, LinkMsg
 from addrsvc.netlink.text import names_of, to_json
@@ -131,6 +134,7 @@ class Server:
         self._loop.set_exception_handler(self._callback_failed)
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self.stop)
+        self._audit = Audit(self._tell, self._loop.call_later)
         try:
             self._open()
             await self._stopped.wait()
@@ -146,7 +150,7 @@ class Server:
     def _open(self) -> None:
         self._socket.settimeout(0)
         if self._keeping is not None:
-            self._observation = Observation(self._keeping, self._authority)
+            self._observation = Observation(self._keeping, self._authority, self._audit)
         self._welcome()
         self._ready()
 
@@ -172,6 +176,7 @@ class Server:
             self._close_service()
         if self._observation is not None:
             self._observation.close()
+        self._audit.sum_up()
         await self._hang_up()
 
     def _close_service(self) -> None:
@@ -283,7 +288,7 @@ class Server:
             self._connect(peer, conn)
         else:
             conn.close()
-            self._complain("too many connections", uid=peer.uid)
+            self._complain("too many connections", **peer.identity())
 
     def _has_room(self, peer: Peer) -> bool:
         """Nobody may take more than half of the connections, and who may change something is not kept out by others."""
@@ -309,24 +314,29 @@ class Server:
         self._log.entry(event, "warning", **values)
 
     def _ask(self, peer: Peer, command: str, parameters: Mapping[str, object]) -> dict[str, object]:
-        require(self._authority, peer, Right.CHANGE if command in CHANGES else Right.READ)
+        with self._audit.of(peer, f"{INTERFACE}.{method_name(command)}"):
+            require(self._authority, peer, Right.CHANGE if command in CHANGES else Right.READ)
         if command == "inject":
-            self._audit(peer, parameters)
+            self._tell_injection(peer, parameters)
         self._tick()
         return self._service.ask(command, parameters)
 
-    def _audit(self, peer: Peer, parameters: Mapping[str, object]) -> None:
+    def _tell_injection(self, peer: Peer, parameters: Mapping[str, object]) -> None:
         """Have it known who lets the model hear of an event."""
         values = {"val": parameters.get("event"), "what": parameters.get("dev"), "net": parameters.get("net")}
-        said = {**values, "real": False, **peer.told()}
+        self._tell("inject", **values, real=False, **peer.told())
+
+    def _tell(self, event: str, **said: object) -> None:
+        """Have something told by which somebody is known."""
         if self._keeping is not None:
-            self._keeping.tell("inject", "", **said)
+            self._keeping.tell(event, "", **said)
         else:
-            self._log.entry("inject", **said)
+            self._log.entry(event, VOCABULARY[event].level, **said)
 
     async def _newsroom(self, peer: Peer, conn: socket.socket, *, replay: bool) -> AsyncIterator[News]:
         """What is said, as it is said, until the service ends or the reader hangs up."""
-        require(self._authority, peer, Right.READ)
+        with self._audit.of(peer, f"{INTERFACE}.Monitor"):
+            require(self._authority, peer, Right.READ)
         woken = asyncio.Event()
         before = list(self._service.history) if replay else []
         watcher = self._service.watch(wake=woken.set)

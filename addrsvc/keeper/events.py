@@ -48,6 +48,11 @@ VOCABULARY: Final[Mapping[str, Word]] = {
     "inject": Word(
         "info", "somebody injected an event; fields uid and pid tell who, and real whether the keeper hears it"
     ),
+    "denied": Word(
+        "warning",
+        "somebody asked for what they may not, by the method of the control socket that is told; fields uid, gid, pid "
+        "and comm tell who, or count how many more attempts there were",
+    ),
     "divergence": Word("warning", "what the model and the kernel say differs, and cannot be mended"),
 }
 

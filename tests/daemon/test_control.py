@@ -231,6 +231,7 @@ def test_an_injected_event_goes_to_the_model_and_is_audited(netns: NetNs, reques
         assert (fields["pid"], fields["program"]) == (os.getpid(), os.readlink("/proc/self/exe"))
         with pytest.raises(ServiceError, match="allow_real_injection"):
             it.ask("inject", event="DOWN", netns=selector(netns))
+        it.until(lambda: "denied" in names(it.ask("events")["events"]))
 
     controlled(rules(netns), clients)
 
@@ -459,6 +460,7 @@ def test_who_may_do_what(netns: NetNs, uid: int, groups: list[int], command: str
         else:
             with pytest.raises(ServiceError, match=f"not permitted: .*{refused}"):
                 it.ask_as(uid, groups, command)
+            it.until(lambda: "denied" in names(it.ask("events")["events"]))
 
     controlled(rules(netns, more=WHO), clients)
 
@@ -486,6 +488,10 @@ def test_a_stranger_is_told_nothing(netns: NetNs, method: str) -> None:
         answer = json.loads(in_a_child(asked).rstrip(b"\0"))
         assert answer["error"].endswith(".PermissionDenied")
         assert "parameters" in answer
+        it.until(lambda: "denied" in names(it.ask("events")["events"]))
+        (fields,) = [event["fields"] for event in it.ask("events")["events"] if event["event"] == "denied"]
+        assert (fields["method"], fields["uid"], fields["gid"]) == (f"org.addrsvc.{method}", STRANGER, NOBODY)
+        assert fields["pid"] > 1
 
     controlled(rules(netns, more=WHO), clients)
 

@@ -149,6 +149,11 @@ def test_who_is_in_its_group_may_ask_and_change_nothing(systemd: Machine) -> Non
 
     systemd.run("addrsvc", "status", user="reader")
     assert "not permitted" in systemd.run("addrsvc", "link", "set", "lo", "down", code=1, user="reader")
+    assert "not permitted" in systemd.run("addrsvc", "inject", "UP", "lo", code=1, user="reader")
+    denied = until(lambda: systemd.journal(f"_PID={main_pid(systemd)}", "ADDRSVC_EVENT=denied")[1:])
+    assert denied[-1]["ADDRSVC_METHOD"] == "org.addrsvc.Control.Inject"
+    assert denied[-1]["ADDRSVC_UID"] == systemd.run("id", "--user", "reader")
+    assert denied[-1]["PRIORITY"] == "4"
 
 
 # --- life -----------------------------------------------------------------------------------------------------------
