@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from addrsvc.daemon.findings import BROKEN, Finding, find, fine, untried
-from addrsvc.daemon.log import wants_colour
 from addrsvc.daemon.names import look_up_names, overlay
-from addrsvc.daemon.printer import json_text, printable, say
+from addrsvc.daemon.printer import json_text, say
 from addrsvc.daemon.symptoms import Facts, look
+from addrsvc.daemon.terminal import printable, wants_colour
 from addrsvc.errors import AddrsvcError, KernelError
 from addrsvc.keeper.places import opened_by
 from addrsvc.mirror.netns import HOST, NETNS_RUN_DIR, Identity, open_netns

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from addrsvc.daemon.log import wants_colour
+from addrsvc.daemon.terminal import printable, wants_colour
 
 __all__ = ["change_lines", "event_line", "plan_lines", "status_lines"]
 
@@ -15,11 +15,6 @@ Row: TypeAlias = Mapping[str, Any]
 
 _COLOURS: Final = {"debug": "2", "warning": "33", "error": "31"}
 _STATES: Final = {"missing": "31", "fighting": "31", "claimed": "33", "waiting": "2"}
-
-
-def _escaped(text: str) -> str:
-    """Nothing that a terminal would take for more than text: a namespace can be called anything."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def _coloured(text: str, colour: str | None) -> str:
@@ -52,7 +47,7 @@ def _service_lines(it: Row) -> Iterator[str]:
     waiting = f", waiting for {it['waiting']}" if it["waiting"] else ""
     yield f"addrsvc {it['version']}, process {it['pid']}"
     yield f"{it['present']} of {it['wanted']} addresses are there, in {where}{waiting}"
-    files = ", ".join(map(_escaped, it["files"])) or "no file: the built-in rule holds"
+    files = ", ".join(map(printable, it["files"])) or "no file: the built-in rule holds"
     yield f"configuration: {files}"
     causes = ", ".join(f"{why} {number}" for why, number in it["repairs"].items())
     yield (
@@ -64,10 +59,10 @@ def _service_lines(it: Row) -> Iterator[str]:
 
 def _cells(it: Row) -> tuple[str, ...]:
     if it["state"] == "waiting":
-        return (_escaped(it["netns"]), "waiting", "", "", "", "", "", it["why"])
+        return (printable(it["netns"]), "waiting", "", "", "", "", "", it["why"])
     last = it["last"]
     return (
-        _escaped(it["netns"]), it["state"], str(it["wanted"]), str(it["present"]), "up" if it["lo_up"] else "down",
+        printable(it["netns"]), it["state"], str(it["wanted"]), str(it["present"]), "up" if it["lo_up"] else "down",
         str(it["fights"]), str(it["lost"]), "" if last is None else _repair(last),
     )  # fmt: skip
 
@@ -89,7 +84,7 @@ def _address_lines(it: Row, *, details: bool) -> Iterator[str]:
     if details and it["rules"]:
         yield f"  rules: {', '.join(it['rules'])}"
     if details and it["aliases"]:
-        yield f"  also called: {', '.join(map(_escaped, it['aliases']))}"
+        yield f"  also called: {', '.join(map(printable, it['aliases']))}"
     for address in it["addresses"]:
         if not address["present"]:
             yield _coloured(f"  {address['address']}: {address['why_not'] or it['state']}", "31")
@@ -115,7 +110,7 @@ def event_line(it: Row) -> str:
 def _value(value: object) -> str:
     match value:
         case str():
-            text = _escaped(value)
+            text = printable(value)
             return repr(value) if " " in text or not text else text
         case list():
             return ",".join(map(_value, value))
@@ -135,7 +130,7 @@ def plan_lines(plans: Iterable[Row], *, done: bool) -> Iterator[str]:
             idle += 1
             continue
         verb = "" if it["error"] else ("asked for" if done else "to ask for")
-        yield f"{_escaped(it['netns'])}: {it['error'] or _count(len(it['steps']), 'change')} {verb}"
+        yield f"{printable(it['netns'])}: {it['error'] or _count(len(it['steps']), 'change')} {verb}"
         yield from (f"  {step['text']}" for step in it["steps"])
         yield from (f"  left: {text}" for text in it["left"])
     if idle:
@@ -144,7 +139,7 @@ def plan_lines(plans: Iterable[Row], *, done: bool) -> Iterator[str]:
 
 def change_lines(it: Row) -> Iterator[str]:
     """What another configuration has changed."""
-    yield from (f"read {_escaped(name)}" for name in it["files"])
+    yield from (f"read {printable(name)}" for name in it["files"])
     for word in ("added", "removed", "changed"):
         yield from (f"rule {name}: {word}" for name in it[word])
     for name in it["settings"]:

@@ -6,21 +6,21 @@ people read it (with colours on a terminal), one JSON object a line where a prog
 of its own, where that is what reads standard error.  What is not wanted costs a look into a set.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from addrsvc.daemon.journal import PRIORITIES, is_read_by_journal, send
 from addrsvc.daemon.journal import entry as journal_entry
 from addrsvc.daemon.lean import without
+from addrsvc.daemon.terminal import printable, wants_colour
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["LEVELS", "Log", "levels_from", "wants_colour"]
+__all__ = ["LEVELS", "Log", "levels_from"]
 
 LEVELS: Final = tuple(PRIORITIES)
 """How serious an entry can be, the least serious first."""
@@ -65,11 +65,6 @@ class Log:
     def wanted(self) -> frozenset[str]:
         """Which levels are written."""
         return self._wanted
-
-
-def wants_colour(stream: TextIO) -> bool:
-    """Whether a stream is a terminal whose user did not ask for plain text (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 # --- how it is written ------------------------------------------------------------------------------------------------
@@ -133,11 +128,7 @@ def _unstamped(_: "WrappedLogger", __: str, values: "EventDict") -> "EventDict":
 
 def _printable(_: "WrappedLogger", __: str, values: "EventDict") -> "EventDict":
     """Nothing that a terminal would take for more than text; a name can be anything."""
-    return {name: _escaped(value) if isinstance(value, str) else value for name, value in values.items()}
-
-
-def _escaped(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+    return {name: printable(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 # --- the journal ------------------------------------------------------------------------------------------------------

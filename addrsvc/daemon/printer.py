@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from addrsvc.daemon.commands import Said
+from addrsvc.daemon.terminal import wants_colour
 from addrsvc.errors import AddrsvcError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OutputError", "Printer", "answer_text", "call_lines", "json_text", "listed", "nobody_reads", "ping_lines",
-    "plan_text", "printable", "say",
+    "plan_text", "say",
 ]  # fmt: skip
 
 
@@ -58,11 +59,6 @@ def _write(data: bytearray) -> None:
 
     while data:
         del data[: os.write(sys.stdout.fileno(), data)]
-
-
-def printable(text: str) -> str:
-    """Text whose parts somebody else has named, without what would move a terminal's cursor."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def json_text(value: object) -> str:
@@ -190,8 +186,6 @@ class Printer:
     """
 
     def __init__(self, *, as_json: bool) -> None:
-        from addrsvc.daemon.log import wants_colour
-
         self.as_json = as_json
         self._colours = wants_colour(sys.stdout)
 

@@ -18,8 +18,12 @@ from addrsvc.errors import ControlError
 if TYPE_CHECKING:
     import socket
 
+    from addrsvc.daemon.keeping import KeeperThread
+    from addrsvc.daemon.log import Log
     from addrsvc.daemon.service import Service
     from addrsvc.daemon.systemd import Passed
+    from addrsvc.keeper.config import Loaded
+    from addrsvc.keeper.events import Ring
 
 __all__ = ["booted", "bring_up", "keep", "mirror", "run", "shadow"]
 
@@ -93,43 +97,21 @@ def keep(
         ServiceError: a service is running already, or there is no place for the socket.
     """
     gc.collect()  # the command line's parser; what is loaded from here on takes its place
-    from addrsvc.daemon.follow import LogFollower
-    from addrsvc.daemon.keeping import KeeperThread
     from addrsvc.daemon.lean import share_one_heap, without
-    from addrsvc.daemon.log import Log
-    from addrsvc.daemon.scraping import Scraping
-    from addrsvc.daemon.systemd import PROBE, netlink_sockets, passed_descriptors, passed_socket
-    from addrsvc.daemon.vault import STORED
-    from addrsvc.keeper.config import Loaded, places
+    from addrsvc.daemon.systemd import passed_descriptors
     from addrsvc.keeper.events import Ring
     from addrsvc.keeper.keep import Keeper
-    from addrsvc.mirror.netns import has_cap_sys_admin
 
     with without("ssl"):  # asyncio would load it for transports that nobody uses here
         from addrsvc.daemon.server import serve
-
-    def log_words(loaded: Loaded) -> tuple[str, str]:
-        """How the log is written, and how serious what is in it must be; the command line counts more."""
-        said = loaded.config.daemon
-        return "json" if as_json else said.log_format, "debug" if verbose else said.log_level
 
     share_one_heap()
     ring = Ring()
     with ExitStack() as stack:
         passed = passed_descriptors()
-        thread = stack.enter_context(
-            KeeperThread(
-                lambda: places(file), ring, _end, may_enter=has_cap_sys_admin(), probe=passed_socket(passed, PROBE),
-                sockets=netlink_sockets(passed), stored=netlink_sockets(passed, STORED), inside=inside,
-            )
-        )  # fmt: skip
+        thread = stack.enter_context(_keeper_thread(file, inside, ring, passed))
         sock = None if once else stack.enter_context(_control_socket(control, passed))
-        log = Log(*log_words(thread.loaded))
-        follower = stack.enter_context(LogFollower(ring, log))
-        thread.when_reloaded(lambda loaded: follower.configure(*log_words(loaded)))
-        scraping = stack.enter_context(Scraping(thread, ring, log))
-        scraping.configure(thread.loaded.config.metrics)
-        thread.when_reloaded(lambda loaded: scraping.configure(loaded.config.metrics))
+        log = _observe(thread, stack, as_json=as_json, verbose=verbose)
         stack.enter_context(_handling(signal.SIGHUP, lambda number, frame: thread.reload_soon()))
         stack.enter_context(_handling(signal.SIGTERM, signal.default_int_handler))
         with suppress(KeyboardInterrupt):
@@ -140,6 +122,40 @@ def keep(
     if thread.failure is not None:
         raise thread.failure
     return 0
+
+
+def _keeper_thread(file: Path | None, inside: str | None, ring: "Ring", passed: "list[Passed]") -> "KeeperThread":
+    """What keeps the namespaces, with what the service manager has passed for it."""
+    from addrsvc.daemon.keeping import KeeperThread
+    from addrsvc.daemon.systemd import PROBE, netlink_sockets, passed_socket
+    from addrsvc.daemon.vault import STORED
+    from addrsvc.keeper.config import places
+    from addrsvc.mirror.netns import has_cap_sys_admin
+
+    return KeeperThread(
+        lambda: places(file), ring, _end, may_enter=has_cap_sys_admin(), probe=passed_socket(passed, PROBE),
+        sockets=netlink_sockets(passed), stored=netlink_sockets(passed, STORED), inside=inside,
+    )  # fmt: skip
+
+
+def _observe(thread: "KeeperThread", stack: ExitStack, *, as_json: bool, verbose: bool) -> "Log":
+    """Have what is told written into the log and counted, as the configuration in force says at each time."""
+    from addrsvc.daemon.follow import LogFollower
+    from addrsvc.daemon.log import Log
+    from addrsvc.daemon.scraping import Scraping
+
+    def log_words(loaded: "Loaded") -> tuple[str, str]:
+        """How the log is written, and how serious what is in it must be; the command line counts more."""
+        said = loaded.config.daemon
+        return "json" if as_json else said.log_format, "debug" if verbose else said.log_level
+
+    log = Log(*log_words(thread.loaded))
+    follower = stack.enter_context(LogFollower(thread.ring, log))
+    thread.when_reloaded(lambda loaded: follower.configure(*log_words(loaded)))
+    scraping = stack.enter_context(Scraping(thread, thread.ring, log))
+    scraping.configure(thread.loaded.config.metrics)
+    thread.when_reloaded(lambda loaded: scraping.configure(loaded.config.metrics))
+    return log
 
 
 def _end() -> None:

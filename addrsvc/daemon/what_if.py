@@ -12,8 +12,9 @@ from itertools import groupby
 from typing import Final
 
 from addrsvc.daemon.likeness import Key, Likeness, like, route_key
-from addrsvc.daemon.printer import json_text, printable, say
+from addrsvc.daemon.printer import json_text, say
 from addrsvc.daemon.service import Service
+from addrsvc.daemon.terminal import printable
 from addrsvc.daemon.words import read_command
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.keeper.loop import Loop

@@ -40,6 +40,7 @@ class Kind(Protocol):
 
 
 def attribute(nla_type: int, payload: bytes) -> bytes:
+    """An attribute as it goes into a message: header, payload, and zeros up to a multiple of four bytes."""
     length = len(payload)
     return _NLATTR.pack(NLA_HDRLEN + length, nla_type) + payload + _PADDING[length & 3]
 
