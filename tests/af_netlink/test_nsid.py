@@ -1,11 +1,8 @@
 """RTM_*NSID on both kernels, byte for byte, and NETLINK_LISTEN_ALL_NSID."""
 
 import socket
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from struct import Struct, pack
-from typing import TypeVar
 
 import pytest
 
@@ -29,12 +26,12 @@ from addrsvc.uapi import (
 )
 from tests.af_netlink.peer import Peer
 from tests.af_netlink.twins import Twins, messages, nla, nlmsg, spell
+from tests.waiting import until
 
 NSID, PID, FD, TARGET, CURRENT = range(1, 6)
 HEADER = bytes(4)
 NOBODY, NO_FD = 4_000_000, 999_999
 _S32 = Struct("=i")
-T = TypeVar("T")
 
 pytestmark = pytest.mark.needs_netns
 
@@ -47,14 +44,6 @@ def ids(answers: list[bytes]) -> list[tuple[int, ...]]:
         for kind, *_, body in messages(answer)
         if kind == RTM_NEWNSID
     ]
-
-
-def within(seconds: float, look: Callable[[], T]) -> T:
-    """What a look finds, tried until it is something or the time is over."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return found
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -115,7 +104,7 @@ def test_a_namespace_that_goes_takes_its_id_along(twins: Twins, peer: Peer) -> N
     twins.ask(nlmsg(RTM_NEWNSID, HEADER + nla(NSID, -1) + peer.pid))
     peer.vanish()
     model = [(group, spell(data)) for group, data in twins.heard("model")]
-    kernel = within(30, lambda: [(group, spell(data)) for group, data in twins.heard("kernel")])
+    kernel = until(lambda: [(group, spell(data)) for group, data in twins.heard("kernel")])
     assert model == kernel != []
     assert ids(twins.ask(nlmsg(RTM_GETNSID, HEADER, NLM_F_DUMP))) == []
 

@@ -8,7 +8,6 @@ import errno
 import os
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from struct import Struct
@@ -76,6 +75,7 @@ from addrsvc.uapi import (
 )
 from tests.af_netlink.twins import messages, nla
 from tests.fidelity.machines import give_up_privilege
+from tests.waiting import until
 
 T = TypeVar("T")
 Found: TypeAlias = Any
@@ -154,10 +154,13 @@ class Side:
 
 def settle(sock: Sock) -> None:
     """Wait until nothing comes for a while."""
-    seen = [meminfo(sock)]
-    while len(seen) < 6 or seen[-1] != seen[-6]:
-        time.sleep(0.005)
+    seen: list[dict[str, int]] = []
+
+    def is_settled() -> bool:
         seen.append(meminfo(sock))
+        return len(seen) > 5 and seen[-1] == seen[-6]
+
+    until(is_settled)
 
 
 Script = Callable[[Side], T]

@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from addrsvc.daemon.server import Server
 from addrsvc.keeper.events import Ring
 from addrsvc.mirror.child import in_a_child
 from addrsvc.mirror.netns import NetNs
+from tests.waiting import until
 
 T = TypeVar("T")
 PATIENCE = 60.0
@@ -72,10 +72,7 @@ class Controlled:
         return in_a_child(asked)
 
     def until(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, [tuple(event)[2:] for event in self.thread.ring.since(0)[0]]
-            time.sleep(0.005)
+        until(condition, PATIENCE, seen=lambda: [tuple(event)[2:] for event in self.thread.ring.since(0)[0]])
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,8 +16,7 @@ from addrsvc.keeper.messages import DELETE_LOOPBACK
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.mirror.netns import NetNs, run_in
 from tests.daemon.test_metrics import ByPath, fetched, samples
-
-PATIENCE = 30.0
+from tests.waiting import PATIENCE, until
 
 
 class Kept:
@@ -45,11 +43,11 @@ class Kept:
         self.process.send_signal(signal.SIGHUP)
 
     def until(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + PATIENCE
-        while not condition():
+        def holds() -> object:
             assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.01)
+            return condition()
+
+        until(holds, seen=self.log.read_text)
 
     def entries(self) -> list[dict[str, object]]:
         """The entries of the log that are JSON, whole ones."""

@@ -4,8 +4,7 @@ import os
 import secrets
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -19,16 +18,9 @@ from addrsvc.keeper.kept import LOOPBACK
 from addrsvc.keeper.messages import DELETE_LOOPBACK
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.mirror.netns import NetNs, create_named, remove_named
+from tests.waiting import PATIENCE, until
 
-PATIENCE = 30.0
 RULE = '[[rule]]\nname = "it"\nnamespaces = ["{}"]\naddresses = ["{}"]\n'
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 class Manager:

@@ -27,7 +27,8 @@ from addrsvc.keeper.settings import Metrics
 from addrsvc.keeper.texts import Listen
 from addrsvc.keeper.wanted import Reaction, Wanted
 from addrsvc.mirror.netns import NetNs
-from tests.keeper.keeping import PATIENCE, Keeping, keeping, service
+from tests.keeper.keeping import Keeping, keeping, service
+from tests.waiting import PATIENCE
 
 T = TypeVar("T")
 ONE, ONE_SERVICE = service("fd00::1", reaction=Reaction.REPORT)

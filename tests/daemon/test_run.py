@@ -1,8 +1,7 @@
 """`addrsvc run` and its kin on namespaces of the running kernel: exit codes, one mirror for each, ghosts."""
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,10 @@ from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.netlink.messages import AddrMsg, LinkMsg, Sysctl
 from addrsvc.uapi import IFF_UP, RTM_DELADDR
 from tests.test_cli import Background, run
+from tests.waiting import until
 
 LOOPBACK = bytes(15) + b"\x01"
 DISABLE = Sysctl("net.ipv6.conf.lo.disable_ipv6", "1")
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, for as long as a busy machine may need."""
-    deadline = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def has_loopback(kernel: Kernel) -> bool:

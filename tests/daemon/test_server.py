@@ -26,6 +26,7 @@ from addrsvc.daemon.server import Server
 from addrsvc.daemon.service import Service
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.linux import Linux
+from tests.waiting import until
 
 T = TypeVar("T")
 
@@ -52,12 +53,6 @@ def raw(path: Path, call: Mapping[str, object]) -> socket.socket:
     sock.connect(str(path))
     sock.sendall(json.dumps(call).encode() + b"\0")
     return sock
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Look until it is so; the test's own time limit ends a wait for what never comes."""
-    while not condition():
-        os.sched_yield()
 
 
 def test_a_client_asks_and_changes(tmp_path: Path) -> None:

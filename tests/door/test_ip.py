@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import pytest
 
 from addrsvc.mirror.netns import NetNs, create_anonymous, run_in
 from tests.door.serving import Server
+from tests.waiting import until
 
 pytestmark = pytest.mark.needs_cap_sys_admin  # what is started inside a namespace is talked to from here
 
@@ -431,13 +432,6 @@ def model(netns: NetNs, shim: Path, server: Server) -> Iterator[Ip]:
     """ip(8) on a fresh namespace of the model."""
     with create_anonymous("behind the shim") as behind:
         yield Ip(behind, {"LD_PRELOAD": str(shim), "ADDRSVC_NETLINK": str(server.path)})
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def masked(text: str) -> str:

@@ -68,6 +68,16 @@ class Daemon:
         status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
         return int(status["VmRSS"].split()[0]), len(os.listdir(proc / "fd")), int(status["Threads"])
 
+    def settle(self) -> None:
+        """Wait until it has taken and given back nothing for half a second."""
+        seen: list[tuple[int, int, int]] = []
+
+        def is_still() -> bool:
+            seen.append(self.taken())
+            return len(seen) >= 50 and len(set(seen[-50:])) == 1
+
+        until(is_still, "it is still")
+
     def say(self, when: str) -> tuple[int, int, int]:
         rss, fds, threads = self.taken()
         say(f"{when:44} {rss:8} KiB  {fds:5} descriptors  {threads:3} threads")
@@ -126,7 +136,7 @@ def run(count: int, events: int, seed: int) -> bool:
                 client.ask("links", {})
             with namespaces(prefix, 1) as found:
                 until(lambda: is_whole(found[0]), "one namespace")
-            time.sleep(1)
+            daemon.settle()
             before = daemon.say("before, after a first namespace")
             begun = time.monotonic()
             with namespaces(prefix, count) as found:
@@ -145,7 +155,7 @@ def run(count: int, events: int, seed: int) -> bool:
                 say(f"all as wanted again {waited:.3f} s after the last of {done} events")
                 daemon.say("after that")
             until(lambda: daemon.taken()[1] <= before[1], "descriptors are given back")
-            time.sleep(1)
+            daemon.settle()
             after = daemon.say("after all have gone")
             return after[1:] == before[1:]
         finally:

@@ -1,9 +1,9 @@
 """A keeper in the thread of the test: namespaces are handed to it, time passes as the test turns its loop."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.keep import Keeper
@@ -12,8 +12,8 @@ from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.wanted import ServiceAddress, Wanted
 from addrsvc.keeper.watch import AutoWatch, Hearer, Watch
 from addrsvc.mirror.netns import NetNs
+from tests.waiting import until
 
-PATIENCE = 30.0
 MakeWatch = Callable[[Loop, Hearer[Kept]], Watch[Kept]]
 LABEL = "blue"
 
@@ -30,6 +30,11 @@ class Rules:
 
     def wanted(self, label: str) -> Wanted | None:
         return self.by_label.get(label, self.usual)
+
+
+def turn_until(loop: Loop, condition: Callable[[], object], *, seen: Callable[[], object] | None = None) -> None:
+    """Turn a loop until something is so."""
+    until(condition, pause=partial(loop.turn, 0.01), seen=seen)
 
 
 class Keeping:
@@ -51,10 +56,7 @@ class Keeping:
 
     def until(self, condition: Callable[[], object]) -> None:
         """Turn the loop until something is so."""
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, [tuple(event)[2:] for event in self.ring.since(0)[0]]
-            self.loop.turn(0.01)
+        turn_until(self.loop, condition, seen=lambda: [tuple(event)[2:] for event in self.ring.since(0)[0]])
 
     def until_told(self, name: str, **fields: object) -> Event:
         """Turn the loop until such an event is told, and go on behind it."""

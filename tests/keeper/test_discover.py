@@ -4,8 +4,7 @@ import os
 import secrets
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,8 +15,7 @@ from addrsvc.keeper.discover import NOT_ALLOWED, Discovery
 from addrsvc.keeper.loop import Loop
 from addrsvc.mirror.libc import MS_BIND, NotMounted, mount, umount
 from addrsvc.mirror.netns import NETNS_RUN_DIR, NetNs, create_anonymous, create_named, remove_named
-
-PATIENCE = 30.0
+from tests.keeper.keeping import turn_until
 
 
 class Told:
@@ -61,18 +59,10 @@ def discovery(loop: Loop, told: Told) -> Iterator[Discovery]:
     assert sorted(os.listdir("/proc/self/fd")) == before, "a descriptor is left open"
 
 
-def until(loop: Loop, holds: Callable[[], bool]) -> None:
-    """Let the loop turn until a condition holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it does not come to hold"
-        loop.turn(0.1)
-
-
 def exactly(loop: Loop, told: Told, *expected: tuple[str, ...]) -> None:
     """Let the loop turn until these have been told, and nothing else."""
     with suppress(AssertionError):
-        until(loop, lambda: len(told.all) >= len(expected))
+        turn_until(loop, lambda: len(told.all) >= len(expected))
     loop.turn()
     assert told.all == list(expected)
     told.all.clear()
@@ -186,7 +176,7 @@ def test_a_file_is_waited_for_until_a_namespace_is_mounted_on_it(
 ) -> None:
     discovery.select([files.label("*")])
     files.touch("blue")
-    until(loop, lambda: files.label("blue") in discovery.waiting())
+    turn_until(loop, lambda: files.label("blue") in discovery.waiting())
     assert told.all == []
 
     files.bind("blue", blue)
@@ -289,7 +279,7 @@ def test_an_alias_goes_unnoticed(discovery: Discovery, loop: Loop, told: Told, f
 
     files.remove("b")
 
-    until(loop, lambda: not discovery.aliases())
+    turn_until(loop, lambda: not discovery.aliases())
     assert told.all == []
 
 

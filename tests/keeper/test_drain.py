@@ -2,9 +2,8 @@
 
 import os
 import socket
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from errno import EPERM
 
 import pytest
@@ -19,6 +18,7 @@ from addrsvc.keeper.messages import LO_UP, deladdr, newaddr
 from addrsvc.keeper.rtnl import Refusal, Requests
 from addrsvc.keeper.sockdiag import Census
 from addrsvc.mirror.netns import NetNs
+from tests.keeper.keeping import turn_until
 from tests.keeper.used import wait_for_routes
 
 LONG = 60.0
@@ -41,13 +41,6 @@ def requests(netns: NetNs) -> Iterator[Requests]:
 def loop() -> Iterator[Loop]:
     with Loop() as loop:
         yield loop
-
-
-def turn_until(loop: Loop, condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        loop.turn(0.01)
 
 
 class Connection:

@@ -6,7 +6,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from errno import EADDRNOTAVAIL, EEXIST, EPERM
@@ -24,8 +23,8 @@ from addrsvc.mirror.netns import NetNs, create_anonymous, open_netns, run_in
 from addrsvc.netlink.codec import decode
 from addrsvc.netlink.messages import AddrMsg
 from addrsvc.uapi import NLMSG_DONE, NLMSG_ERROR, RTM_DELADDR, RTM_NEWADDR, RTM_NEWLINK
+from tests.keeper.keeping import turn_until
 
-PATIENCE = 30.0
 NOBODY = 0x7FFFFFFE
 V6, V4 = bytes([0xFD, *bytes(14), 9]), bytes([192, 0, 2, 9])
 
@@ -96,17 +95,10 @@ def change(netns: NetNs, *messages: bytes) -> None:
         assert requests.ask(messages) == []
 
 
-def until(loop: Loop, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it does not come to hold"
-        loop.turn(0.1)
-
-
 def hears(loop: Loop, heard: Heard, *kinds: tuple[str, int]) -> None:
     """Let the loop turn until these messages have been heard, and nothing else."""
     with suppress(AssertionError):
-        until(loop, lambda: len(heard.messages) >= len(kinds))
+        turn_until(loop, lambda: len(heard.messages) >= len(kinds))
     for _ in range(3):
         loop.turn()
     assert heard.kinds == list(kinds)
@@ -242,7 +234,7 @@ def test_what_no_buffer_holds_is_told_once_and_what_it_holds_is_heard(
 
     for losses in (1, 2):
         change(red, *many)
-        until(loop, lambda count=losses: len(heard.losses) == count)  # type: ignore[misc]
+        turn_until(loop, lambda count=losses: len(heard.losses) == count)  # type: ignore[misc]
         for _ in range(10):
             loop.turn()
         assert heard.losses == [who] * losses
@@ -281,7 +273,7 @@ def test_a_burst_is_heard_in_order(watch: Watch[str], loop: Loop, heard: Heard, 
 
     change(red, *map(newaddr, addresses))
 
-    until(loop, lambda: len(heard.messages) == len(addresses))
+    turn_until(loop, lambda: len(heard.messages) == len(addresses))
     messages = [decode(message) for _, message in heard.messages]
     assert [message.local for message in messages if isinstance(message, AddrMsg)] == addresses
 
@@ -357,7 +349,7 @@ def test_what_is_lost_while_asking_is_told(loop: Loop, heard: Heard, blue: NetNs
     with Requests(watch.adopt("blue", given)) as requests:
         change(blue, *(make_one(bytes([*V4[:3], n])) for n in range(200) for make_one in (newaddr, deladdr)))
         requests.ask([LO_UP])
-        until(loop, lambda: heard.losses == ["blue"])
+        turn_until(loop, lambda: heard.losses == ["blue"])
     watch.close()
 
 

@@ -3,39 +3,23 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 import pytest
 
 from tests.systemd.boot import ENVIRONMENT, SKIP
+from tests.waiting import PATIENCE
 
-__all__ = ["CannotBoot", "Machine", "until"]
-
-T = TypeVar("T")
+__all__ = ["CannotBoot", "Machine"]
 
 _REPOSITORY: Final = Path(__file__).parents[2]
-_PATIENCE: Final = 30.0
 
 
 class CannotBoot(Exception):
     """This machine cannot boot another beside itself; the text says why."""
-
-
-def until(condition: Callable[[], T], seconds: float = _PATIENCE) -> T:
-    """Look again and again until it holds, and give what it gave.
-
-    Raises:
-        AssertionError: it did not hold in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s; it was {found!r}"
-        time.sleep(0.005)
-    return found
 
 
 class Machine:
@@ -74,7 +58,7 @@ class Machine:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self._process.communicate(timeout=_PATIENCE)
+        self._process.communicate(timeout=PATIENCE)
 
     def path(self, inside: str) -> Path:
         """Where this machine sees a file of that one."""
@@ -101,7 +85,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=PATIENCE,
             check=False,
         )
         said = (done.stderr + done.stdout).strip()

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.systemd.installation import HOME
-from tests.systemd.machine import Machine, until
+from tests.systemd.machine import Machine
+from tests.waiting import until
 
 UNIT = f"""\
 [Service]

@@ -10,7 +10,8 @@ from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.mirror.netns import open_netns
 from addrsvc.uapi import RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 from tests.keeper.used import wait_for_routes
-from tests.systemd.machine import Machine, until
+from tests.systemd.machine import Machine
+from tests.waiting import until
 
 SERVICE = "addrsvc.service"
 CONFIGURATION = "/etc/addrsvc/addrsvc.toml"
