@@ -151,9 +151,9 @@ class KeeperThread:
                 stack.callback(NameWatch(self._loop, self._inside, self._name_gone).close)
             for label, sock in self._sockets.items():
                 self._adopt(keeper, label, sock, stack)
+            self._vitals = Vitals(keeper, self._loop, self.ring, self.courier, self._probe)
             keeper.start()
             self._vault.tidy()
-            self._vitals = Vitals(keeper, self._loop, self.ring, self.courier, self._probe)
             settle()
             self._started.set()
             self._loop.run()

@@ -2,8 +2,12 @@
 
 All of it is found out in the keeper's own loop.  Ready means that what is declared is there and that a program can
 bind to ::1; alive, that a question to a kernel comes back with the answer that the keeper would give itself.
+
+A start may take the time that it needs, as long as it gets on.  One that waits for what others would have to do says at
+once what that is, and has the time that the unit allows a start, and no more.
 """
 
+import time
 from errno import EACCES, EAFNOSUPPORT, EPERM
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +16,8 @@ from addrsvc.daemon.probe import bind_loopback
 from addrsvc.daemon.systemd import watchdog_period
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.keep import Keeper
-from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.kept import LO
+from addrsvc.keeper.loop import Loop, Timer
 from addrsvc.keeper.status import NetnsStatus
 
 if TYPE_CHECKING:
@@ -23,8 +28,12 @@ __all__ = ["Vitals"]
 _PAUSE: Final = 0.25
 """Seconds between two looks at how everything is, at least."""
 _UNTOLD: Final = ("RTM_NEWADDR", "RTM_DELADDR", "RTM_NEWLINK", "inject")
-_FEEDS: Final = 4
-"""For how many feedings of the watchdog a start that takes long may go on."""
+_MORE_TIME: Final = 20.0
+"""For how many seconds a start that gets on may go on ..."""
+_ASK_EVERY: Final = 2.0
+"""... and how often, at most, that is asked for."""
+_LOOK_AGAIN: Final = 1.0
+"""Seconds until it is looked again what a start waits for: that a bind succeeds is told by nobody."""
 _NO_SOCKETS: Final = (EAFNOSUPPORT, EPERM, EACCES)
 """How a sandbox refuses an IPv6 socket."""
 
@@ -50,7 +59,12 @@ class Vitals:
         self._is_serving = False
         self._is_due = False
         self._status = ""
+        self._waits_for = ""
+        self._again: Timer | None = None
+        self._most = 0
+        self._asked_at = time.monotonic()
         self.is_ready = False
+        self._ring = ring
         ring.subscribe(self._told)
         period = watchdog_period()
         if period is not None:
@@ -62,6 +76,8 @@ class Vitals:
         self._look()
 
     def _told(self, event: Event) -> None:
+        if not self.is_ready and event.name == "attached":
+            self._ask_for_time()
         if not self._is_due and not (self.is_ready and event.name in _UNTOLD):
             self._is_due = True
             self._loop.call_later(0.0 if not self.is_ready else _PAUSE, self._look)
@@ -72,16 +88,46 @@ class Vitals:
         if status != self._status:
             self._status = status
             self._courier.replace("status", f"STATUS={status}")
-        if not self.is_ready and self._is_serving and not self.why_not_ready():
+        if not self.is_ready and self._is_serving:
+            self._try_to_be_ready()
+
+    def _try_to_be_ready(self) -> None:
+        why = self.why_not_ready()
+        if not why:
             self.is_ready = True
             self._courier.send("READY=1")
+            self._ring.tell("ready")
+            return
+        if why != self._waits_for:
+            self._waits_for = why
+            self._ring.tell("not ready", why=why)
+        if self._again is None or not self._again.is_pending:
+            self._again = self._loop.call_later(_LOOK_AGAIN, self._look)
+
+    def _ask_for_time(self) -> None:
+        """Ask for more time for the start if more namespaces are kept now than there ever were."""
+        now = time.monotonic()
+        if len(self._keeper) > self._most and now >= self._asked_at + _ASK_EVERY:
+            self._most, self._asked_at = len(self._keeper), now
+            self._courier.replace("time", f"EXTEND_TIMEOUT_USEC={_MORE_TIME * 1e6:.0f}")
 
     def why_not_ready(self) -> str:
         """What is missing still; empty if nothing is."""
         lacking = self._keeper.summary().lacking
         if lacking is not None:
-            return f"{lacking}: {_what_lacks(self._keeper.status(lacking))}"
+            return f"{lacking}: {self._what_lacks(self._keeper.status(lacking))}"
         return self._why_no_bind() if self._keeper.wants_loopback(self._keeper.here) else ""
+
+    def _what_lacks(self, status: NetnsStatus) -> str:
+        if status.state == "claimed":
+            return self._keeper.why_claimed(status.label)
+        if LO in status.missing:
+            return status.missing[LO]
+        lacking = [address for address in status.addresses if not address.is_present]
+        if not lacking:
+            return "it is fought about" if status.lo_up else "lo is down"
+        others = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        return f"{lacking[0].address} is not there: {lacking[0].why_not}{others}"
 
     def _why_no_bind(self) -> str:
         try:
@@ -104,15 +150,5 @@ class Vitals:
     def _feed(self, interval: float) -> None:
         """Tell that it is alive, if it is, and come back."""
         if self._keeper.is_alive():
-            more_time = [] if self.is_ready else [f"EXTEND_TIMEOUT_USEC={int(_FEEDS * interval * 1e6)}"]
-            self._courier.replace("life", "WATCHDOG=1", *more_time)
+            self._courier.replace("life", "WATCHDOG=1")
         self._loop.call_later(interval, lambda: self._feed(interval))
-
-
-def _what_lacks(status: NetnsStatus) -> str:
-    if status.state == "claimed":
-        return "another service keeps it"
-    for address in status.addresses:
-        if not address.is_present:
-            return f"{address.address} is not there: {address.why_not}"
-    return "lo is down"

@@ -25,6 +25,8 @@ VOCABULARY: Final[Mapping[str, Word]] = {
     "RTM_NEWADDR": Word("debug", "the kernel has an address more, or one has changed"),
     "RTM_DELADDR": Word("debug", "the kernel has an address less"),
     "RTM_NEWLINK": Word("debug", "lo has changed"),
+    "not ready": Word("warning", "the start waits; field why tells for what"),
+    "ready": Word("info", "the start is over: all that is wanted is there"),
     "attached": Word("info", "a namespace is watched from now on"),
     "renamed": Word("info", "a namespace is kept under another of its names from now on, which field instead tells"),
     "gone": Word("info", "a namespace has gone"),

@@ -8,12 +8,12 @@ when it begins again it only looks: where all is well nothing is sent.
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from socket import socket
 from typing import Final
 
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.keeper.alone import Called, Rules
+from addrsvc.keeper.claim import claim, release, who_keeps
 from addrsvc.keeper.decide import Decisions
 from addrsvc.keeper.discover import Discovery
 from addrsvc.keeper.events import Event, Ring
@@ -113,7 +113,7 @@ class Keeper:
         """A namespace is there: bring its lo up before anything else, hear it, look at it, mend it."""
         wanted = self.wanted(label)
         raiser = LoRaiser()
-        is_to_raise = _claim(netns_fd) and wanted.lo is Lo.UP
+        is_to_raise = claim(netns_fd) and wanted.lo is Lo.UP
         try:
             requests = Requests.to(netns_fd, label, raiser if is_to_raise else None)
         except KernelError as error:
@@ -157,7 +157,7 @@ class Keeper:
 
     def _cannot(self, label: str, netns_fd: int, why: str) -> None:
         """It cannot be heard or asked; that is tried again and again, unless another service can."""
-        flock(netns_fd, LOCK_UN)
+        release(netns_fd)
         before = self._failed.get(label, (0, ""))[1]
         if before != why:
             self._ring.tell("waiting", label, None, why=why)
@@ -181,10 +181,10 @@ class Keeper:
 
     def _keep(self, kept: Kept) -> None:
         """Look at it and mend it, unless another service keeps it: two of them would never agree."""
-        if not _claim(kept.fd):
+        if not claim(kept.fd):
             if kept.is_claimed:
                 kept.is_claimed = False
-                self._ring.tell("waiting", kept.label, kept.cause, why="another service keeps it")
+                self._ring.tell("waiting", kept.label, kept.cause, why=who_keeps(kept.fd))
             if self._claiming is None:
                 self._claiming = self._loop.call_later(_CLAIM_EVERY, self._keep_what_is_free)
             return
@@ -218,8 +218,8 @@ class Keeper:
 
     def _release(self, kept: Kept) -> None:
         """Let another service keep it."""
-        if kept.is_claimed and kept.fd >= 0:
-            flock(kept.fd, LOCK_UN)
+        if kept.is_claimed:
+            release(kept.fd)
         kept.is_claimed = False
 
     def renamed(self, label: str, instead: str) -> None:
@@ -485,6 +485,14 @@ class Keeper:
         """
         return self._status(self._named(label))
 
+    def why_claimed(self, label: str) -> str:
+        """Who else keeps a namespace.
+
+        Raises:
+            ControlError: it is not kept.
+        """
+        return who_keeps(self._named(label).fd)
+
     def _status(self, kept: Kept, aliases: tuple[str, ...] = ()) -> NetnsStatus:
         return status_of(kept, aliases, self._withheld.get(kept.label, frozenset()))
 
@@ -511,16 +519,3 @@ class Keeper:
         self._counts[event.name] += 1
         if event.name == "repair":
             self._repairs[str(event.fields["why"])] += 1
-
-
-def _claim(netns_fd: int) -> bool:
-    """Let no other service keep a namespace; whether none does.
-
-    It is a lock on the namespace itself, which ends with the process.  What has no descriptor cannot be claimed.
-    """
-    if netns_fd >= 0:
-        try:
-            flock(netns_fd, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True

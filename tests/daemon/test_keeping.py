@@ -6,11 +6,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
 
+from addrsvc.daemon import vitals
 from addrsvc.daemon.keeping import KeeperThread, NotRunning
+from addrsvc.daemon.vitals import Vitals
 from addrsvc.errors import ConfigError, ControlError
 from addrsvc.keeper.events import Ring
 from addrsvc.keeper.keep import Keeper
@@ -155,10 +158,61 @@ def test_what_is_missing_keeps_it_from_being_ready(
         thread.start()
         thread.serving()
         until(lambda: manager.has_heard("STATUS=Keeping 0 of 2 addresses"))
-        assert any("IPv6 is disabled" in line for line in manager.told)
+        why = f"{_selector(netns)}: ::1/128 is not there: IPv6 is disabled, and 1 more"
+        assert any(line.endswith(f"; not ready: {why}") for line in manager.told)
+        until(lambda: told(thread, "not ready") == [{"why": why}])
         assert not manager.has_heard("READY=1")
         somebody.sysctl("net.ipv6.conf.lo.disable_ipv6", 0)
         until(lambda: manager.has_heard("READY=1"))
+        until(lambda: told(thread, "ready") == [{}])
+
+
+def test_who_keeps_what_it_waits_for_is_told(thread: KeeperThread, manager: Manager, netns: NetNs) -> None:
+    with open(f"/proc/self/fd/{netns.fileno()}") as other:
+        flock(other.fileno(), LOCK_EX)
+        thread.start()
+        thread.serving()
+        comm = Path("/proc/self/comm").read_text().rstrip()
+        why = f"{_selector(netns)}: another service keeps it: process {os.getpid()} ({comm})"
+        until(lambda: manager.has_heard("STATUS=Keeping 0 of 2 addresses"))
+        assert any(line.endswith(f"; not ready: {why}") for line in manager.told)
+        until(lambda: told(thread, "not ready") == [{"why": why}])
+    until(lambda: manager.has_heard("READY=1"))
+
+
+def test_a_start_has_more_time_only_as_long_as_it_gets_on(
+    thread: KeeperThread, manager: Manager, netns: NetNs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attaching a namespace is getting on; waiting for IPv6 to be switched on again is not."""
+    from addrsvc.mirror.rtnl import RtnlKernel
+
+    monkeypatch.setattr(vitals, "_ASK_EVERY", 0.0)
+    monkeypatch.setenv("WATCHDOG_USEC", "20000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    with RtnlKernel(netns) as somebody:
+        somebody.link_set("lo", up=True)
+        somebody.sysctl("net.ipv6.conf.lo.disable_ipv6", 1)
+        thread.start()
+        thread.serving()
+        until(lambda: manager.has_heard("EXTEND_TIMEOUT_USEC=20000000"))
+        for _ in range(3):
+            manager.told.clear()
+            until(lambda: manager.has_heard("WATCHDOG=1"))
+        assert not manager.has_heard("EXTEND_TIMEOUT_USEC")
+
+
+def test_that_a_bind_succeeds_at_last_is_noticed(
+    thread: KeeperThread, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody tells it."""
+    reasons = ["bind to ::1: Cannot assign requested address"]
+    monkeypatch.setattr(Keeper, "wants_loopback", lambda keeper, label: True)
+    monkeypatch.setattr(Vitals, "_why_no_bind", lambda vitals: "".join(reasons))
+    thread.start()
+    thread.serving()
+    until(lambda: told(thread, "not ready") == [{"why": reasons[0]}])
+    reasons.clear()
+    until(lambda: manager.has_heard("READY=1"))
 
 
 def test_the_watchdog_is_fed_as_long_as_a_kernel_answers(

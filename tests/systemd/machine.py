@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -93,6 +94,13 @@ class Machine:
             last = "" if words[0] == "journalctl" else self.run("journalctl", "--lines=20", "--output=cat", code=None)
             raise AssertionError(f"{words}: {done.returncode}, not {code}\n{said}\nin the journal:\n{last}")
         return said
+
+    @contextmanager
+    def running(self, *words: str) -> Iterator[None]:
+        """A command that runs inside until the block is over, as long as its standard input is open."""
+        argv = ["nsenter", "--target", str(self.pid), "--all", "--", *words]
+        with subprocess.Popen(argv, env=ENVIRONMENT, stdin=subprocess.PIPE):
+            yield
 
     def systemctl(self, *words: str, code: int | None = 0) -> str:
         """Run systemctl(1)."""

@@ -91,6 +91,15 @@ def test_a_service_inside_ends_with_the_name_of_its_namespace(systemd: Machine) 
     assert systemd.show("addrsvc@blue.service", "Result") == "success"
 
 
+def test_a_service_inside_of_a_namespace_that_is_not_there_fails_at_once(systemd: Machine) -> None:
+    said = systemd.systemctl("start", "addrsvc@nowhere.service", code=1)
+    assert "Assertion failed" in said
+
+    status = systemd.systemctl("status", "addrsvc@nowhere.service", code=None)
+    assert "AssertPathExists=/run/netns/nowhere was not met" in status
+    systemd.run("addrsvc", "status", "--control", "/run/addrsvc/nowhere/control", code=1)  # and is not kept waiting
+
+
 def test_a_service_inside_is_started_whenever_there_is_its_namespace(systemd: Machine) -> None:
     systemd.run("ip", "netns", "delete", "blue")
     systemd.systemctl("start", "addrsvc@blue.path")
