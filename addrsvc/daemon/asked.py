@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeVar
 from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.status import NetnsStatus
 
-__all__ = ["AT_ONCE", "Asked", "statuses"]
+__all__ = ["AT_ONCE", "Asked", "labels_of", "statuses"]
 
 T = TypeVar("T")
 AT_ONCE: Final = 50
@@ -25,6 +25,13 @@ def statuses(asked: Asked, labels: Sequence[str]) -> Iterator[NetnsStatus]:
     """How namespaces are, those that are there still."""
     for start in range(0, len(labels), AT_ONCE):
         yield from asked.ask(partial(_statuses, labels=labels[start : start + AT_ONCE]))
+
+
+def labels_of(asked: Asked, names: Iterable[str]) -> list[str]:
+    """What namespaces are kept under that have these names, those that are there."""
+    if not (names := list(names)):
+        return []
+    return asked.ask(lambda keeper: [kept.label for name in names if (kept := keeper.get(name)) is not None])
 
 
 def _statuses(keeper: Keeper, labels: Iterable[str]) -> list[NetnsStatus]:

@@ -1,6 +1,6 @@
 """What a service that keeps namespaces would ask for if it began now: found out without starting one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from addrsvc.daemon.exits import UNSENT
@@ -36,6 +36,7 @@ def foresee(file: Path | None, *, inside: str | None, as_json: bool) -> int:
 def _rows(seen: "_Seen", listener: Listener) -> Iterator[PlanRow]:
     with Loop() as loop:
         discovery = Discovery(loop, listener, may_enter=has_cap_sys_admin())
+        seen.names = discovery.names
         try:
             discovery.select(seen.rules.selectors())
         finally:
@@ -45,14 +46,19 @@ def _rows(seen: "_Seen", listener: Listener) -> Iterator[PlanRow]:
 
 
 class _Seen:
-    """Looks at each namespace as it is found."""
+    """Looks at each namespace as it is found.
+
+    Attributes:
+        names: tells all names of one.
+    """
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
+        self.names: Callable[[str], tuple[str, ...]] = lambda label: (label,)
         self.plans: dict[str, Planned] = {}
 
     def found(self, label: str, netns_fd: int) -> None:
-        wanted = self.rules.wanted(label) or NOTHING
+        wanted = self.rules.wanted(*self.names(label)) or NOTHING
         try:
             with Requests.to(netns_fd, label) as requests:
                 self.plans[label] = looked(requests, wanted, frozenset())
@@ -64,6 +70,9 @@ class _Seen:
 
     def renamed(self, label: str, instead: str) -> None:
         self.plans[instead] = self.plans.pop(label)
+
+    def named(self, label: str) -> None:
+        """All names are known when it is found."""
 
     def waiting(self, label: str, why: str) -> None:
         """Nothing can be asked for where nothing is."""

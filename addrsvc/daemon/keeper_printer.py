@@ -85,6 +85,8 @@ def _address_lines(it: Row, *, details: bool) -> Iterator[str]:
         yield f"  rules: {', '.join(it['rules'])}"
     if details and it["aliases"]:
         yield f"  also called: {', '.join(map(printable, it['aliases']))}"
+    if it["conflict"]:
+        yield _coloured(f"  {it['conflict']}", _COLOURS["warning"])
     for address in it["addresses"]:
         if not address["present"]:
             yield _coloured(f"  {address['address']}: {address['why_not'] or it['state']}", "31")

@@ -206,6 +206,11 @@ def _present(scraped: Scraped) -> "Metric":
     return _gauge("addresses_present", "How many of them are there.", ["netns"], rows)
 
 
+def _aliases(scraped: Scraped) -> "Metric":
+    rows = [((it.label, alias), 1) for it in scraped.namespaces for alias in it.aliases]
+    return _gauge("alias", "That a namespace has another name, too.", ["netns", "alias"], rows)
+
+
 def _repairs(scraped: Scraped) -> "Metric":
     rows = [([cause], number) for cause, number in scraped.tally.repairs.items()]
     return _counter("repairs", "Repairs that were begun, by cause.", ["cause"], rows)
@@ -239,6 +244,7 @@ def _lag(scraped: Scraped) -> "Metric":
 _FAMILIES: "Final[tuple[Callable[[Scraped], Metric], ...]]" = (
     _build,
     _namespaces,
+    _aliases,
     _wanted,
     _present,
     _repairs,

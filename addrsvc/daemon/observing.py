@@ -14,6 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from addrsvc.daemon.asked import labels_of
 from addrsvc.daemon.audit import Audit
 from addrsvc.daemon.authority import Authority, Peer, Right, require
 from addrsvc.daemon.client import KEEPER, method_name
@@ -240,7 +241,8 @@ class ClientDesk:
     ) -> AsyncIterator[Told]:
         """What happens, until the service ends, see `Desk`."""
         self._require_reader("Monitor")
-        reader = Reader.of(self._all.keeping.ring, cursor, replay=replay, netns=netns, level=level)
+        kept_as = await self._all.aside(partial(labels_of, self._all.keeping, netns))
+        reader = Reader.of(self._all.keeping.ring, cursor, replay=replay, netns=netns, kept_as=kept_as, level=level)
         bell = self._all.bell
         with bell.heard(), HangUp(self._all.loop, self._conn, bell.ring) as client:
             yield reader.take(TOLD_AT_ONCE)

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple, TypeAlias, TypedDict, TypeVar
 
-from addrsvc.daemon.asked import AT_ONCE, statuses
+from addrsvc.daemon.asked import AT_ONCE, labels_of, statuses
 from addrsvc.daemon.authority import Peer, Right
 from addrsvc.daemon.commands import did_you_mean
 from addrsvc.daemon.keeping import KeeperThread
@@ -133,7 +133,8 @@ class NetnsRow(TypedDict):
     `state` is "kept", "missing" where something wanted is not there, "fighting", "claimed" where another service has
     it, or "waiting" where it is not there; `why` says more.  `addresses` are those that are not there, or all of them
     if that was asked for; where they are many they go on in another row of the same namespace.  `withdrawn` are those
-    that were withdrawn by command.
+    that were withdrawn by command.  `aliases` are its other names, and `conflict` is on what the rules for its names do
+    not agree, and which counts.
     """
 
     netns: str
@@ -141,6 +142,7 @@ class NetnsRow(TypedDict):
     why: str
     rules: list[str]
     aliases: list[str]
+    conflict: str
     lo_up: bool
     mtu: int
     wanted: int
@@ -246,16 +248,12 @@ def describe(asking: Asking) -> Description:
 
 def list_(asking: Asking, *, netns: str | None = None, details: bool = False) -> Iterator[Namespaces]:
     """Show namespaces, or one of them; with details, all of their addresses and not only those that are missing."""
-    labels, waiting, aliases = asking.keeping.ask(
-        lambda keeper: ([kept.label for kept in keeper], keeper.awaited(), keeper.discovery.aliases())
-    )
-    if netns is not None:
-        labels, waiting = _one_of(netns, labels, waiting, aliases)
+    labels, waiting = asking.keeping.ask(partial(_all_or_one, netns=netns))
     missing = [NetnsStatus(label, "waiting", why) for label, why in waiting.items()]
     rows = (
         row
         for status in chain(statuses(asking.keeping, labels), missing)
-        for row in _netns_rows(status, aliases.get(status.label, ()), details=details)
+        for row in _netns_rows(status, details=details)
     )
     yield from (Namespaces(namespaces=some) for some in _replies(rows, lambda row: len(row["addresses"])))
 
@@ -273,20 +271,20 @@ def _replies(rows: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
     yield some
 
 
-def _one_of(
-    netns: str, labels: Sequence[str], waiting: Mapping[str, str], aliases: Mapping[str, Sequence[str]]
-) -> tuple[list[str], dict[str, str]]:
-    """The one that is called so, by whichever of its names."""
-    first = {alias: label for label, names in aliases.items() for alias in names}
-    label = first.get(netns, netns)
-    if label in labels:
-        return [label], {}
-    if label in waiting:
-        return [], {label: waiting[label]}
-    raise ControlError(f"netns: {netns!r} is not kept{did_you_mean(netns, [*labels, *waiting])}")
+def _all_or_one(keeper: Keeper, netns: str | None) -> tuple[list[str], dict[str, str]]:
+    """Those that are kept, and those that are waited for; or the one that is called so, by whichever of its names."""
+    waiting = keeper.awaited()
+    if netns is None:
+        return [kept.label for kept in keeper], waiting
+    if (kept := keeper.get(netns)) is not None:
+        return [kept.label], {}
+    if netns in waiting:
+        return [], {netns: waiting[netns]}
+    known = [name for kept in keeper for name in keeper.discovery.names(kept.label)]
+    raise ControlError(f"netns: {netns!r} is not kept{did_you_mean(netns, [*known, *waiting])}")
 
 
-def _netns_rows(status: NetnsStatus, aliases: Sequence[str], *, details: bool) -> Iterator[NetnsRow]:
+def _netns_rows(status: NetnsStatus, *, details: bool) -> Iterator[NetnsRow]:
     addresses = [address for address in status.addresses if details or not address.is_present]
     last = status.last
     for start in range(0, len(addresses) or 1, _ROWS):
@@ -295,7 +293,8 @@ def _netns_rows(status: NetnsStatus, aliases: Sequence[str], *, details: bool) -
             "state": status.state,
             "why": status.why,
             "rules": list(status.rules),
-            "aliases": list(aliases),
+            "aliases": list(status.aliases),
+            "conflict": status.wants.conflict,
             "lo_up": status.lo_up,
             "mtu": status.mtu,
             "wanted": status.wanted,
@@ -328,7 +327,8 @@ def events(
     most: int = 100,
 ) -> Told:
     """Tell what has happened since a cursor, or since the oldest event that is remembered."""
-    reader = Reader.of(asking.ring, cursor, replay=True, netns=netns or (), level=level)
+    kept_as = labels_of(asking.keeping, netns or ())
+    reader = Reader.of(asking.ring, cursor, replay=True, netns=netns or (), kept_as=kept_as, level=level)
     return reader.take(min(most, TOLD_AT_ONCE))
 
 
@@ -350,11 +350,8 @@ def apply(asking: Asking, *, netns: str | None = None) -> Iterator[Plans]:
 
 def _labels(asking: Asking, netns: str | None) -> list[str]:
     """Those that are kept, or the one that is asked for."""
-    labels = asking.keeping.ask(lambda keeper: [kept.label for kept in keeper])
-    if netns is None:
-        return labels
-    aliases = asking.keeping.ask(lambda keeper: keeper.discovery.aliases())
-    return _one_of(netns, labels, {}, aliases)[0]
+    labels, _ = asking.keeping.ask(partial(_all_or_one, netns=netns))
+    return labels
 
 
 class Planned(NamedTuple):
@@ -523,8 +520,7 @@ def _keys_of(keeper: Keeper, label: str, texts: list[str] | None) -> list[Key]:
     """Which addresses are meant; all that rules want there where none is named."""
     if texts is not None:
         return list(dict.fromkeys(map(key_of, texts)))
-    wanted = keeper.rules.wanted(label)
-    return [] if wanted is None else list(wanted.addresses)
+    return list(keeper.declared(label).addresses)
 
 
 def _done(asking: Asking, addresses: list[str], cause: int) -> Done:

@@ -5,7 +5,7 @@ lost.  A cursor says which process it is of, so that one that is kept over a res
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, Self, TypedDict
 
 from addrsvc.daemon.log import LEVELS, levels_from
@@ -72,7 +72,8 @@ class Reader:
         ring: what is read.
         cursor: the number of the next event.
         names: the words that are wanted.
-        netns: the namespaces that are wanted; all if there are none.
+        netns: the namespaces that are wanted, by any of their names; all if there are none.
+        kept_as: what those are kept under; it is followed as they are renamed.
         is_restarted: the cursor that it began with is of an earlier process.
     """
 
@@ -80,11 +81,19 @@ class Reader:
     cursor: int
     names: frozenset[str]
     netns: frozenset[str] = frozenset()
+    kept_as: set[str] = field(default_factory=set)
     is_restarted: bool = False
 
     @classmethod
     def of(
-        cls, ring: Ring, cursor: str | None, *, replay: bool, netns: Collection[str] = (), level: str | None = None
+        cls,
+        ring: Ring,
+        cursor: str | None,
+        *,
+        replay: bool,
+        netns: Collection[str] = (),
+        kept_as: Collection[str] = (),
+        level: str | None = None,
     ) -> Self:
         """A reader from a cursor on; without one from now on, or, with `replay`, from the oldest event on.
 
@@ -92,16 +101,17 @@ class Reader:
             ControlError: there is no such cursor or level.
         """
         names = _at_least(level or "debug")
+        reader = cls(ring, 0 if replay else ring.next, names, frozenset(netns), {*netns, *kept_as})
         if cursor is None:
-            return cls(ring, 0 if replay else ring.next, names, frozenset(netns))
+            return reader
         boot, colon, digits = cursor.partition(":")
         if not (colon and digits.isascii() and digits.isdecimal() and len(digits) < _DIGITS):
             raise ControlError(f"cursor: {cursor!r} is none; take the one that came with the last answer")
         if boot != ring.boot:
-            return cls(ring, 0, names, frozenset(netns), is_restarted=True)
+            return replace(reader, cursor=0, is_restarted=True)
         if int(digits) > ring.next:
             raise ControlError(f"cursor: {cursor!r} is of an event that is still to come")
-        return cls(ring, int(digits), names, frozenset(netns))
+        return replace(reader, cursor=int(digits))
 
     @property
     def has_read_all(self) -> bool:
@@ -124,7 +134,17 @@ class Reader:
         return {"events": found, "cursor": cursor_text(self.ring, end), "lost": lost, "restarted": restarted}
 
     def _is_wanted(self, event: Event) -> bool:
-        return event.name in self.names and (not self.netns or event.netns in self.netns)
+        if self.netns and "names" in event.fields:
+            self._follow(event.netns, event.fields["names"])
+        return event.name in self.names and (not self.netns or event.netns in self.kept_as)
+
+    def _follow(self, label: str, names: object) -> None:
+        """A namespace has these names from now on."""
+        assert isinstance(names, list)
+        if self.netns.isdisjoint(names):
+            self.kept_as.discard(label)
+        else:
+            self.kept_as.add(label)
 
 
 _ALL: Final = 1 << 62

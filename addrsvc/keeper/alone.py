@@ -22,8 +22,8 @@ class Rules(Protocol):
     def selectors(self) -> "tuple[str, ...]":
         """Which namespaces it is about."""
 
-    def wanted(self, label: str) -> Wanted | None:
-        """What it wants of one; None where no rule is about it."""
+    def wanted(self, *names: str) -> Wanted | None:
+        """What it wants of the one with these names; None where no rule is about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Alone:
         """The one namespace that can be found without entering any."""
         return (HOST,)
 
-    def wanted(self, label: str) -> Wanted | None:
+    def wanted(self, *names: str) -> Wanted | None:
         """What is wanted of it."""
-        return (self.rules.wanted(label) or Wanted()) if label == self.label else None
+        return (self.rules.wanted(self.label) or Wanted()) if self.label in names else None
 
 
 class Called:
@@ -73,6 +73,10 @@ class Called:
     def renamed(self, label: str, instead: str) -> None:
         """It has another name."""
         self._listener.renamed(self._label(label), self._label(instead))
+
+    def named(self, label: str) -> None:
+        """It has a name more, or one less."""
+        self._listener.named(self._label(label))
 
     def waiting(self, label: str, why: str) -> None:
         """It is not there."""

@@ -7,6 +7,7 @@ from errno import EACCES, EINVAL, EMFILE, ENFILE, ENOTTY, EPERM
 from fcntl import ioctl
 from typing import Final, Protocol
 
+from addrsvc.keeper.places import HOST, Place
 from addrsvc.mirror.libc import CLONE_NEWNET
 
 __all__ = ["MISSING", "Book", "Held", "Listener", "Unusable", "open_netns"]
@@ -33,7 +34,10 @@ class Listener(Protocol):
         """Nothing leads to it any more; the descriptor is closed after this."""
 
     def renamed(self, label: str, instead: str) -> object:
-        """Its first name has gone, and it is kept under another one that it had too."""
+        """Its first name has gone, and it is kept under another one that it had too; `named` follows."""
+
+    def named(self, label: str) -> object:
+        """It has a name more, or one less, beside the one that it is kept under."""
 
     def waiting(self, label: str, why: str) -> object:
         """A selector names it, and it is not there or cannot be used."""
@@ -45,22 +49,51 @@ class Unusable(Exception):
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A namespace that is kept alive, and its names: the one that it is kept under, then any others."""
+    """A namespace that is kept alive.
+
+    Attributes:
+        fd, inode: what it is.
+        labels: by which names it was found, in that order.
+        is_host: it is the host's.
+        told: what names its listener knows of; none if it does not know of it.
+    """
 
     fd: int
     inode: int
     labels: tuple[str, ...]
+    is_host: bool
+    told: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called, beginning with what it is kept under: the host's is called so, however it was found."""
+        if not self.is_host:
+            return self.labels
+        return (HOST, *(label for label in self.labels if label != HOST))
 
 
 class Book:
     """All that are held.
 
-    The network namespaces of a machine live in one file system, so the inode is all that tells one from another.
+    The network namespaces of a machine live in one file system, so the inode is all that tells one from another.  What
+    is new, and which names there are more or less, is told when all of them are known that are there by now: else what
+    one name asks for would be taken away until the next one is found.
     """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._by_inode: dict[int, Held] = {}
+        self._changed: dict[Held, None] = {}
+        self._host = os.stat(Place.of(HOST).path).st_ino
+
+    @property
+    def host(self) -> Held | None:
+        """The host's, if it is held."""
+        return self._by_inode.get(self._host)
+
+    def is_host(self, fd: int) -> bool:
+        """Whether a descriptor is of the host's."""
+        return os.fstat(fd).st_ino == self._host
 
     def __iter__(self) -> Iterator[Held]:
         return iter(tuple(self._by_inode.values()))
@@ -69,23 +102,36 @@ class Book:
         """A name leads to the namespace of a descriptor, which is the book's from now on."""
         inode = os.fstat(fd).st_ino
         held = self._by_inode.get(inode)
-        if held is not None:
+        if held is None:
+            held = self._by_inode[inode] = Held(fd, inode, (), inode == self._host)
+        else:
             os.close(fd)
-            held.labels += (label,)
-            return held
-        held = self._by_inode[inode] = Held(fd, inode, (label,))
-        self._listener.found(label, fd)
+        held.labels += (label,)
+        self._changed[held] = None
         return held
+
+    def settle(self) -> None:
+        """All names are known that are there by now: tell what is new."""
+        changed, self._changed = self._changed, {}
+        for held in changed:
+            before, held.told = held.told, held.names
+            if not before:
+                self._listener.found(held.told[0], held.fd)
+            elif before != held.told:
+                self._listener.named(held.told[0])
 
     def leave(self, label: str, held: Held) -> None:
         """A name leads there no more."""
-        first = held.labels[0]
+        first = held.names[0]
         self._strike(label, held)
         if not held.labels:
-            self._listener.gone(label)
+            if held.told:
+                self._listener.gone(first)
             self._close(held)
-        elif label == first:
-            self._listener.renamed(label, held.labels[0])
+            return
+        self._changed[held] = None
+        if held.told and held.names[0] != first:
+            self._listener.renamed(first, held.names[0])
 
     def forget(self, label: str, held: Held) -> None:
         """A name is of no interest any more: nobody is told."""
@@ -98,6 +144,7 @@ class Book:
 
     def _close(self, held: Held) -> None:
         del self._by_inode[held.inode]
+        self._changed.pop(held, None)
         os.close(held.fd)
 
     def close(self) -> None:

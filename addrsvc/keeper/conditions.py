@@ -77,13 +77,13 @@ class AllWanted:
 
     def why_not(self, keeper: Keeper) -> str:
         """Why it does not hold; empty where it does."""
-        label: str | None = self.netns
-        if self.netns and keeper.get(self.netns) is None:
-            return _not_kept(keeper, self.netns)
-        if not self.netns:
-            label = keeper.summary().lacking
-        kept = keeper.get(label or "")
-        return "" if kept is None or kept.is_as_wanted else f"{label}: {_what_lacks(kept)}"
+        label = self.netns or keeper.summary().lacking
+        if label is None:
+            return ""
+        kept = keeper.get(label)
+        if kept is None:
+            return _not_kept(keeper, label)
+        return "" if kept.is_as_wanted else f"{label}: {_what_lacks(kept)}"
 
 
 Condition: TypeAlias = AddressIs | LoIs | NetnsIs | AllWanted

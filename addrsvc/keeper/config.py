@@ -15,6 +15,7 @@ from typing import Final
 
 from addrsvc.errors import ConfigError, Problem
 from addrsvc.keeper.kinds import Origin, Spot, Table, near_or_all, section, shown
+from addrsvc.keeper.places import HOST
 from addrsvc.keeper.rules import is_about, wanted
 from addrsvc.keeper.settings import Control, Daemon, Metrics, Rule, Watch
 from addrsvc.keeper.texts import is_rule_name
@@ -36,19 +37,29 @@ class Config:
     watch: Watch = section(Watch, "how kernels are listened to")
     metrics: Metrics = section(Metrics, "what is measured, and where it is told")
     rules: tuple[Rule, ...] = (BUILT_IN,)
-    _combined: dict[tuple[str, ...], Wanted] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _combined: dict[tuple[tuple[int, ...], ...], Wanted] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def selectors(self) -> tuple[str, ...]:
         """Which namespaces the rules are about, each selector once."""
         return tuple(dict.fromkeys(it for rule in self.rules if rule.enabled for it in rule.namespaces))
 
-    def wanted(self, label: str) -> Wanted | None:
-        """What is wanted of a namespace; None if no rule is about it.  Where the same rules are, it is one object."""
-        rules = [rule for rule in self.rules if is_about(rule, label)]
-        names = tuple(rule.name for rule in rules)
-        if names and names not in self._combined:
-            self._combined[names] = wanted(rules)
-        return self._combined.get(names)
+    def wanted(self, *names: str) -> Wanted | None:
+        """What is wanted of the namespace that has these names; None if no rule is about any of them.
+
+        Where the same rules are, it is one object.
+        """
+        is_host = HOST in names
+        about = (self._about(name, is_host=is_host) for name in names)
+        groups = tuple(sorted({group for group in about if group}))
+        if groups and groups not in self._combined:
+            self._combined[groups] = wanted(self.rules, groups)
+        return self._combined.get(groups)
+
+    def _about(self, name: str, *, is_host: bool) -> tuple[int, ...]:
+        """Which rules are about a name, by number."""
+        return tuple(number for number, rule in enumerate(self.rules) if is_about(rule, name, is_host=is_host))
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

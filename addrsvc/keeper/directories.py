@@ -87,6 +87,7 @@ class Directory(Source):
         for name in [name for name in self.held if name not in present]:
             self.leave(name)
         self.pending = {name: why for name, why in self.pending.items() if name in present}
+        self.passed &= present.keys()
         self.check()
         for name in present:
             if name not in self.held:
@@ -120,6 +121,7 @@ class Directory(Source):
     def disappeared(self, name: str) -> None:
         """A name was taken away; another one like it may be there by now, and even have been found."""
         self.pending.pop(name, None)
+        self.passed.discard(name)
         if name in self.held and not self._leads_there(name):
             self.leave(name)
 
@@ -132,6 +134,8 @@ class Directory(Source):
 
     def check(self) -> None:
         """See that each name still leads to where it did: one can be mounted upon again without ever going away."""
+        for name in tuple(self.passed):
+            self.enter(name)
         for name in tuple(self.held):
             if not self._leads_there(name):
                 self.leave(name)
@@ -188,15 +192,18 @@ class Directories:
                     directory.look()
                 elif directory.watched == number:
                     directory.happened(mask, name)
+        self._book.settle()
 
     def _mounts_changed(self) -> None:
         is_explained = False
         for directory in self._all:  # first of all: somebody is about to use what is new
             is_explained |= directory.retry()
+        self._book.settle()
         for directory in self._all:
             if directory.identity is None or directory.identity != _identity(directory.directory):
                 directory.look()
                 is_explained |= directory.retry()
+        self._book.settle()
         if not is_explained and self._second_look is None:
             self._second_look = self._loop.call_later(_SECOND_LOOK, self._look_again)
 
@@ -204,6 +211,7 @@ class Directories:
         self._second_look = None
         for directory in self._all:
             directory.check()
+        self._book.settle()
 
     def close(self) -> None:
         """Watch nothing any more."""

@@ -1,16 +1,17 @@
 """Which namespaces there are: found where selectors look for them, and followed as they come and go, without polling.
 
 That a name can be used is told by a change of the mounts, that it has gone by inotify, and that a process has ended by
-its pidfd.  A namespace that has several names is kept once, under the first as long as that lasts.
+its pidfd.  A namespace that has several names is kept once, under the first as long as that lasts; the host's always as
+such.  Others than itself mean the host's only by naming it: no glob does.
 """
 
 from collections.abc import Iterable
 from typing import Final
 
-from addrsvc.keeper.book import Book, Listener
+from addrsvc.keeper.book import Book, Held, Listener
 from addrsvc.keeper.directories import Directories, Directory
 from addrsvc.keeper.loop import Loop
-from addrsvc.keeper.places import PROC, Place
+from addrsvc.keeper.places import HOST, PROC, Place
 from addrsvc.keeper.sources import Processes, Source
 
 __all__ = ["NOT_ALLOWED", "Discovery", "Listener"]
@@ -51,10 +52,11 @@ class Discovery:
         self._not_allowed = {place.label: NOT_ALLOWED for place in places if place not in allowed}
         for directory in dict.fromkeys((*self._sources, *(place.directory for place in allowed))):
             self._source(directory).choose([place for place in allowed if place.directory == directory])
+        left = self._not_meant()
+        self._book.settle()
         for label, why in self.waiting().items():
             if label not in before:
                 self._listener.waiting(label, why)
-        left = self._not_meant()
         self._tidy()
         return left
 
@@ -65,16 +67,20 @@ class Discovery:
 
     def _not_meant(self) -> list[str]:
         """Names that nobody wants are dropped where another one is wanted; what has no such name is returned."""
+        left = []
         for held in self._book:
-            if any(map(self._wants, held.labels)):
-                for label in held.labels:
-                    if not self._wants(label):
-                        self._at(label)[0].leave(self._at(label)[1])
-        return [held.labels[0] for held in self._book if not self._wants(held.labels[0])]
+            unwanted = [label for label in held.labels if not self._means(label, held)]
+            if len(unwanted) == len(held.labels):
+                left.append(held.names[0])
+                continue
+            for label in unwanted:
+                source, name = self._at(label)
+                source.leave(name)
+        return left
 
-    def _wants(self, label: str) -> bool:
+    def _means(self, label: str, held: Held) -> bool:
         source, name = self._at(label)
-        return source.wants(name)
+        return source.means(name, held)
 
     def _at(self, label: str) -> tuple[Source, str]:
         place = Place.of(label)
@@ -83,7 +89,7 @@ class Discovery:
     def forget(self, label: str) -> None:
         """Let go of what is not meant any more, with all its names; nothing is told, and its descriptor is closed."""
         for held in self._book:
-            if label == held.labels[0]:
+            if label == held.names[0]:
                 for other in held.labels:
                     source, name = self._at(other)
                     source.forget(name)
@@ -105,7 +111,18 @@ class Discovery:
 
     def aliases(self) -> dict[str, tuple[str, ...]]:
         """The other names of those that have any."""
-        return {held.labels[0]: held.labels[1:] for held in self._book if len(held.labels) > 1}
+        return {held.names[0]: held.names[1:] for held in self._book if len(held.names) > 1}
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """All names of the namespace that has this one, beginning with what it is kept under; else this one alone.
+
+        Raises:
+            ControlError: it means nothing.
+        """
+        place = Place.of(name)
+        source = self._sources.get(place.directory)
+        held = self._book.host if name == HOST else source and source.held.get(place.name)
+        return held.names if held else (name,)
 
     def close(self) -> None:
         """Let go of everything; nothing is told."""

@@ -29,6 +29,8 @@ VOCABULARY: Final[Mapping[str, Word]] = {
     "ready": Word("info", "the start is over: all that is wanted is there"),
     "attached": Word("info", "a namespace is watched from now on"),
     "renamed": Word("info", "a namespace is kept under another of its names from now on, which field instead tells"),
+    "named": Word("info", "a namespace has a name more, or one less; field names tells all that it has"),
+    "conflict": Word("warning", "the rules for a namespace's names do not agree; field why tells which count"),
     "gone": Word("info", "a namespace has gone"),
     "waiting": Word("info", "a namespace that is wanted is not there"),
     "drift": Word("info", "something was missing, or too much, when it was looked at"),

@@ -150,7 +150,10 @@ class Keeper:
         """It is heard from now on: look at it; its lo was brought up within so many microseconds, if it was."""
         self._kept[kept.label] = kept
         kept.heard_at = time.monotonic()
-        kept.cause = self._ring.tell("attached", kept.label, None, rules=list(kept.wanted.rules))
+        names = self.discovery.names(kept.label)
+        also = {"names": list(names)} if len(names) > 1 else {}
+        kept.cause = self._ring.tell("attached", kept.label, None, rules=list(kept.wanted.rules), **also)
+        self._tell_conflict(kept, kept.cause)
         if us is not None:
             self.mender.tell(kept, (LO_UP_STEP,), NOTHING_REFUSED, Why.START, kept.cause, us)
         self._keep(kept)
@@ -223,19 +226,28 @@ class Keeper:
         kept.is_claimed = False
 
     def renamed(self, label: str, instead: str) -> None:
-        """It is kept under another name, which other rules may be about."""
+        """It is kept under another name."""
         self.decisions.finish()
         if label in self._failed:
             self._failed[instead] = self._failed.pop(label)
+        if label in self._left:
+            self._left[instead] = self._left.pop(label)
         kept = self._kept.pop(label, None)
         if kept is None:
             return
-        cause = self._ring.tell("renamed", label, kept.cause, instead=instead)
+        self._ring.tell("renamed", label, kept.cause, instead=instead)
         self._kept[instead] = kept
         kept.label = instead
         if label in self._withheld:
             self._withheld[instead] = self._withheld.pop(label)
-        self._want(kept, self.wanted(instead), cause)
+
+    def named(self, label: str) -> None:
+        """It has a name more, or one less, which other rules may be about."""
+        kept = self._kept.get(label)
+        if kept is not None:
+            self.decisions.finish()
+            cause = self._ring.tell("named", label, None, names=list(self.discovery.names(label)))
+            self._want(kept, self.wanted(label), cause, Why.NAMED)
 
     def waiting(self, label: str, why: str) -> None:
         """It is named, and not there; of one that was adopted one knows better."""
@@ -289,9 +301,17 @@ class Keeper:
 
     def wanted(self, label: str, rules: Rules | None = None) -> Wanted:
         """What is wanted of a namespace by the rules in force, or by others, less what is withdrawn by command."""
-        wanted = (rules or self.rules).wanted(label) or NOTHING
+        wanted = self.declared(label, rules)
         withheld = self._withheld.get(label)
         return wanted if withheld is None else wanted.without(withheld)
+
+    def declared(self, label: str, rules: Rules | None = None) -> Wanted:
+        """What rules want of a namespace, by any of its names."""
+        return (rules or self.rules).wanted(*self.discovery.names(label)) or NOTHING
+
+    def _tell_conflict(self, kept: Kept, cause: int) -> None:
+        if kept.wanted.conflict:
+            self._ring.tell("conflict", kept.label, cause, why=kept.wanted.conflict)
 
     def _want(self, kept: Kept, wanted: Wanted, cause: int, why: Why = Why.RELOAD, drain: float | None = None) -> None:
         """Want something else of a namespace; `drain` is how many seconds what goes may take, if not as rules say."""
@@ -299,6 +319,8 @@ class Keeper:
         before, kept.wanted = kept.wanted, wanted
         if before == wanted:
             return
+        if wanted.conflict != before.conflict:
+            self._tell_conflict(kept, cause)
         if drain is not None:
             before = before.draining(drain)
         for key in tuple(kept.missing or ()):
@@ -343,20 +365,25 @@ class Keeper:
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
-    def get(self, label: str) -> Kept | None:
-        """One that is kept, by its label."""
-        return self._kept.get(label)
+    def get(self, name: str) -> Kept | None:
+        """One that is kept, by any of its names.
 
-    def _named(self, label: str) -> Kept:
-        if label not in self._kept:
-            raise ControlError(f"netns: {label!r} is not kept; see: addrsvc status")
-        return self._kept[label]
+        Raises:
+            ControlError: that means nothing.
+        """
+        return self._kept.get(name) or self._kept.get(self.discovery.names(name)[0])
 
-    def resume(self, label: str, cause: int | None = None) -> list[str]:
+    def _named(self, name: str) -> Kept:
+        kept = self.get(name)
+        if kept is None:
+            raise ControlError(f"netns: {name!r} is not kept; see: addrsvc status")
+        return kept
+
+    def resume(self, name: str, cause: int | None = None) -> list[str]:
         """End all fights of a namespace, want again what was withdrawn by command, and mend at once.
 
         Args:
-            label: which namespace.
+            name: of which namespace, whichever of its names.
             cause: the number of the event that asks for it, if there is one.
 
         Returns:
@@ -365,7 +392,8 @@ class Keeper:
         Raises:
             ControlError: it is not kept.
         """
-        kept = self._named(label)
+        kept = self._named(name)
+        label = kept.label
         keys = self.mender.reactions.resume(kept)
         withheld = self._withheld.pop(label, frozenset())
         if keys:
@@ -377,11 +405,11 @@ class Keeper:
             self.mender.look(kept, Why.RESUME, cause)
         return [key_text(key) for key in (*keys, *withheld)]
 
-    def withdraw(self, label: str, keys: Collection[Key], cause: int, drain: float | None = None) -> None:
+    def withdraw(self, name: str, keys: Collection[Key], cause: int, drain: float | None = None) -> None:
         """Take service addresses away, and want them no more until they are resumed.
 
         Args:
-            label: which namespace.
+            name: of which namespace, whichever of its names.
             keys: which addresses.
             cause: the number of the event that asks for it.
             drain: how many seconds their sockets have to end; as the rules say if nothing is said.
@@ -389,11 +417,12 @@ class Keeper:
         Raises:
             ControlError: it is not kept, or no rule wants one of them there.
         """
-        kept = self._named(label)
-        rules = self.rules.wanted(label) or NOTHING
+        kept = self._named(name)
+        label = kept.label
+        declared = self.declared(label).addresses
         for key in keys:
-            if key not in rules.addresses:
-                raise ControlError(f"address: no rule wants {key_text(key)} in {label}; see: addrsvc status {label}")
+            if key not in declared:
+                raise ControlError(f"address: no rule wants {key_text(key)} in {name}; see: addrsvc status {name}")
         self._withheld[label] = self._withheld.get(label, frozenset()) | frozenset(keys)
         self._want_less(kept, keys, cause, drain)
 
@@ -408,27 +437,27 @@ class Keeper:
         if kept.is_claimed:
             self.mender.prune(kept, Why.COMMAND, cause, before if drain is None else before.draining(drain))
 
-    def look(self, label: str, cause: int | None = None) -> None:
+    def look(self, name: str, cause: int | None = None) -> None:
         """Look at a namespace now, mend it, and take away what is ours and not wanted.
 
         Args:
-            label: which namespace.
+            name: of which namespace, whichever of its names.
             cause: the number of the event that asks for it, if there is one.
 
         Raises:
             ControlError: it is not kept.
         """
-        kept = self._named(label)
+        kept = self._named(name)
         if kept.is_claimed:
             self.mender.look(kept, Why.COMMAND, kept.cause if cause is None else cause)
 
-    def inject(self, val: int, label: str, key: Key, cause: int) -> None:
+    def inject(self, val: int, name: str, key: Key, cause: int) -> None:
         """Let an event run through the chain as if a kernel had told it; nothing is believed, all is looked at.
 
         Raises:
             ControlError: it is not kept.
         """
-        heard = Heard(self._named(label), key, 0, time.monotonic_ns(), why=Why.COMMAND)
+        heard = Heard(self._named(name), key, 0, time.monotonic_ns(), why=Why.COMMAND)
         heard.cause = cause
         self.decisions.call(val, heard)
 
@@ -472,34 +501,34 @@ class Keeper:
                 lacking = kept.label
         return Summary(len(self._kept), len(self.awaited()), fighting, wanted, max(0, present), lacking)
 
-    def wants_loopback(self, label: str) -> bool:
+    def wants_loopback(self, name: str) -> bool:
         """Whether a namespace is kept, and ::1 is wanted there."""
-        kept = self._kept.get(label)
+        kept = self.get(name)
         return kept is not None and kept.wanted.loopback is Loopback.ENSURE
 
-    def status(self, label: str) -> NetnsStatus:
+    def status(self, name: str) -> NetnsStatus:
         """How one namespace is.
 
         Raises:
             ControlError: it is not kept.
         """
-        return self._status(self._named(label))
+        return self._status(self._named(name))
 
-    def why_claimed(self, label: str) -> str:
+    def why_claimed(self, name: str) -> str:
         """Who else keeps a namespace.
 
         Raises:
             ControlError: it is not kept.
         """
-        return who_keeps(self._named(label).fd)
+        return who_keeps(self._named(name).fd)
 
-    def _status(self, kept: Kept, aliases: tuple[str, ...] = ()) -> NetnsStatus:
-        return status_of(kept, aliases, self._withheld.get(kept.label, frozenset()))
+    def _status(self, kept: Kept) -> NetnsStatus:
+        _, *aliases = self.discovery.names(kept.label)
+        return status_of(kept, tuple(aliases), self._withheld.get(kept.label, frozenset()))
 
     def snapshot(self, lag: float = 0.0) -> Snapshot:
         """How everything is, in the thread of the loop."""
-        aliases = self.discovery.aliases()
-        here = [self._status(kept, aliases.get(label, ())) for label, kept in self._kept.items()]
+        here = list(map(self._status, self._kept.values()))
         waiting = self.awaited()
         missing = [NetnsStatus(label, "waiting", why) for label, why in waiting.items()]
         repairs, lost, fights, divergences, watch = self.counts()

@@ -62,6 +62,8 @@ class Why(StrEnum):
     """It was missing when the namespace was first looked at."""
     RELOAD = "reload"
     """Another configuration wants it, or wants it no more."""
+    NAMED = "named"
+    """It has a name more, or one less, and other rules are about it."""
     LOST = "lost"
     """It was missing when the namespace was looked at because messages were lost."""
     SWEEP = "sweep"

@@ -35,12 +35,12 @@ Refusals: TypeAlias = Mapping[int, Refusal]
 
 _ALREADY_SO: Final = (EEXIST, EADDRNOTAVAIL, ESRCH)
 """What comes of adding what is there, and of deleting what is not: nothing is left to do."""
-_OWN_WISH: Final = (Why.START, Why.RELOAD, Why.RESUME, Why.COMMAND)
+_OWN_WISH: Final = (Why.START, Why.RELOAD, Why.NAMED, Why.RESUME, Why.COMMAND)
 """Why one looks without anybody having removed anything: what is missing is simply made."""
 _OTHER_LENGTH: Final = "it is there with another prefix length"
 _NOT_TOLD: Final = (Why.LOST, Why.SWEEP, Why.COMMAND)
 """Why one looks for what no message has told."""
-_PRUNES: Final = (Why.START, Why.RELOAD, Why.COMMAND)
+_PRUNES: Final = (Why.START, Why.RELOAD, Why.NAMED, Why.COMMAND)
 """Why one looks in order to take away what is not wanted any more, too."""
 _REMOVE: Final = (compare.DELETE, compare.DELETE_ROUTE, compare.FORBID)
 LO_UP_STEP: Final = Step(LO, compare.LO_UP_RECIPE, LO_UP)
@@ -244,7 +244,7 @@ class Mender:
 
     def _routes(self, kept: Kept, why: Why) -> list[Route]:
         """Our routes, where they can matter; those of an older configuration have time until the first sweep."""
-        is_asked_for = why in (Why.RELOAD, Why.COMMAND) or (why is Why.START and not self.is_swept)
+        is_asked_for = why in (Why.RELOAD, Why.NAMED, Why.COMMAND) or (why is Why.START and not self.is_swept)
         is_needed = kept.wanted.has_routes or is_asked_for or (why is Why.SWEEP and not kept.is_tidy)
         return kept.requests.routes() if is_needed else []
 

@@ -5,34 +5,38 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from fnmatch import translate
 from functools import lru_cache
+from itertools import chain
 from typing import TypeVar
 
 from addrsvc.keeper.addresses import Prefix
 from addrsvc.keeper.places import Place
 from addrsvc.keeper.settings import Address, Fights, Rule
-from addrsvc.keeper.wanted import FightLimits, ServiceAddress, Wanted
+from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, ServiceAddress, Wanted
 
 __all__ = ["is_about", "wanted"]
 
 T = TypeVar("T")
 
 
-def is_about(rule: Rule, label: str) -> bool:
-    """Whether a rule counts for the namespace of that label."""
-    place = Place.of(label)
-    return rule.enabled and any(_means(selector, place) for selector in rule.namespaces)
+def is_about(rule: Rule, name: str, *, is_host: bool = False) -> bool:
+    """Whether a rule counts for the namespace of that name.
+
+    Where that is the host's, by whichever name, no glob means it: a rule for containers is none for their host.
+    """
+    place = Place.of(name)
+    return rule.enabled and any(_means(selector, place, is_host=is_host) for selector in rule.namespaces)
 
 
-def _means(selector: str, place: Place) -> bool:
-    directory, is_name = _meaning(selector)
-    return directory == place.directory and is_name(place.name) is not None
+def _means(selector: str, place: Place, *, is_host: bool) -> bool:
+    directory, is_name, is_glob = _meaning(selector)
+    return directory == place.directory and is_name(place.name) is not None and not (is_glob and is_host)
 
 
 @lru_cache(maxsize=4096)
-def _meaning(selector: str) -> tuple[str, Callable[[str], re.Match[str] | None]]:
-    """Where what it means is, and what tells whether a name there is meant."""
+def _meaning(selector: str) -> tuple[str, Callable[[str], re.Match[str] | None], bool]:
+    """Where what it means is, what tells whether a name there is meant, and whether that may be several."""
     place = Place.of(selector)
-    return place.directory, re.compile(translate(place.name)).match
+    return place.directory, re.compile(translate(place.name)).match, place.is_glob
 
 
 def _laid(under: T, over: T) -> T:
@@ -41,14 +45,37 @@ def _laid(under: T, over: T) -> T:
     return replace(under, **{name: value for name, value in values.items() if value is not None})  # type: ignore[type-var]
 
 
-def wanted(rules: Sequence[Rule]) -> Wanted:
-    """What is wanted where all of these count.
+def wanted(rules: Sequence[Rule], groups: Sequence[tuple[int, ...]]) -> Wanted:
+    """What is wanted where some of these rules count, by number: a group of them for each name of the namespace.
 
-    They are laid over one another in order: what a later one says counts.  Addresses are laid over one another by
-    address, and what is adopted adds up.  Only then do the reaction, yield_for and drain that are left hold for
-    whatever has none of its own.
+    All of them are laid over one another in order: what a later one says counts.  Addresses are laid over one another
+    by address, and what is adopted adds up.  Only then do the reaction, yield_for and drain that are left hold for
+    whatever has none of its own.  To leave something alone is no wish: by another name it may be wanted all the same.
     """
-    return _wanted(tuple(rule.name for rule in rules), _combined(rules))
+    whole = _laid_over(rules, groups)
+    if len(groups) == 1:
+        return whole
+    by_name = [(group, _laid_over(rules, [group])) for group in groups]
+    caring = [group for group, it in by_name if it.loopback is not Loopback.LEAVE]
+    loopback = _laid_over(rules, caring).loopback if caring else Loopback.LEAVE
+    lo = Lo.UP if any(it.lo is Lo.UP for _, it in by_name) else Lo.LEAVE
+    return replace(whole, lo=lo, loopback=loopback, conflict=_conflict([it for _, it in by_name], loopback))
+
+
+def _conflict(by_name: Sequence[Wanted], loopback: Loopback) -> str:
+    wanting, forbidding = (
+        ", ".join(dict.fromkeys(chain(*(it.rules for it in by_name if it.loopback is wish))))
+        for wish in (Loopback.ENSURE, Loopback.FORBID)
+    )
+    if not (wanting and forbidding):
+        return ""
+    verdict = f'loopback = "{loopback}" counts, as the last rule that says anything of it'
+    return f"::1 is wanted by one name (rules: {wanting}) and forbidden by another (rules: {forbidding}); {verdict}"
+
+
+def _laid_over(rules: Sequence[Rule], groups: Iterable[tuple[int, ...]]) -> Wanted:
+    some = [rules[number] for number in sorted({*chain(*groups)})]
+    return _wanted(tuple(rule.name for rule in some), _combined(some))
 
 
 def _combined(rules: Sequence[Rule]) -> Rule:

@@ -243,7 +243,7 @@ class Rule:
     )
     enabled: bool = key(Boolean(), usual=True, about="whether it counts at all")
     namespaces: tuple[str, ...] = key(
-        List(SELECTOR, "namespaces", _itself), (), f"which it is about: {SELECTOR.accepts}"
+        List(SELECTOR, "namespaces", _itself), (), f"which it is about: {SELECTOR.accepts}; no glob means the host"
     )
     lo: Lo | None = said(Word(Lo), _WANTED.lo, "whether lo is brought up, or left as it is")
     loopback: Loopback | None = said(

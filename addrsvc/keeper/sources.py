@@ -19,12 +19,14 @@ class Source:
         directory: as in `Place`.
         held: what was found, by name.
         pending: names that are wanted and lead to nothing usable, and why not.
+        passed: names that are wanted among others, and lead to the host's, which is meant by no such selector.
     """
 
     def __init__(self, directory: str, book: Book) -> None:
         self.directory = directory
         self.held: dict[str, Held] = {}
         self.pending: dict[str, str] = {}
+        self.passed: set[str] = set()
         self._book = book
         self._literals: tuple[str, ...] = ()
         self._pattern: re.Pattern[str] | None = None
@@ -39,6 +41,10 @@ class Source:
     def wants(self, name: str) -> bool:
         """Whether a name is looked for."""
         return self._pattern is not None and self._pattern.match(name) is not None
+
+    def means(self, name: str, held: Held) -> bool:
+        """Whether what was found under a name is looked for by it: a glob never means the host's."""
+        return name in self._literals if held.is_host else self.wants(name)
 
     @property
     def is_idle(self) -> bool:
@@ -63,7 +69,12 @@ class Source:
             self.pending[name] = str(error)
             return
         self.pending.pop(name, None)
-        self.held[name] = self._book.enter(self.label(name), fd)
+        self.passed.discard(name)
+        if name not in self._literals and self._book.is_host(fd):
+            os.close(fd)
+            self.passed.add(name)
+        else:
+            self.held[name] = self._book.enter(self.label(name), fd)
 
     def leave(self, name: str) -> None:
         """A name leads there no more."""
@@ -113,6 +124,7 @@ class Processes(Source):
     def _ended(self, name: str) -> None:
         self.leave(name)
         self.pending[name] = "the process has ended"
+        self._book.settle()
 
     def release(self, name: str) -> Held:
         """Hold nothing under a name, and follow its process no more."""

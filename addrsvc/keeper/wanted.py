@@ -91,6 +91,7 @@ class Wanted:
         adopted: addresses of others, without our mark, that may be treated as ours.
         fights: the limits.
         is_fast_flush: dropping everything may be done by turning IPv6 off and on again.
+        conflict: on what the rules for its several names do not agree, and which counts; empty where they do.
         has_routes: some of it are routes, of which nothing is heard.
     """
 
@@ -103,6 +104,7 @@ class Wanted:
     adopted: frozenset[tuple[bytes, int]] = frozenset()
     fights: FightLimits = FightLimits()
     is_fast_flush: bool = False
+    conflict: str = ""
     has_routes: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

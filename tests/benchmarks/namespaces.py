@@ -322,7 +322,7 @@ class One:
         """Which one."""
         return (self._name,)
 
-    def wanted(self, label: str) -> Wanted:
+    def wanted(self, *names: str) -> Wanted:
         """What is wanted there."""
         return Wanted(fights=FightLimits(reversals=_MANY))
 

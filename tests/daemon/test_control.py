@@ -5,8 +5,10 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from addrsvc.keeper.kept import LOOPBACK
 from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_DOWN, newaddr
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.mirror.child import in_a_child
+from addrsvc.mirror.libc import MS_BIND, NotMounted, mount, umount
 from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.netlink.codec import encode
 from addrsvc.netlink.messages import LinkMsg
@@ -26,6 +29,7 @@ from addrsvc.uapi import NLM_F_REQUEST, RTM_NEWLINK
 from tests.daemon.controlled import NOBODY, Controlled, controlled, selector
 from tests.daemon.test_server import served
 from tests.keeper.used import wait_for_routes
+from tests.waiting import PATIENCE
 
 ONE = (bytes.fromhex("fd00") + bytes(13) + b"\1", 128)
 READER, OPERATOR, STRANGER = 64001, 64002, 64003
@@ -104,6 +108,76 @@ def test_a_model_has_no_such_interface(tmp_path: object) -> None:
 
     with pytest.raises(NoInterface, match="does not keep namespaces"):
         served(tmp_path, clients)  # type: ignore[arg-type]
+
+
+def test_a_namespace_is_told_and_asked_for_by_each_of_its_names(netns: NetNs, requests: Requests) -> None:
+    first, second = selector(netns), f"/proc/self/fd/{netns.fileno()}"
+    config = (
+        f'[[rule]]\nname = "one"\nnamespaces = ["{first}"]\naddresses = ["fd00::1"]\n'
+        f'[[rule]]\nname = "other"\nnamespaces = ["{second}"]\nloopback = "forbid"\n'
+    )
+
+    def clients(it: Controlled) -> None:
+        for name in (first, second):
+            (answer,) = it.all("list", netns=name, details=True)
+            (row,) = answer["namespaces"]
+            assert {row["netns"], *row["aliases"]} == {first, second}
+            assert row["rules"] == ["one", "other"]
+            assert "(rules: one) and forbidden by another (rules: other)" in row["conflict"]
+            assert [address["address"] for address in row["addresses"]] == ["fd00::1/128"]
+            told = it.ask("events", netns=[name], level="info")["events"]
+            assert {"attached", "repaired"} < set(names(told))
+            assert it.ask("wait", condition=f"fd00::1 on lo in {name}", seconds=PATIENCE)
+        assert it.ask("withdraw", netns=second, addresses=["fd00::1"])["addresses"] == ["fd00::1/128"]
+        it.ask("wait", condition=f"fd00::1 not on lo in {second}", seconds=PATIENCE)
+        assert ONE not in requests.addresses()
+        assert it.ask("resume", netns=second)["addresses"] == ["fd00::1/128"]
+        with pytest.raises(ControlError, match="did you mean"):
+            it.all("list", netns=f"{second}x")
+
+    controlled(config, clients)
+
+
+def test_who_follows_a_namespace_follows_it_under_all_of_its_names(netns: NetNs, tmp_path: Path) -> None:
+    directory = tmp_path / "names"
+    directory.mkdir()
+    one, other = directory / "one", directory / "other"
+
+    def give(path: Path) -> None:
+        path.touch()
+        mount(selector(netns), path, MS_BIND)
+
+    def take(path: Path) -> None:
+        with suppress(NotMounted, FileNotFoundError):
+            umount(path)
+        path.unlink(missing_ok=True)
+
+    def clients(it: Controlled) -> None:
+        give(one)
+        it.ask("wait", condition=f"{one} attached", seconds=PATIENCE)
+        with it.client() as client:
+            stream = client.stream("monitor", {"netns": [str(other)], "level": "info"}, interface=KEEPER)
+            assert next(stream)["events"] == []
+            give(other)
+            assert names(_events_until(stream, "named")) == ["named"]
+            take(one)
+            assert {"renamed", "named"} <= set(names(_events_until(stream, "named")))
+            take(other)
+            assert names(_events_until(stream, "gone"))[-1:] == ["gone"]
+
+    try:
+        controlled(f'[[rule]]\nname = "it"\nnamespaces = ["{directory}/*"]\n', clients)
+    finally:
+        take(one)
+        take(other)
+
+
+def _events_until(stream: Iterator[dict[str, object]], name: str) -> list[dict[str, object]]:
+    """What is told until something of that name is."""
+    events: list[dict[str, object]] = []
+    while name not in names(events):
+        events += next(stream)["events"]  # type: ignore[arg-type]
+    return events
 
 
 # --- ordering ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`addrsvc run --keep --dry-run`: what a service would ask for at its start is told, and nothing is asked for."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from addrsvc.keeper.messages import LO_UP, newaddr
 from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.keeper.watch import GROUPS
+from addrsvc.mirror.libc import MS_BIND, mount, umount
 from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.uapi import IFAPROT_ADDRSVC
 from tests.keeper.used import wait_for_routes
@@ -53,6 +55,29 @@ def test_what_would_be_asked_for_at_the_start_is_told_and_not_asked_for(
         "host: 2 changes to ask for",
         "  ip addr add fd00::1/128 dev lo proto 173 nodad noprefixroute",
         "  ip addr del fd00::8/128 dev lo",
+    ]
+
+
+def test_a_namespace_is_told_once_by_the_rules_for_all_of_its_names(
+    netns: NetNs, requests: Requests, tmp_path: Path
+) -> None:
+    requests.ask([LO_UP])
+    alias = tmp_path / "alias"
+    alias.touch()
+    mount(f"/proc/{os.getpid()}/fd/{netns.fileno()}", alias, MS_BIND)
+    rules = "".join(
+        f'[[rule]]\nname = "{number}"\nnamespaces = ["{selector}"]\naddresses = ["fd00::{number}"]\n'
+        for number, selector in enumerate(("host", alias, tmp_path / "a*"), 1)
+    )
+    try:
+        told = dry_run(netns, tmp_path, config=rules)
+    finally:
+        umount(alias)
+
+    assert told.stdout.splitlines() == [
+        "host: 2 changes to ask for",
+        "  ip addr add fd00::1/128 dev lo proto 173 nodad noprefixroute",
+        "  ip addr add fd00::2/128 dev lo proto 173 nodad noprefixroute",
     ]
 
 

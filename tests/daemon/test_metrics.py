@@ -1,6 +1,7 @@
 """addrsvc.daemon.metrics and addrsvc.daemon.scraping: what Prometheus is told of namespaces of the running kernel."""
 
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from addrsvc.daemon.log import Log
 from addrsvc.daemon.metrics import BUCKETS, Exposition, Tally
 from addrsvc.daemon.scraping import Scraping
 from addrsvc.errors import ControlError
+from addrsvc.keeper.config import parse
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.messages import DELETE_LOOPBACK, deladdr, newaddr
@@ -160,6 +162,20 @@ def test_series_vanish_with_their_namespace(service_: Running) -> None:
 
     assert not [name for name in found if "blue" in name]
     assert found["addrsvc_namespaces{state=kept}"] == 0
+
+
+def test_other_names_of_a_namespace_are_told_by_themselves(netns: NetNs, service_: Running) -> None:
+    label, alias = (f"/proc/{process}/fd/{netns.fileno()}" for process in (os.getpid(), "self"))
+    with keeping(None, None) as kept:
+        kept.keeper.reconfigure(parse(f"[[rule]]\nname = 'it'\nnamespaces = ['{label}', '{alias}']").config)
+        it = Running(kept)
+        found = scraped(it)
+        it.close()
+
+    assert found[f"addrsvc_alias{{alias={alias},netns={label}}}"] == 1
+    assert found[f"addrsvc_addresses_wanted{{netns={label}}}"] == 1
+    assert f"addrsvc_addresses_wanted{{netns={alias}}}" not in found
+    assert not [name for name in scraped(service_) if name.startswith("addrsvc_alias{")]
 
 
 def test_a_namespace_may_have_any_name(netns: NetNs) -> None:

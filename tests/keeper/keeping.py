@@ -28,8 +28,8 @@ class Rules:
     def selectors(self) -> tuple[str, ...]:
         return ()
 
-    def wanted(self, label: str) -> Wanted | None:
-        return self.by_label.get(label, self.usual)
+    def wanted(self, *names: str) -> Wanted | None:
+        return self.by_label.get(names[0], self.usual)
 
 
 def turn_until(loop: Loop, condition: Callable[[], object], *, seen: Callable[[], object] | None = None) -> None:

@@ -20,8 +20,8 @@ class Rules:
     def selectors(self) -> tuple[str, ...]:
         return ("blue", "host")
 
-    def wanted(self, label: str) -> Wanted | None:
-        return LEFT if label in self.selectors() else None
+    def wanted(self, *names: str) -> Wanted | None:
+        return LEFT if set(names) & set(self.selectors()) else None
 
 
 def test_the_rules_for_its_name_are_the_ones() -> None:
@@ -49,6 +49,9 @@ class Listener:
     def renamed(self, label: str, instead: str) -> None:
         self.told.append(("renamed", label, instead))
 
+    def named(self, label: str) -> None:
+        self.told.append(("named", label))
+
     def waiting(self, label: str, why: str) -> None:
         self.told.append(("waiting", label, why))
 
@@ -58,11 +61,13 @@ def test_the_namespace_that_it_is_in_is_called_as_from_outside() -> None:
     called = Called(listener, "blue")
     called.found("host", 3)
     called.renamed("red", "host")
+    called.named("host")
     called.waiting("green", "no such namespace")
     called.gone("host")
 
     assert listener.told == [
-        ("found", "blue", 3), ("renamed", "red", "blue"), ("waiting", "green", "no such namespace"), ("gone", "blue"),
+        ("found", "blue", 3), ("renamed", "red", "blue"), ("named", "blue"), ("waiting", "green", "no such namespace"),
+        ("gone", "blue"),
     ]  # fmt: skip
 
 

@@ -35,6 +35,9 @@ class Told:
     def renamed(self, label: str, instead: str) -> None:
         self.all.append(("renamed", label, instead))
 
+    def named(self, label: str) -> None:
+        self.all.append(("named", label))
+
     def waiting(self, label: str, why: str) -> None:
         self.all.append(("waiting", label, why))
 
@@ -264,23 +267,92 @@ def test_a_second_name_is_an_alias_that_takes_over(
     assert discovery.aliases() == {first: (second,)}
 
     files.remove("a")
-    exactly(loop, told, ("renamed", first, second))
+    exactly(loop, told, ("renamed", first, second), ("named", second))
     assert discovery.aliases() == {}
 
     files.remove("b")
     exactly(loop, told, ("gone", second))
 
 
-def test_an_alias_goes_unnoticed(discovery: Discovery, loop: Loop, told: Told, files: Files, blue: NetNs) -> None:
+def test_another_name_is_told_as_it_comes_and_goes(
+    discovery: Discovery, loop: Loop, told: Told, files: Files, blue: NetNs
+) -> None:
+    a, b = files.label("a"), files.label("b")
     files.bind("a", blue)
-    files.bind("b", blue)
     discovery.select([files.label("*")])
-    exactly(loop, told, ("found", files.label("a")))
+    exactly(loop, told, ("found", a))
+    assert discovery.names(b) == (b,)
+
+    files.bind("b", blue)
+    exactly(loop, told, ("named", a))
+    assert discovery.names(a) == discovery.names(b) == (a, b)
 
     files.remove("b")
+    exactly(loop, told, ("named", a))
+    assert discovery.names(a) == (a,)
 
-    turn_until(loop, lambda: not discovery.aliases())
-    assert told.all == []
+
+def test_two_namespaces_that_change_names_are_told_apart(
+    discovery: Discovery, loop: Loop, told: Told, files: Files, blue: NetNs, red: NetNs
+) -> None:
+    a, b = files.label("a"), files.label("b")
+    files.bind("a", blue)
+    files.bind("b", red)
+    discovery.select([a, b])
+    exactly(loop, told, ("found", a), ("found", b))
+
+    for name, netns in (("a", red), ("b", blue)):
+        files.unbind(name)
+        files.bind(name, netns)
+    exactly(loop, told, ("gone", a), ("renamed", b, a), ("named", a), ("found", b))
+    assert told.inodes == {a: blue.inode, b: blue.inode}
+    assert (discovery.names(a), discovery.names(b)) == ((a,), (b,))
+
+
+@pytest.fixture
+def host_file(files: Files) -> str:
+    """Another name of the host's namespace, as docker has one for containers that are in it."""
+    mount("/proc/self/ns/net", files.touch("default"), MS_BIND)
+    return files.label("default")
+
+
+def test_no_glob_means_the_host(
+    discovery: Discovery, loop: Loop, told: Told, files: Files, host_file: str, blue: NetNs
+) -> None:
+    discovery.select([files.label("*")])
+    exactly(loop, told)
+    assert discovery.waiting() == {}
+
+    files.unbind("default")
+    files.bind("default", blue)
+    exactly(loop, told, ("found", host_file))
+
+
+def test_who_means_another_name_of_the_host_means_the_host(
+    discovery: Discovery, loop: Loop, told: Told, files: Files, host_file: str
+) -> None:
+    discovery.select([host_file])
+    exactly(loop, told, ("found", "host"))
+    assert discovery.names(host_file) == discovery.names("host") == ("host", host_file)
+
+    assert discovery.select(["host", host_file]) == []
+    assert discovery.select(["host", files.label("*")]) == []
+    exactly(loop, told, ("named", "host"))
+    assert discovery.names("host") == ("host",)
+
+    assert discovery.select([files.label("*")]) == ["host"]
+    discovery.forget("host")
+    exactly(loop, told)
+
+
+def test_a_name_of_the_host_may_come_and_go(
+    discovery: Discovery, loop: Loop, told: Told, files: Files, host_file: str
+) -> None:
+    discovery.select([files.label("*"), host_file])
+    exactly(loop, told, ("found", "host"))
+
+    files.remove("default")
+    exactly(loop, told, ("gone", "host"))
 
 
 # --- directories --------------------------------------------------------------------------------------------------
@@ -473,7 +545,7 @@ def test_a_name_that_is_not_meant_any_more_gives_way_to_one_that_is(
 
     assert discovery.select([b]) == []
 
-    exactly(loop, told, ("renamed", a, b))
+    exactly(loop, told, ("renamed", a, b), ("named", b))
 
 
 def test_a_selector_that_means_nothing_changes_nothing(discovery: Discovery, loop: Loop, told: Told) -> None:

@@ -25,8 +25,8 @@ class Named:
     def selectors(self) -> tuple[str, ...]:
         return self.names
 
-    def wanted(self, label: str) -> Wanted | None:
-        return self.wish if label in self.names else None
+    def wanted(self, *names: str) -> Wanted | None:
+        return self.wish if set(names) & set(self.names) else None
 
 
 @pytest.fixture
