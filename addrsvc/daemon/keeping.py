@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 from addrsvc.daemon.courier import Courier
 from addrsvc.daemon.lean import settle, take_descriptors
 from addrsvc.daemon.systemd import notify, reloading
+from addrsvc.daemon.unfinished import ManagersSafe, finish_all
 from addrsvc.daemon.vault import Vault, netns_of
 from addrsvc.daemon.vitals import Vitals
 from addrsvc.errors import AddrsvcError, ConfigError
@@ -57,6 +58,7 @@ class KeeperThread:
         probe: an IPv6 socket to bind, where this process may make none.
         sockets: netlink sockets that somebody has opened in namespaces, by what those are called.
         stored: netlink sockets that an earlier process of this service has left.
+        unfinished: what an earlier process of this service was killed in the middle of, by what systemd calls it.
         inside: what the one namespace is called that is kept, where it is the one that this process is in.
 
     Attributes:
@@ -77,6 +79,7 @@ class KeeperThread:
         probe: "socket.socket | None" = None,
         sockets: "Mapping[str, socket.socket] | None" = None,
         stored: "Mapping[str, socket.socket] | None" = None,
+        unfinished: "dict[str, list[int]] | None" = None,
         inside: str | None = None,
     ) -> None:
         self.ring: Final = ring
@@ -89,6 +92,7 @@ class KeeperThread:
         self._sockets = sockets or {}
         self.courier: Final = Courier()
         self._vault = Vault(stored or {}, self.courier)
+        self._unfinished = unfinished or {}
         self._inside = inside
         self._loop = Loop()
         self._keeper: Keeper | None = None
@@ -145,10 +149,12 @@ class KeeperThread:
                 _WATCHES[config.watch.method], largest=config.watch.receive_buffer, sockets=self._vault
             ),
         )  # fmt: skip
+        keeper.mender.safe = ManagersSafe()
         with ExitStack() as stack:
             stack.callback(self._let_go, keeper)
             if self._inside is not None:
                 stack.callback(NameWatch(self._loop, self._inside, self._name_gone).close)
+            finish_all(self._unfinished, self.ring)
             for label, sock in self._sockets.items():
                 self._adopt(keeper, label, sock, stack)
             self._vitals = Vitals(keeper, self._loop, self.ring, self.courier, self._probe)

@@ -128,13 +128,15 @@ def _keeper_thread(file: Path | None, inside: str | None, ring: "Ring", passed: 
     """What keeps the namespaces, with what the service manager has passed for it."""
     from addrsvc.daemon.keeping import KeeperThread
     from addrsvc.daemon.systemd import PROBE, netlink_sockets, passed_socket
+    from addrsvc.daemon.unfinished import take_unfinished
     from addrsvc.daemon.vault import STORED
     from addrsvc.keeper.config import places
     from addrsvc.mirror.netns import has_cap_sys_admin
 
     return KeeperThread(
         lambda: places(file), ring, _end, may_enter=has_cap_sys_admin(), probe=passed_socket(passed, PROBE),
-        sockets=netlink_sockets(passed), stored=netlink_sockets(passed, STORED), inside=inside,
+        sockets=netlink_sockets(passed), stored=netlink_sockets(passed, STORED),
+        unfinished=take_unfinished(passed), inside=inside,
     )  # fmt: skip
 
 

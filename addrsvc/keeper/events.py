@@ -42,6 +42,11 @@ VOCABULARY: Final[Mapping[str, Word]] = {
     "reported": Word("warning", "something is missing, and the rule says only to tell"),
     "withdraw": Word("info", "an address that is not wanted any more is deprecated, and drains"),
     "withdrawn": Word("info", "an address of ours has been deleted"),
+    "finished": Word(
+        "warning",
+        "an earlier process was killed while it dropped many addresses at once; field off tells whether IPv6 was off "
+        "on lo since, and restored how much was asked for again",
+    ),
     "limited": Word("info", "namespaces are heard in a way that costs more; field why tells what is missing"),
     "lost": Word("warning", "the kernel said more than the buffer holds; everything was looked at again"),
     "fight": Word("error", "somebody undoes every repair; repairs are made ever more seldom"),

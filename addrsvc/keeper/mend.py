@@ -17,6 +17,7 @@ from addrsvc.keeper import compare
 from addrsvc.keeper.compare import Step
 from addrsvc.keeper.dump import Addresses, Route
 from addrsvc.keeper.events import Ring
+from addrsvc.keeper.flush import NOWHERE, Safe
 from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Key, Owed, Repair, Why, key_text, named
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.messages import LO_UP
@@ -119,6 +120,7 @@ class Mender:
     Attributes:
         reactions: to what was removed and is not simply put back.
         has_withdrawn: called with a namespace from which nothing is left to be taken away.
+        safe: where it is left what is to be done, lest it is begun and not finished.
         is_swept: there will be a sweep, to which can be left what has time.
     """
 
@@ -128,6 +130,7 @@ class Mender:
         self.reactions: Final = Reactions(loop, ring, self.put_back)
         self.has_withdrawn: Callable[[Kept], object] = lambda kept: None
         self.is_swept = True
+        self.safe: Safe = NOWHERE
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -230,7 +233,7 @@ class Mender:
         surplus = [step.key for step in compare.surplus(kept.wanted, present, kept.ours)]
         if surplus:
             if kept.withdrawals is None:
-                kept.withdrawals = Withdrawals(self._loop, self._ring, kept, self._withdrawn)
+                kept.withdrawals = Withdrawals(self._loop, self._ring, kept, self._withdrawn, self.safe)
             kept.withdrawals.withdraw(surplus, present, before, why, cause)
 
     def _withdrawn(self, kept: Kept) -> None:

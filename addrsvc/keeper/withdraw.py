@@ -11,7 +11,7 @@ from addrsvc.errors import KernelError
 from addrsvc.keeper.drain import Drain, Withdrawal
 from addrsvc.keeper.dump import Addresses
 from addrsvc.keeper.events import Ring
-from addrsvc.keeper.flush import fast_flush
+from addrsvc.keeper.flush import NOWHERE, Safe, fast_flush
 from addrsvc.keeper.kept import Kept, Key, Why, named
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.wanted import Wanted
@@ -31,11 +31,15 @@ class Withdrawals:
         ring: where it is told.
         kept: the namespace.
         finished: called when nothing is left to take away.
+        safe: where it is left what is to be done, lest it is begun and not finished.
     """
 
-    __slots__ = ("_cause", "_drain", "_finished", "_kept", "_ring", "_why")
+    __slots__ = ("_cause", "_drain", "_finished", "_kept", "_ring", "_safe", "_why")
 
-    def __init__(self, loop: Loop, ring: Ring, kept: Kept, finished: Callable[[Kept], object]) -> None:
+    def __init__(
+        self, loop: Loop, ring: Ring, kept: Kept, finished: Callable[[Kept], object], safe: Safe = NOWHERE
+    ) -> None:
+        self._safe = safe
         self._ring = ring
         self._kept = kept
         self._finished = finished
@@ -67,7 +71,7 @@ class Withdrawals:
         if len(keys) < _MANY:
             return False
         try:
-            flushed = fast_flush(kept.requests, kept.netns_fd, keys, label=kept.label)
+            flushed = fast_flush(kept.requests, kept.netns_fd, keys, label=kept.label, safe=self._safe)
         except KernelError as error:
             self._refused(keys, error.errno or 0, error.extack, "fast flush")
             return False

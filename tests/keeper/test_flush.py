@@ -1,8 +1,10 @@
 """addrsvc.keeper.flush in namespaces of the running kernel."""
 
 import os
-from collections.abc import Iterator
-from errno import EISDIR, EPERM
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from errno import EAGAIN, EISDIR, EPERM
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from addrsvc.errors import KernelError
 from addrsvc.keeper import flush
 from addrsvc.keeper.dump import Route
-from addrsvc.keeper.flush import fast_flush
+from addrsvc.keeper.flush import fast_flush, finish
 from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_UP, LOOPBACK, newaddr, newroute
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.mirror.netns import NetNs
@@ -142,6 +144,116 @@ def test_where_ipv6_is_off_it_stays_off(requests: Requests, netns: NetNs) -> Non
     assert fast_flush(requests, netns.fileno(), OURS) == ([], [])
 
     assert requests.lo().disable_ipv6 == 1
+
+
+# --- killed in the middle of it ---------------------------------------------------------------------------------------
+
+
+class Shelf:
+    """A safe place that outlives a process forked by the test, whose descriptors the test gets."""
+
+    def __init__(self) -> None:
+        self.here, self._there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def keep(self, label: str, fds: Sequence[int]) -> Callable[[], object]:
+        socket.send_fds(self._there, [label.encode()], list(fds))
+        return lambda: self._there.send(b"forget")
+
+    def close(self) -> None:
+        self.here.close()
+        self._there.close()
+
+
+@pytest.fixture
+def shelf() -> Iterator[Shelf]:
+    shelf = Shelf()
+    yield shelf
+    shelf.close()
+
+
+def flush_and_be_killed(netns: NetNs, dropped: list[tuple[bytes, int]], shelf: Shelf, before: bytes) -> list[int]:
+    """Let another process flush, and be killed before it writes this; gives what it has left."""
+    child = os.fork()
+    if not child:
+        write = os.pwrite
+
+        def deadly(fd: int, data: bytes, offset: int) -> int:
+            if data == before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return write(fd, data, offset)
+
+        os.pwrite = deadly  # type: ignore[assignment]
+        try:
+            with Requests.to(netns.fileno()) as requests:
+                fast_flush(requests, netns.fileno(), dropped, label="blue", safe=shelf)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    label, fds, _, _ = socket.recv_fds(shelf.here, 1024, 8)
+    assert (label, len(fds)) == (b"blue", 3)
+    return fds[::-1]  # in any order
+
+
+@pytest.mark.parametrize("before", [b"1", b"0"], ids=["before it is off", "while it is off"])
+def test_what_a_process_was_killed_in_is_finished_by_the_next(
+    requests: Requests, netns: NetNs, shelf: Shelf, before: bytes
+) -> None:
+    with RtnlKernel(netns) as kernel:
+        for msg in THEIRS:
+            kernel.request(msg)
+        was = wait_until(kernel, lambda: everything(kernel), timeout=SOON)
+        left = flush_and_be_killed(netns, DROPPED, shelf, before)
+        assert requests.lo().disable_ipv6 == (before == b"0")
+
+        finished = finish(left)
+
+        assert finished is not None
+        assert (finished.label, finished.was_off, finished.refusals) == ("blue", before == b"0", [])
+        assert requests.lo().disable_ipv6 == 0
+        gone = {address for address, _ in DROPPED} if finished.was_off else ()
+        remaining = [item for item in was if item[1] not in gone]
+        assert wait_until(kernel, lambda: everything(kernel) == remaining, timeout=SOON)
+
+
+def test_a_loopback_address_that_nobody_wanted_does_not_come_with_finishing(
+    requests: Requests, netns: NetNs, shelf: Shelf
+) -> None:
+    requests.ask([DELETE_LOOPBACK])
+    left = flush_and_be_killed(netns, OURS, shelf, b"0")
+
+    assert finish(left) is not None
+    assert not requests.has(LOOPBACK[0])
+
+
+def test_nothing_is_left_of_one_that_has_ended_well(requests: Requests, netns: NetNs, shelf: Shelf) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    fast_flush(requests, netns.fileno(), OURS, safe=shelf)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+    _, fds, _, _ = socket.recv_fds(shelf.here, 1024, 8)
+    for fd in fds:
+        os.close(fd)
+    assert shelf.here.recv(1024) == b"forget"
+
+
+def test_what_is_not_all_there_is_not_finished(netns: NetNs) -> None:
+    one, other = os.pipe()
+
+    assert finish([one, other]) is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(one)
+
+
+def test_what_cannot_be_left_is_not_begun(requests: Requests, netns: NetNs) -> None:
+    class Full:
+        def keep(self, label: str, fds: Sequence[int]) -> Callable[[], object]:
+            raise KernelError(EAGAIN)
+
+    before = requests.addresses()
+    with pytest.raises(KernelError):
+        fast_flush(requests, netns.fileno(), OURS, safe=Full())
+    assert requests.addresses() == before
 
 
 def test_where_settings_cannot_be_written_nothing_is_done(
