@@ -49,13 +49,13 @@ def notify(*states: str, fds: Sequence[int] = ()) -> bool:
     if not path:
         return False
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        sock.settimeout(_PATIENCE)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.settimeout(_PATIENCE)
             sock.connect("\0" + path[1:] if path.startswith("@") else path)
             sock.sendmsg(["\n".join(states).encode()], rights)
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 

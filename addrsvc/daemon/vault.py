@@ -45,15 +45,16 @@ class Vault:
 
     def open(self, kept: Kept, netns_fd: int, make: Callable[[], socket.socket]) -> socket.socket:
         """The one that was left, if it is of this very namespace; or a new one, which is kept from now on."""
-        name = self._names[kept] = name_of(kept.label)
+        name = name_of(kept.label)
         sock = self._stored.pop(name, None)
         if sock is not None and _is_of(sock, netns_fd):
             sock.setblocking(False)  # noqa: FBT003
-            return sock
-        if sock is not None:
-            self._drop(name, sock)
-        sock = make()
-        self._courier.send(*storing(name), fds=[sock.fileno()], about=name)
+        else:
+            if sock is not None:
+                self._drop(name, sock)
+            sock = make()
+            self._courier.send(*storing(name), fds=[sock.fileno()], about=name)
+        self._names[kept] = name
         return sock
 
     def release(self, kept: Kept) -> None:

@@ -3,14 +3,15 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from errno import EACCES, EINVAL, EMFILE, ENFILE, ENOTTY, EPERM
+from errno import EACCES, EMFILE, ENFILE, EPERM
 from fcntl import ioctl
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Final, Protocol
 
 from addrsvc.keeper.places import HOST, Place
 from addrsvc.mirror.libc import CLONE_NEWNET
 
-__all__ = ["MISSING", "Book", "Held", "Listener", "Unusable", "open_netns"]
+__all__ = ["MISSING", "Book", "Held", "Listener", "Unusable"]
 
 _NS_GET_NSTYPE: Final = 0xB703
 
@@ -22,6 +23,13 @@ _REFUSALS: Final = {
     EMFILE: "this process has too many files open",
     ENFILE: "this system has too many files open",
 }
+
+
+_RESERVE: Final = 64
+"""So many descriptors, or half of those there are, are left to whatever else this process does: it has to answer, to
+log and to feed its watchdog however many namespaces there are."""
+_EACH: Final = 2
+"""How many more a namespace takes once it is told of."""
 
 
 class Listener(Protocol):
@@ -98,6 +106,23 @@ class Book:
     def __iter__(self) -> Iterator[Held]:
         return iter(tuple(self._by_inode.values()))
 
+    def open(self, path: str) -> int:
+        """A descriptor of the namespace that a path leads to.
+
+        Raises:
+            Unusable: it leads to none, or not yet; or there are too few descriptors left.
+        """
+        fd = _opened(path)
+        if self._is_reserved(fd) and os.fstat(fd).st_ino not in self._by_inode:
+            os.close(fd)
+            raise Unusable(_REFUSALS[EMFILE])
+        return fd
+
+    def _is_reserved(self, fd: int) -> bool:
+        """Whether few descriptors are left, less those that what is new will take: one gets the lowest free number."""
+        limit, _ = getrlimit(RLIMIT_NOFILE)
+        return limit != RLIM_INFINITY and fd + _EACH * len(self._changed) >= max(limit - _RESERVE, limit // 2)
+
     def enter(self, label: str, fd: int) -> Held:
         """A name leads to the namespace of a descriptor, which is the book's from now on."""
         inode = os.fstat(fd).st_ino
@@ -153,22 +178,19 @@ class Book:
             self._close(held)
 
 
-def open_netns(path: str) -> int:
-    """A descriptor of the namespace that a path leads to.
-
-    Raises:
-        Unusable: it leads to none, or not yet.
-    """
+def _opened(path: str) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         raise Unusable(_REFUSALS.get(error.errno or 0, MISSING)) from None
+    if not _is_netns(fd):
+        os.close(fd)
+        raise Unusable(_NOT_ONE)
+    return fd
+
+
+def _is_netns(fd: int) -> bool:
     try:
-        if ioctl(fd, _NS_GET_NSTYPE) == CLONE_NEWNET:
-            return fd
-    except OSError as error:
-        if error.errno not in (ENOTTY, EINVAL):
-            os.close(fd)
-            raise
-    os.close(fd)
-    raise Unusable(_NOT_ONE)
+        return ioctl(fd, _NS_GET_NSTYPE) == CLONE_NEWNET
+    except OSError:  # of a file that is no namespace, whatever its driver makes of it
+        return False

@@ -98,8 +98,12 @@ class Directory(Source):
             return {}
         try:
             return dict.fromkeys(sorted(os.listdir(self.directory)))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
+        except OSError as error:  # such as too many open files: nothing is known to have gone, and it is looked again
+            self._why_not = f"{self.directory} cannot be listed: {error.strerror}"
+            self.identity = None
+            return dict.fromkeys((*self.held, *self.pending))
 
     # --- its names ---
 

@@ -116,16 +116,16 @@ class Keeper:
         is_to_raise = claim(netns_fd) and wanted.lo is Lo.UP
         try:
             requests = Requests.to(netns_fd, label, raiser if is_to_raise else None)
-        except KernelError as error:
-            self._cannot(label, netns_fd, str(error))
+        except OSError as error:
+            self._cannot(label, netns_fd, _text(error))
             return
         raiser.check(requests)
         kept = Kept(label, netns_fd, requests, wanted)
         try:
             self._watch.attach(kept, netns_fd)
-        except KernelError as error:
+        except OSError as error:
             requests.close()
-            self._cannot(label, netns_fd, str(error))
+            self._cannot(label, netns_fd, _text(error))
             return
         self._failed.pop(label, None)
         self._attached(kept, raiser.us)
@@ -548,3 +548,8 @@ class Keeper:
         self._counts[event.name] += 1
         if event.name == "repair":
             self._repairs[str(event.fields["why"])] += 1
+
+
+def _text(error: OSError) -> str:
+    """Why something could not be done; what is no answer of rtnetlink is about this process, or this machine."""
+    return str(error) if isinstance(error, KernelError) else f"{error.strerror}"

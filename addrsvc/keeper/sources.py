@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import translate
 
-from addrsvc.keeper.book import MISSING, Book, Held, Unusable, open_netns
+from addrsvc.keeper.book import MISSING, Book, Held, Unusable
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.places import Place
 
@@ -94,7 +94,7 @@ class Source:
         return {self.label(name): why for name, why in (missing | self.pending).items()}
 
     def _open(self, name: str) -> int:
-        return open_netns(Place(self.directory, name).path)
+        return self._book.open(Place(self.directory, name).path)
 
 
 class Processes(Source):

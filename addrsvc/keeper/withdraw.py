@@ -72,8 +72,9 @@ class Withdrawals:
             return False
         try:
             flushed = fast_flush(kept.requests, kept.netns_fd, keys, label=kept.label, safe=self._safe)
-        except KernelError as error:
-            self._refused(keys, error.errno or 0, error.extack, "fast flush")
+        except OSError as error:
+            extack = error.extack if isinstance(error, KernelError) else None
+            self._refused(keys, error.errno or 0, extack, "fast flush")
             return False
         for key in present:
             if len(key[0]) == _V6:

@@ -2,19 +2,23 @@
 
 import json
 import os
+import resource
+import secrets
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from addrsvc.daemon.client import KEEPER, Client
 from addrsvc.keeper.kept import LOOPBACK
 from addrsvc.keeper.messages import DELETE_LOOPBACK
 from addrsvc.keeper.rtnl import Requests
-from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.mirror.netns import NETNS_RUN_DIR, NetNs, create_named, open_netns, remove_named, run_in
 from tests.daemon.test_metrics import ByPath, fetched, samples
 from tests.waiting import PATIENCE, until
 
@@ -108,6 +112,54 @@ def test_a_reload_changes_what_is_logged_and_where_metrics_are(
     assert (repair["netns"], repair["why"], repair["cause"]) == ("host", "deleted", repaired["cause"])
     assert kept.end() == 0
     assert not second.exists()
+
+
+MANY = 32
+
+
+@pytest.fixture
+def prefix(cap_sys_admin: None) -> Iterator[str]:
+    """The beginning of names below /run/netns, which are taken away when the test ends."""
+    prefix = f"addrsvc-test-{secrets.token_hex(4)}-"
+    yield prefix
+    for path in NETNS_RUN_DIR.glob(f"{prefix}*"):
+        remove_named(path.name)
+
+
+def make_many(prefix: str) -> None:
+    for number in range(MANY):
+        create_named(f"{prefix}{number}").close()
+
+
+def states(control: Path) -> Counter[tuple[str, str]]:
+    """How many namespaces are in which state, and why."""
+    with Client(control) as client:
+        answers = [answer["namespaces"] for answer in client.stream("list", {}, interface=KEEPER)]
+    return Counter((row["state"], row["why"]) for rows in answers for row in rows)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("are_there", [True, False])
+def test_a_service_that_has_no_descriptor_left_keeps_what_it_has(
+    start: Callable[[str], Kept], prefix: str, are_there: bool
+) -> None:
+    if are_there:
+        make_many(prefix)
+    kept = start(f'[[rule]]\nname = "many"\nnamespaces = ["{prefix}*"]\n')
+    resource.prlimit(kept.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+    kept.until(kept.control.exists)
+    if not are_there:
+        make_many(prefix)
+    kept.until(lambda: states(kept.control).total() == MANY)
+
+    assert states(kept.control).keys() == {("kept", ""), ("waiting", "this process has too many files open")}
+    with open_netns(f"{prefix}0") as first, Requests.to(first.fileno()) as requests:
+        requests.ask([DELETE_LOOPBACK])
+        kept.until(lambda: requests.has(LOOPBACK[0]))
+    for number in range(MANY):
+        remove_named(f"{prefix}{number}")
+    with create_named(f"{prefix}again") as again, Requests.to(again.fileno()) as requests:
+        kept.until(lambda: requests.has(LOOPBACK[0]))
+    assert kept.end() == 0
 
 
 def test_a_bad_reload_is_told_and_changes_nothing(start: Callable[[str], Kept]) -> None:

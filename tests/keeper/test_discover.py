@@ -1,11 +1,12 @@
 """addrsvc.keeper.discover on namespaces, directories and processes of the running kernel."""
 
 import os
+import resource
 import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,19 @@ def name(cap_sys_admin: None) -> Iterator[str]:
     yield name
     if (NETNS_RUN_DIR / name).exists():
         remove_named(name)
+
+
+@contextmanager
+def descriptors(more: int) -> Iterator[None]:
+    """This process may open so many descriptors more, as long as the block runs."""
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + min(more, lowest), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # --- names --------------------------------------------------------------------------------------------------------
@@ -353,6 +367,39 @@ def test_a_name_of_the_host_may_come_and_go(
 
     files.remove("default")
     exactly(loop, told, ("gone", "host"))
+
+
+# --- descriptors ------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_descriptors_are_left_for_other_things(
+    discovery: Discovery, loop: Loop, told: Told, files: Files, blue: NetNs, red: NetNs
+) -> None:
+    files.bind("blue", blue)
+    with descriptors(64):
+        discovery.select([files.label("*")])
+        exactly(loop, told, ("waiting", files.label("blue"), "this process has too many files open"))
+
+    files.bind("red", red)
+
+    turn_until(loop, lambda: len(told.all) == 2)
+    assert sorted(told.all) == [("found", files.label("blue")), ("found", files.label("red"))]
+
+
+def test_what_cannot_be_listed_has_not_gone(
+    discovery: Discovery, loop: Loop, told: Told, files: Files, blue: NetNs, red: NetNs
+) -> None:
+    files.bind("blue", blue)
+    discovery.select([files.label("*")])
+    exactly(loop, told, ("found", files.label("blue")))
+    with descriptors(0):
+        discovery.select([files.label("*"), files.label("green")])
+        why = f"{files.path} cannot be listed: Too many open files"
+        exactly(loop, told, ("waiting", files.label("green"), why))
+
+    files.bind("red", red)
+    exactly(loop, told, ("found", files.label("red")))
+    assert discovery.waiting() == {files.label("green"): "there is no such namespace"}
 
 
 # --- directories --------------------------------------------------------------------------------------------------
