@@ -53,7 +53,7 @@ def _service_lines(it: Row) -> Iterator[str]:
     yield (
         f"{_count(sum(it['repairs'].values()), 'repair')}{f' ({causes})' if causes else ''}, "
         f"{_count(it['fights'], 'fight')}, {_count(it['lost'], 'lost interval')}, "
-        f"{_count(it['divergences'], 'divergence')}, lag {it['lag'] * 1000:.1f} ms"
+        f"{_count(it['drifts'], 'drift')}, {_count(it['divergences'], 'divergence')}, lag {it['lag'] * 1000:.1f} ms"
     )
 
 

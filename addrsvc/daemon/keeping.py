@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -25,7 +24,6 @@ from addrsvc.keeper.keep import Keeper, Rules
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.places import HOST
 from addrsvc.keeper.settings import Method
-from addrsvc.keeper.status import Snapshot
 from addrsvc.keeper.watch import AutoWatch, NsidWatch, SocketWatch
 
 if TYPE_CHECKING:
@@ -221,11 +219,6 @@ class KeeperThread:
             return None, question(self._keeper)
         except AddrsvcError as error:
             return error, None
-
-    def snapshot(self) -> Snapshot:
-        """How everything is, and how long it took until the keeper had time to say so."""
-        asked = time.monotonic()
-        return self.ask(lambda keeper: keeper.snapshot(time.monotonic() - asked))
 
     def serving(self) -> None:
         """Let it be known that others can ask, too: what is left for readiness are the addresses."""

@@ -102,6 +102,7 @@ class Description(TypedDict):
     repairs: dict[str, int]
     lost: int
     fights: int
+    drifts: int
     divergences: int
     lag: float
     cursor: str
@@ -240,6 +241,7 @@ def describe(asking: Asking) -> Description:
         "repairs": dict(counts.repairs),
         "lost": counts.lost,
         "fights": counts.fights,
+        "drifts": counts.drifts,
         "divergences": counts.divergences,
         "lag": lag,
         "cursor": cursor_text(asking.ring, asking.ring.next),

@@ -23,7 +23,7 @@ from addrsvc.keeper.loop import Loop, Timer
 from addrsvc.keeper.mend import LO_UP_STEP, NOTHING_REFUSED, LoRaiser, Mender
 from addrsvc.keeper.places import HOST
 from addrsvc.keeper.rtnl import Requests
-from addrsvc.keeper.status import Counts, NetnsStatus, Snapshot, Summary, status_of
+from addrsvc.keeper.status import Counts, NetnsStatus, Summary, status_of
 from addrsvc.keeper.sweep import Sweep
 from addrsvc.keeper.wanted import NOTHING, Lo, Loopback, Wanted
 from addrsvc.keeper.watch import AutoWatch, Hearer, Watch
@@ -512,7 +512,9 @@ class Keeper:
         Raises:
             ControlError: it is not kept.
         """
-        return self._status(self._named(name))
+        kept = self._named(name)
+        _, *aliases = self.discovery.names(kept.label)
+        return status_of(kept, tuple(aliases), self._withheld.get(kept.label, frozenset()))
 
     def why_claimed(self, name: str) -> str:
         """Who else keeps a namespace.
@@ -522,22 +524,13 @@ class Keeper:
         """
         return who_keeps(self._named(name).fd)
 
-    def _status(self, kept: Kept) -> NetnsStatus:
-        _, *aliases = self.discovery.names(kept.label)
-        return status_of(kept, tuple(aliases), self._withheld.get(kept.label, frozenset()))
-
-    def snapshot(self, lag: float = 0.0) -> Snapshot:
-        """How everything is, in the thread of the loop."""
-        here = list(map(self._status, self._kept.values()))
-        waiting = self.awaited()
-        missing = [NetnsStatus(label, "waiting", why) for label, why in waiting.items()]
-        repairs, lost, fights, divergences, watch = self.counts()
-        return Snapshot((*here, *missing), repairs, lost, fights, divergences, lag, watch)
-
     def counts(self) -> Counts:
         """What was counted since the start."""
-        counts = self._counts
-        return Counts(dict(self._repairs), counts["lost"], counts["fight"], counts["drift"], type(self._watch).__name__)
+        told = self._counts
+        return Counts(
+            dict(self._repairs), told["lost"], told["fight"], told["drift"], told["divergence"],
+            type(self._watch).__name__,
+        )  # fmt: skip
 
     def awaited(self) -> dict[str, str]:
         """What is named and not kept, and why not."""

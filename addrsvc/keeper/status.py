@@ -7,7 +7,7 @@ from typing import NamedTuple
 from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Repair, key_text
 from addrsvc.keeper.wanted import NOTHING, Loopback, Wanted
 
-__all__ = ["AddressStatus", "Counts", "NetnsStatus", "Snapshot", "Summary", "status_of"]
+__all__ = ["AddressStatus", "Counts", "NetnsStatus", "Summary", "status_of"]
 
 
 class AddressStatus(NamedTuple):
@@ -98,51 +98,23 @@ class NetnsStatus:
         lacking = (key in self.wants.addresses or (has_loopback and key == LOOPBACK) for key in self.missing)
         return self.wanted - sum(lacking)
 
-    @property
-    def is_as_wanted(self) -> bool:
-        """Whether nothing is missing."""
-        return self.state == "kept"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All namespaces at one moment.
-
-    Attributes:
-        namespaces: those that are there, and those that are waited for.
-        repairs: how many repairs there were, by cause.
-        lost: how often messages were lost.
-        fights: how many fights there were.
-        divergences: how often a look found what no message had told.
-        lag: how many seconds a call had to wait for its turn in the keeper's thread.
-        watch: how namespaces are watched.
-    """
-
-    namespaces: tuple[NetnsStatus, ...]
-    repairs: Mapping[str, int]
-    lost: int
-    fights: int
-    divergences: int
-    lag: float
-    watch: str
-
-    @property
-    def is_as_wanted(self) -> bool:
-        """Whether nothing is missing in any namespace that is there."""
-        return all(status.is_as_wanted for status in self.namespaces if status.state != "waiting")
-
 
 class Counts(NamedTuple):
     """What was counted since the start.
 
     Attributes:
-        repairs, lost, fights, divergences: as in `Snapshot`.
+        repairs: how many there were, by cause.
+        lost: how often messages were lost.
+        fights: how many there were.
+        drifts: how often a look found what no message had told.
+        divergences: how often the kernel took an address for there that it does not list.
         watch: how namespaces are watched.
     """
 
     repairs: Mapping[str, int]
     lost: int
     fights: int
+    drifts: int
     divergences: int
     watch: str
 

@@ -88,10 +88,8 @@ def told(thread: KeeperThread, name: str) -> list[dict[str, object]]:
 
 def test_it_keeps_what_the_configuration_names(thread: KeeperThread, netns: NetNs) -> None:
     thread.start()
-    snapshot = thread.snapshot()
-    assert snapshot.is_as_wanted
-    assert [status.label for status in snapshot.namespaces] == [_selector(netns)]
-    assert snapshot.lag >= 0
+    assert thread.ask(lambda keeper: [kept.label for kept in keeper]) == [_selector(netns)]
+    assert thread.ask(Keeper.summary).lacking is None
     with Requests.to(netns.fileno()) as requests:
         requests.ask([DELETE_LOOPBACK])
         until(lambda: requests.has(LOOPBACK[0]))
@@ -114,7 +112,7 @@ def test_a_wrong_configuration_leaves_the_one_before_in_force(thread: KeeperThre
         thread.reload()
     (failed,) = told(thread, "reload failed")
     assert "names" in str(failed["problems"])
-    assert thread.snapshot().is_as_wanted
+    assert thread.ask(Keeper.summary).lacking is None
 
 
 def test_what_a_question_refuses_is_raised_where_it_was_asked(thread: KeeperThread) -> None:

@@ -9,6 +9,7 @@ from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.kept import Kept
 from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.status import NetnsStatus
 from addrsvc.keeper.wanted import ServiceAddress, Wanted
 from addrsvc.keeper.watch import AutoWatch, Hearer, Watch
 from addrsvc.mirror.netns import NetNs
@@ -72,6 +73,16 @@ class Keeping:
 
         self.until(is_told)
         return found[0]
+
+    def statuses(self) -> list[NetnsStatus]:
+        """How all namespaces are, those that are waited for last."""
+        waiting = [NetnsStatus(label, "waiting", why) for label, why in self.keeper.awaited().items()]
+        return [*(self.keeper.status(kept.label) for kept in self.keeper), *waiting]
+
+    @property
+    def is_as_wanted(self) -> bool:
+        """Whether nothing is missing in any namespace that is there."""
+        return self.keeper.summary().lacking is None
 
     def want(self, wanted: Wanted | None) -> None:
         """Put other rules in force."""

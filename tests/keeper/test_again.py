@@ -58,7 +58,7 @@ def test_a_namespace_that_cannot_be_heard_is_tried_again_without_a_sweep(netns: 
     with keeping(netns, OLD, make_watch=Seldom) as kept:
         kept.until(lambda: kept.keeper.get(LABEL) is not None)
         assert len(kept.told("waiting")) == 1
-        assert kept.keeper.snapshot().is_as_wanted
+        assert kept.is_as_wanted
 
 
 def test_one_that_has_gone_meanwhile_is_not_tried_again(netns: NetNs) -> None:
@@ -82,7 +82,7 @@ def test_a_reload_that_did_not_see_the_addresses_is_made_up_for(
         assert requests.addresses().keys() >= {ONE}
         kept.until(lambda: ONE not in requests.addresses())
         assert {key for key in requests.addresses() if len(key[0]) == 16} == {LOOPBACK, TWO}
-        assert kept.keeper.snapshot().is_as_wanted
+        assert kept.is_as_wanted
         assert len(kept.told("refused")) == 1
 
 

@@ -92,7 +92,7 @@ def test_what_somebody_breaks_is_repaired(
 
     repair = next(it for it in kept.told("repair") if it.cause == event.cause and it.fields["recipe"] == recipe)
     assert repair.fields["why"] == why
-    (status,) = kept.keeper.snapshot().namespaces
-    assert status.is_as_wanted
+    (status,) = kept.statuses()
+    assert status.state == "kept"
     record_property("us", event.fields["us"])
     print(f"{what}: repaired in {event.fields['us']} us")  # noqa: T201

@@ -53,4 +53,4 @@ def test_it_heals_after_ten_thousand_of_them(netns: NetNs, requests: Requests) -
         kept.keeper.look(namespace.label)
         requests.ask([DELETE_LOOPBACK, deladdr(*ONE)])
         kept.until(lambda: requests.addresses().keys() >= {LOOPBACK, ONE})
-        assert kept.keeper.status(namespace.label).is_as_wanted
+        assert kept.keeper.status(namespace.label).state == "kept"

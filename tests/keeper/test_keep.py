@@ -54,7 +54,7 @@ def test_nothing_is_sent_where_all_is_well(netns: NetNs) -> None:
     wait_for_routes(netns, LOOPBACK[0], ONE[0])
     with nothing_said(netns), keeping(netns, WANTED) as kept:
         assert kept.told("repair", "withdrawn", "refused") == []
-        assert kept.keeper.snapshot().is_as_wanted
+        assert kept.is_as_wanted
 
 
 @pytest.mark.parametrize("text", ["fd00::3", "192.0.2.3"])
@@ -100,14 +100,14 @@ def test_what_somebody_else_has_made_is_theirs(netns: NetNs, requests: Requests)
         assert kept.told("repair", "withdrawn") == []
         kept.want(Wanted())
         assert requests.addresses().keys() >= {ONE, TWO}
-        (status,) = kept.keeper.snapshot().namespaces
-        assert status.is_as_wanted
+        (status,) = kept.statuses()
+        assert status.state == "kept"
 
 
 def test_the_owner_of_each_address_is_told(netns: NetNs, requests: Requests) -> None:
     requests.ask([LO_UP, newaddr(ONE[0], proto=SOMEBODY_ELSE)])
     with keeping(netns, WANTED) as kept:
-        (status,) = kept.keeper.snapshot().namespaces
+        (status,) = kept.statuses()
         assert [(it.address, it.owner) for it in status.addresses] == [
             ("::1/128", "kernel"), ("fd00::1/128", "foreign"), ("192.0.2.1/32", "addrsvc"),
         ]  # fmt: skip
@@ -141,10 +141,11 @@ def test_an_address_that_is_there_with_another_prefix_length_is_told_once(netns:
     with keeping(netns, WANTED) as kept:
         kept.keeper.look(LABEL)
         assert [event.fields["address"] for event in kept.told("divergence")] == ["fd00::1/128"]
-        assert not kept.keeper.snapshot().is_as_wanted
+        assert (kept.keeper.counts().divergences, kept.keeper.counts().drifts) == (1, 0)
+        assert not kept.is_as_wanted
         requests.ask([deladdr(ONE[0], 64)])
         kept.keeper.look(LABEL)
-        assert kept.keeper.snapshot().is_as_wanted
+        assert kept.is_as_wanted
 
 
 def test_a_namespace_has_one_keeper(netns: NetNs, requests: Requests) -> None:
@@ -197,7 +198,7 @@ def test_what_another_keeper_lets_go_of_is_kept(netns: NetNs, requests: Requests
         requests.ask([DELETE_LOOPBACK])
 
         other.until(lambda: LOOPBACK in requests.addresses())
-        assert other.keeper.snapshot().is_as_wanted
+        assert other.is_as_wanted
         other.keeper.gone(LABEL)
 
 
@@ -207,7 +208,7 @@ def test_what_another_keeper_lets_go_of_is_kept(netns: NetNs, requests: Requests
 def test_lo_is_left_alone_where_a_rule_says_so_and_addresses_wait_for_it(netns: NetNs, requests: Requests) -> None:
     with keeping(netns, replace(WANTED, lo=Lo.LEAVE)) as kept:
         assert not requests.lo().flags & IFF_UP
-        (status,) = kept.keeper.snapshot().namespaces
+        (status,) = kept.statuses()
         assert [it.why_not for it in status.addresses] == ["lo is down", "lo is down", ""]
         kept.keeper.look(LABEL)
         assert [event.fields["why"] for event in kept.told("held")] == ["lo is down"]
@@ -215,7 +216,7 @@ def test_lo_is_left_alone_where_a_rule_says_so_and_addresses_wait_for_it(netns: 
         requests.ask([LO_UP])
         kept.until(lambda: ONE in requests.addresses())
         kept.quiet()
-        assert kept.keeper.snapshot().is_as_wanted
+        assert kept.is_as_wanted
 
 
 def test_a_forbidden_loopback_address_is_taken_away_whenever_it_comes(netns: NetNs, requests: Requests) -> None:
@@ -266,7 +267,7 @@ def test_what_yields_is_left_to_who_brings_it_back(netns: NetNs, requests: Reque
     with keeping(netns, with_reaction(Reaction.YIELD_THEN_HEAL, yield_for=0.05)) as kept:
         requests.ask([deladdr(*ONE), newaddr(ONE[0], proto=SOMEBODY_ELSE)])
         kept.until_told("yield")
-        kept.until(lambda: [it.owner for it in kept.keeper.snapshot().namespaces[0].addresses] == ["kernel", "foreign"])
+        kept.until(lambda: [it.owner for it in kept.statuses()[0].addresses] == ["kernel", "foreign"])
         kept.until(lambda: next(iter(kept.keeper)).timers is None)
         assert [event.fields["recipe"] for event in kept.told("repair")] == ["lo up", "add"]
 
@@ -288,7 +289,7 @@ def test_repairs_are_made_ever_more_seldom_in_a_fight(netns: NetNs, requests: Re
             requests.ask([DELETE_LOOPBACK])
             kept.until_told("RTM_DELADDR")
             assert not requests.has(LOOPBACK[0])
-            assert kept.keeper.snapshot().namespaces[0].state == "fighting"
+            assert kept.statuses()[0].state == "fighting"
             kept.until(lambda: requests.has(LOOPBACK[0]))
         assert kept.told("fight") == [fight]
         assert {event.fields["why"] for event in kept.told("repair")} == {"start", "deleted", "fight"}
@@ -330,7 +331,7 @@ def test_a_fight_is_ended_by_command(netns: NetNs, requests: Requests) -> None:
         assert kept.keeper.resume(LABEL) == ["::1/128"]
         assert requests.has(LOOPBACK[0])
         assert kept.told("peace")
-        assert kept.keeper.snapshot().is_as_wanted
+        assert kept.is_as_wanted
 
 
 def test_a_fight_ends_when_nobody_fights_any_more(netns: NetNs, requests: Requests) -> None:
@@ -446,7 +447,7 @@ def test_what_is_withdrawn_by_command_touches_nothing_else(netns: NetNs, request
 
         assert requests.addresses().keys() == before - {TWO}
         assert kept.told("drift") == []
-        (status,) = kept.keeper.snapshot().namespaces
+        (status,) = kept.statuses()
         assert {it.address: it.why_not for it in status.addresses if not it.is_present} == {
             "fd00::4/128": "reported", "fd00::1/128": "fight",
         }  # fmt: skip
@@ -475,6 +476,7 @@ def test_a_prefix_is_answered_for_by_one_route(netns: NetNs, requests: Requests)
         repair = kept.until_told("repair", recipe="add route")
         assert repair.fields["why"] == "sweep"
         assert [event.fields["address"] for event in kept.told("drift")] == ["fd00:1::/64"]
+        assert (kept.keeper.counts().divergences, kept.keeper.counts().drifts) == (0, 1)
         kept.want(Wanted())
         assert requests.routes() == []
 
@@ -506,7 +508,7 @@ def test_of_all_that_is_missing_while_ipv6_is_off_it_is_said_why(netns: NetNs, r
         rtnl.sysctl("net.ipv6.conf.lo.disable_ipv6", 1)
         kept.until_told("refused", errno="EACCES")
         kept.quiet()
-        (status,) = kept.keeper.snapshot().namespaces
+        (status,) = kept.statuses()
         missing = [address.why_not for address in status.addresses if not address.is_present]
 
     assert missing

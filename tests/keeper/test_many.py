@@ -47,9 +47,9 @@ def test_all_are_repaired_and_nothing_is_left_of_them(namespaces: list[NetNs], m
                     kept.loop.turn()
             kept.until(lambda: all(map(is_whole, somebody)))
             kept.quiet()
-            assert kept.keeper.snapshot().is_as_wanted
+            assert kept.is_as_wanted
             for number in range(COUNT):
                 kept.keeper.gone(f"many-{number}")
             kept.quiet()
-            assert kept.keeper.snapshot().namespaces == ()
+            assert kept.statuses() == []
             assert (open_descriptors(), threading.active_count()) == before

@@ -51,13 +51,13 @@ def addresses(name: str) -> set[tuple[bytes, int]]:
 
 def test_a_namespace_is_waited_for_kept_and_forgotten(name: str, kept: Keeping) -> None:
     kept.keeper.reconfigure(Named((name,)))
-    assert [status.state for status in kept.keeper.snapshot().namespaces] == ["waiting"]
+    assert [status.state for status in kept.statuses()] == ["waiting"]
     for _ in range(2):
         create_named(name).close()
         kept.until_told("attached")
         kept.until(lambda: addresses(name) >= {LOOPBACK, ONE})
         kept.quiet()
-        assert [status.state for status in kept.keeper.snapshot().namespaces] == ["kept"]
+        assert [status.state for status in kept.statuses()] == ["kept"]
         remove_named(name)
         kept.until_told("gone")
         assert len(kept.keeper) == 0
@@ -72,7 +72,7 @@ def test_what_no_rule_names_any_more_is_let_go(name: str, kept: Keeping) -> None
     kept.keeper.reconfigure(Named(()))
     kept.until_told("gone")
     assert addresses(name) & {LOOPBACK, ONE} == {LOOPBACK}
-    assert kept.keeper.snapshot().namespaces == ()
+    assert kept.statuses() == []
     assert list(kept.keeper.discovery.aliases()) == []
 
 
@@ -83,4 +83,4 @@ def test_what_a_rule_names_again_before_it_was_let_go_stays(name: str, kept: Kee
     kept.keeper.reconfigure(Named((name,)))
     kept.quiet()
     assert addresses(name) >= {LOOPBACK, ONE}
-    assert [status.state for status in kept.keeper.snapshot().namespaces] == ["kept"]
+    assert [status.state for status in kept.statuses()] == ["kept"]

@@ -83,7 +83,7 @@ def test_what_is_wanted_by_any_of_its_names_is_wanted(kept: Keeping, names: Name
     kept.keeper.reconfigure(a_and_b(names))
     kept.until(lambda: service_addresses(netns) == {ONE, TWO, BOTH})
 
-    (status,) = kept.keeper.snapshot().namespaces
+    (status,) = kept.statuses()
     assert (status.label, status.aliases, status.rules) == (names["a"], (names["b"],), ("rule-0", "rule-1"))
     (attached,) = kept.told("attached")
     assert attached.fields["names"] == [names["a"], names["b"]]
@@ -98,7 +98,7 @@ def test_a_start_touches_nothing_where_all_names_have_what_they_want(names: Name
     with keeping(None, None) as other:
         other.keeper.reconfigure(a_and_b(names))
         other.quiet()
-        assert [status.state for status in other.keeper.snapshot().namespaces] == ["kept"]
+        assert [status.state for status in other.statuses()] == ["kept"]
         assert other.told("drift", "repair", "withdraw", "withdrawn", "RTM_NEWADDR", "RTM_DELADDR") == []
 
 
@@ -200,7 +200,7 @@ def test_where_one_name_is_to_have_loopback_and_another_one_not_the_last_rule_co
         kept.quiet()
         with Requests.to(netns.fileno()) as requests:
             assert (LOOPBACK in requests.addresses()) == (counts == "ensure")
-        (status,) = kept.keeper.snapshot().namespaces
+        (status,) = kept.statuses()
         assert status.wants.conflict == told.fields["why"]
 
     names.take("b")
@@ -235,7 +235,7 @@ def test_the_host_gets_nothing_by_a_glob(names: Names, netns: NetNs, *, about_ho
         with keeping(None, None) as kept:
             kept.keeper.reconfigure(rules(about(names["*"], "addresses = ['fd00::1']"), *others))
             kept.quiet()
-            return service_addresses(netns), [status.label for status in kept.keeper.snapshot().namespaces]
+            return service_addresses(netns), [status.label for status in kept.statuses()]
 
     names.give("default", netns)
     others = [about("host", "addresses = ['fd00::2']")] if about_host else []
