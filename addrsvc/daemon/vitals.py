@@ -27,7 +27,7 @@ __all__ = ["Vitals"]
 
 _PAUSE: Final = 0.25
 """Seconds between two looks at how everything is, at least."""
-_UNTOLD: Final = ("RTM_NEWADDR", "RTM_DELADDR", "RTM_NEWLINK", "inject")
+_UNTOLD: Final = ("RTM_NEWADDR", "RTM_DELADDR", "RTM_DELROUTE", "RTM_NEWLINK", "inject")
 _MORE_TIME: Final = 20.0
 """For how many seconds a start that gets on may go on ..."""
 _ASK_EVERY: Final = 2.0

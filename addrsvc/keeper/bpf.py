@@ -11,9 +11,9 @@ from functools import cache
 from struct import Struct
 from typing import Final, NamedTuple
 
-from addrsvc.uapi import RTM_NEWADDR, SOL_SOCKET
+from addrsvc.uapi import RT_TABLE_LOCAL, RTM_DELROUTE, RTM_NEWADDR, RTPROT_ADDRSVC, SOL_SOCKET
 
-__all__ = ["hear_lo"]
+__all__ = ["hear_deleted_routes", "hear_lo"]
 
 _SO_ATTACH_FILTER: Final = 26
 _SOCK_FILTER: Final = Struct("@HBBI")
@@ -21,6 +21,7 @@ _SOCK_FPROG: Final = Struct("@HP")
 
 _LOAD_WORD: Final = 0x20
 _LOAD_HALF: Final = 0x28
+_LOAD_BYTE: Final = 0x30
 _JUMP_IF_EQUAL: Final = 0x15
 _RETURN: Final = 0x06
 _ALL_OF_IT: Final = 0xFFFF_FFFF
@@ -29,6 +30,9 @@ _TYPE_AT: Final = 4
 _PORTID_AT: Final = 12
 _IFINDEX_AT: Final = 20
 """Of struct ifinfomsg and of struct ifaddrmsg."""
+_TABLE_AT: Final = 20
+_PROTOCOL_AT: Final = 21
+"""Of struct rtmsg."""
 _LO: Final = 1
 """lo is the first device of every namespace, and never leaves it."""
 
@@ -50,7 +54,15 @@ def hear_lo(sock: socket.socket, *, additions: bool = True, answers: bool = Fals
         additions: addresses that are added or changed too, not only those that are deleted.
         answers: what answers its own requests too.
     """
-    program = _program(additions, sock.getsockname()[0] if answers else 0)
+    _attach(sock, _program(additions, sock.getsockname()[0] if answers else 0))
+
+
+def hear_deleted_routes(sock: socket.socket) -> None:
+    """Let a socket hear that local routes of ours are deleted, and nothing else: not those that addresses bring."""
+    _attach(sock, _deleted_routes())
+
+
+def _attach(sock: socket.socket, program: bytes) -> None:
     code = ctypes.create_string_buffer(program, len(program))
     steps = len(program) // _SOCK_FILTER.size
     sock.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, _SOCK_FPROG.pack(steps, ctypes.addressof(code)))
@@ -63,6 +75,19 @@ def _program(additions: bool, portid: int) -> bytes:  # noqa: FBT001 - a cache t
         steps = [_Step(_LOAD_WORD, _PORTID_AT), _Step(_JUMP_IF_EQUAL, _turned(portid, 4), "pass"), *steps]
     if not additions:
         steps += [_Step(_LOAD_HALF, _TYPE_AT), _Step(_JUMP_IF_EQUAL, _turned(RTM_NEWADDR, 2), "drop")]
+    return _assembled([*steps, _Step(_RETURN, _ALL_OF_IT), _Step(_RETURN, 0)])
+
+
+@cache
+def _deleted_routes() -> bytes:
+    tests = (
+        (_LOAD_HALF, _TYPE_AT, _turned(RTM_DELROUTE, 2)),
+        (_LOAD_BYTE, _TABLE_AT, RT_TABLE_LOCAL),
+        (_LOAD_BYTE, _PROTOCOL_AT, RTPROT_ADDRSVC),
+    )
+    steps = [
+        step for load, at, value in tests for step in (_Step(load, at), _Step(_JUMP_IF_EQUAL, value, "next", "drop"))
+    ]
     return _assembled([*steps, _Step(_RETURN, _ALL_OF_IT), _Step(_RETURN, 0)])
 
 

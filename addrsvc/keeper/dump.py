@@ -42,7 +42,7 @@ from addrsvc.uapi import (
 
 __all__ = [
     "Addresses", "Key", "LoState", "Present", "Route", "is_made_by_kernel", "read_address", "read_addresses",
-    "read_lo", "read_messages", "read_routes",
+    "read_lo", "read_messages", "read_route", "read_routes",
 ]  # fmt: skip
 
 Key: TypeAlias = tuple[bytes, int]
@@ -247,6 +247,14 @@ def _read_route(data: bytes, at: int, end: int, into: list[Route]) -> None:
     metric = _u32(found, RTA_PRIORITY)
     prefix = found.get(RTA_DST, bytes(_LENGTHS[family]))
     into.append(Route(prefix, prefixlen, 0 if metric == IP6_RT_PRIO_USER and family == AF_INET6 else metric))
+
+
+def read_route(said: bytes) -> Route | None:
+    """The local route of ours that one message tells of, that it is there or that it is gone."""
+    routes: list[Route] = []
+    if len(said) >= _NLMSGHDR.size + _RTMSG.size:
+        _read_route(said, 0, min(_START.unpack_from(said)[0], len(said)), routes)
+    return routes[0] if routes else None
 
 
 def is_made_by_kernel(said: bytes) -> bool:

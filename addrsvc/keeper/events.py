@@ -24,6 +24,7 @@ class Word(NamedTuple):
 VOCABULARY: Final[Mapping[str, Word]] = {
     "RTM_NEWADDR": Word("debug", "the kernel has an address more, or one has changed"),
     "RTM_DELADDR": Word("debug", "the kernel has an address less"),
+    "RTM_DELROUTE": Word("debug", "the kernel has a local route less that a rule wants"),
     "RTM_NEWLINK": Word("debug", "lo has changed"),
     "not ready": Word("warning", "the start waits; field why tells for what"),
     "ready": Word("info", "the start is over: all that is wanted is there"),

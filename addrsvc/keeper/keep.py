@@ -22,6 +22,7 @@ from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text, named
 from addrsvc.keeper.loop import Loop, Timer
 from addrsvc.keeper.mend import LO_UP_STEP, NOTHING_REFUSED, LoRaiser, Mender
 from addrsvc.keeper.places import HOST
+from addrsvc.keeper.routes import RouteWatch
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.status import Counts, NetnsStatus, Summary, status_of
 from addrsvc.keeper.sweep import Sweep
@@ -83,6 +84,7 @@ class Keeper:
         self._try_in = _TRY_FIRST
         self._sweep = Sweep(loop, self._all_to_sweep, self._check)
         self._watch = make_watch(loop, self)
+        self._routes = RouteWatch(loop, ring, self.mender, self._settled, self.lost)
         self.here: Final = here
         self.discovery: Final = Discovery(loop, Called(self, here), may_enter=may_enter)
         self._repairs: Counter[str] = Counter()
@@ -156,6 +158,7 @@ class Keeper:
         self._tell_conflict(kept, kept.cause)
         if us is not None:
             self.mender.tell(kept, (LO_UP_STEP,), NOTHING_REFUSED, Why.START, kept.cause, us)
+        self._routes.follow(kept)
         self._keep(kept)
 
     def _cannot(self, label: str, netns_fd: int, why: str) -> None:
@@ -213,6 +216,7 @@ class Keeper:
 
     def _let_go(self, kept: Kept) -> None:
         self._watch.detach(kept)
+        self._routes.forget(kept)
         kept.calm()
         kept.owes(None)
         kept.stop_withdrawing()
@@ -253,6 +257,11 @@ class Keeper:
         """It is named, and not there; of one that was adopted one knows better."""
         if label not in self._kept:
             self._ring.tell("waiting", label, None, why=why)
+
+    def _settled(self, kept: Kept) -> None:
+        """Have all that was heard of a namespace be over, before it is asked for anything else."""
+        self.decisions.follow_reflex(kept)
+        self.decisions.finish()
 
     # --- what happens in them -----------------------------------------------------------------------------------------
 
@@ -319,6 +328,7 @@ class Keeper:
         before, kept.wanted = kept.wanted, wanted
         if before == wanted:
             return
+        self._routes.follow(kept)
         if wanted.conflict != before.conflict:
             self._tell_conflict(kept, cause)
         if drain is not None:
@@ -430,6 +440,7 @@ class Keeper:
         """Want some addresses no more; whatever else is missing, reported or fought about stays as it is."""
         self.decisions.follow_reflex(kept)
         before, kept.wanted = kept.wanted, self.wanted(kept.label)
+        self._routes.follow(kept)
         for key in keys:
             kept.has(key)
             kept.due(key, None)

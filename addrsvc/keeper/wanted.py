@@ -92,7 +92,7 @@ class Wanted:
         fights: the limits.
         is_fast_flush: dropping everything may be done by turning IPv6 off and on again.
         conflict: on what the rules for its several names do not agree, and which counts; empty where they do.
-        has_routes: some of it are routes, of which nothing is heard.
+        has_routes: some of it are routes, of which nothing is heard in most namespaces.
     """
 
     rules: tuple[str, ...] = ()

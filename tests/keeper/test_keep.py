@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from addrsvc.errors import KernelError
+from addrsvc.keeper import routes
 from addrsvc.keeper.kept import LOOPBACK, Kept
 from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_DOWN, LO_UP, deladdr, delroute, newaddr
 from addrsvc.keeper.rtnl import Requests, open_rtnl
@@ -468,7 +469,11 @@ def test_many_addresses_are_dropped_at_once_where_a_rule_allows_it(netns: NetNs,
 # --- routes -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_prefix_is_answered_for_by_one_route(netns: NetNs, requests: Requests) -> None:
+def test_a_prefix_is_answered_for_by_one_route(
+    netns: NetNs, requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody listens to routes the sweep finds what is missing."""
+    monkeypatch.setattr(routes, "_MOST", 0)
     wanted = Wanted(addresses=dict([service("fd00:1::/64", is_route=True)]))
     with keeping(netns, wanted, sweep=0.05) as kept:
         assert [route.prefixlen for route in requests.routes()] == [64]
