@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from addrsvc.keeper.kinds import Text, Wrong
 
-__all__ = ["ADDRESS", "ADOPTED", "Prefix", "route_is_wrong", "service_is_wrong"]
+__all__ = ["ADDRESS", "ADOPTED", "Prefix", "read_prefix", "route_is_wrong", "service_is_wrong"]
 
 
 class Prefix(NamedTuple):
@@ -50,8 +50,12 @@ def _first(address: bytes, bits: int) -> int:
     return int.from_bytes(address, "big") >> (len(address) * 8 - bits)
 
 
-def _read(text: str) -> Prefix:
-    """An address, with or without the length of a prefix."""
+def read_prefix(text: str) -> Prefix:
+    """An address by its text, whole unless the length of a prefix stands behind it.
+
+    Raises:
+        Wrong: it is none.
+    """
     word, slash, digits = text.partition("/")
     try:
         address = inet_pton(AF_INET6 if ":" in word else AF_INET, word)
@@ -73,14 +77,14 @@ def _length(text: str, digits: str, bits: int) -> int:
 
 def _adopted(text: str) -> Prefix:
     """An address that somebody else may have given to lo, with whatever length."""
-    prefix = _read(text)
+    prefix = read_prefix(text)
     if (why := service_is_wrong(prefix.whole)) is not None:
         raise Wrong(why)
     return prefix
 
 
 _PATTERN: Final = "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"
-ADDRESS: Final = Text(_read, _ACCEPTS, str, _PATTERN)
+ADDRESS: Final = Text(read_prefix, _ACCEPTS, str, _PATTERN)
 ADOPTED: Final = Text(_adopted, _ACCEPTS, str, _PATTERN)
 
 
@@ -100,7 +104,7 @@ _ROWS: Final = {
 
 
 def _of_family(bits: int) -> tuple[tuple[Prefix, str], ...]:
-    rows = ((_read(text), why) for text, why in _ROWS.items())
+    rows = ((read_prefix(text), why) for text, why in _ROWS.items())
     return tuple((prefix, why) for prefix, why in rows if prefix.bits == bits)
 
 

@@ -10,7 +10,15 @@ from typing import Final, NamedTuple
 
 from addrsvc.keeper.dump import Addresses, Present, Route
 from addrsvc.keeper.kept import LOOPBACK, Key
-from addrsvc.keeper.messages import DELETE_LOOPBACK, RESTORE_LOOPBACK, deladdr, delroute, newaddr, newroute
+from addrsvc.keeper.messages import (
+    DELETE_LOOPBACK,
+    IN6ADDR_SIZE,
+    RESTORE_LOOPBACK,
+    deladdr,
+    delroute,
+    newaddr,
+    newroute,
+)
 from addrsvc.keeper.rtnl import ready
 from addrsvc.keeper.wanted import Loopback, ServiceAddress, Wanted
 from addrsvc.uapi import IFA_F_NOPREFIXROUTE, IFAPROT_ADDRSVC, INFINITY_LIFE_TIME
@@ -21,7 +29,6 @@ __all__ = [
     "surplus_routes",
 ]  # fmt: skip
 
-_V6: Final = 16
 
 LO_UP_RECIPE: Final = "lo up"
 RESTORE: Final = "restore ::1"
@@ -125,7 +132,7 @@ def _is_alike(service: ServiceAddress, seen: Present) -> bool:
         service.address, seen.metric, has_route=not seen.flags & IFA_F_NOPREFIXROUTE
     ):
         return False
-    if len(service.address) != _V6:
+    if len(service.address) != IN6ADDR_SIZE:
         return (service.preferred_lft == 0) == (seen.preferred_lft == 0)
     if INFINITY_LIFE_TIME in (service.preferred_lft, seen.preferred_lft):
         return service.preferred_lft == seen.preferred_lft
@@ -134,4 +141,4 @@ def _is_alike(service: ServiceAddress, seen: Present) -> bool:
 
 def _metric(address: bytes, metric: int, *, has_route: bool) -> int | None:
     """The metric of an address's route; None where it has no route, whatever metric the kernel remembers."""
-    return None if len(address) == _V6 and not has_route else metric
+    return None if len(address) == IN6ADDR_SIZE and not has_route else metric

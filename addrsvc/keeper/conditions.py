@@ -6,14 +6,15 @@ for an IPv6 address that no rule is about, one question to a kernel.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final, TypeAlias
 
 from addrsvc.errors import ControlError, KernelError
+from addrsvc.keeper.addresses import read_prefix
 from addrsvc.keeper.forms import FORMS
 from addrsvc.keeper.keep import Keeper
 from addrsvc.keeper.kept import LOOPBACK, Kept, Key, key_text
-from addrsvc.keeper.kinds import near
+from addrsvc.keeper.kinds import Wrong, near
+from addrsvc.keeper.messages import IN6ADDR_SIZE
 from addrsvc.keeper.places import HOST, Place
 from addrsvc.keeper.wanted import Lo, Loopback
 
@@ -108,15 +109,12 @@ def _why_missing(kept: Kept, key: Key) -> str:
     is_kept = key in kept.wanted.addresses or (key == LOOPBACK and kept.wanted.loopback is Loopback.ENSURE)
     if is_kept:
         return (kept.missing or {}).get(key, "")
-    if len(key[0]) != _V6:
+    if len(key[0]) != IN6ADDR_SIZE:
         return "no rule wants it there"
     try:
         return "" if kept.requests.has(key[0]) else "no rule wants it there"
     except (KernelError, OSError) as error:
         return str(error)
-
-
-_V6: Final = 16
 
 
 # --- in words ---------------------------------------------------------------------------------------------------------
@@ -159,17 +157,11 @@ def key_of(text: str) -> Key:
     Raises:
         ControlError: it is none.
     """
-    word, slash, digits = text.partition("/")
     try:
-        address = inet_pton(AF_INET6 if ":" in word else AF_INET, word)
-    except (OSError, ValueError):
-        raise ControlError(f"{word!r} is no address, such as ::1 or 192.0.2.1") from None
-    bits = 8 * len(address)
-    if not slash:
-        return address, bits
-    if not (digits.isascii() and digits.isdecimal() and len(digits) <= len(str(bits)) and int(digits) <= bits):
-        raise ControlError(f"{text!r}: {digits!r} is no prefix length from 0 to {bits}")
-    return address, int(digits)
+        address, prefixlen = read_prefix(text)
+    except Wrong as wrong:
+        raise ControlError(str(wrong)) from None
+    return address, prefixlen
 
 
 _WORDS: Final = ("on", "not", "lo", "up", "down", "in", "all", "wanted", "attached", "gone")

@@ -13,10 +13,10 @@ from time import monotonic
 from typing import NamedTuple
 
 from addrsvc.errors import KernelError
-from addrsvc.keeper.dump import Key, Present
+from addrsvc.keeper.dump import Present
 from addrsvc.keeper.loop import Loop, Timer
-from addrsvc.keeper.messages import deladdr, newaddr
-from addrsvc.keeper.rtnl import ADDS_AT_ONCE, DELETES_AT_ONCE, Refusal, Requests
+from addrsvc.keeper.messages import Key, deladdr, newaddr
+from addrsvc.keeper.rtnl import DELETES_AT_ONCE, Refusal, Requests
 from addrsvc.keeper.sockdiag import Census
 
 __all__ = ["Drain", "Withdrawal"]
@@ -114,7 +114,7 @@ class Drain:
         except KernelError as error:
             return [Refusal(nth, error.errno or EIO, error.extack) for nth, _ in keys]
         asked = [(nth, _deprecated(key, there[key])) for nth, key in keys if key in there]
-        refusals = self._ask([message for _, message in asked], ADDS_AT_ONCE)
+        refusals = self._requests.ask([message for _, message in asked])
         return [refusal._replace(nth=asked[refusal.nth][0]) for refusal in refusals]
 
     def _look(self) -> None:
@@ -176,21 +176,14 @@ class Drain:
         """Delete a few, the newest first: that is quickest."""
         going = [self._ready.popitem() for _ in range(min(len(self._ready), DELETES_AT_ONCE))]
         if going:
-            refused = {
-                refusal.nth: refusal for refusal in self._ask([deladdr(*key) for key, _ in going], DELETES_AT_ONCE)
-            }
+            refusals = self._requests.ask([deladdr(*key) for key, _ in going], DELETES_AT_ONCE)
+            refused = {refusal.nth: refusal for refusal in refusals}
             self._withdrawn(
                 [Withdrawal(key, users, _unless_gone(refused.get(nth))) for nth, (key, users) in enumerate(going)]
             )
         self._is_deleting = bool(self._ready)
         if self._ready:
             self._loop.call(self._delete)
-
-    def _ask(self, messages: Sequence[bytes], at_once: int) -> list[Refusal]:
-        try:
-            return self._requests.ask(messages, at_once)
-        except OSError as error:
-            return [Refusal(nth, error.errno or EIO) for nth in range(len(messages))]
 
 
 def _deprecated(key: Key, there: Present) -> bytes:

@@ -8,7 +8,7 @@ from struct import Struct
 from sys import byteorder
 from typing import Final, NamedTuple, TypeAlias
 
-from addrsvc.keeper.messages import LO_IFINDEX
+from addrsvc.keeper.messages import LO_IFINDEX, Key
 from addrsvc.netlink.nlattr import NLA_TYPE_MASK
 from addrsvc.uapi import (
     AF_INET,
@@ -41,12 +41,9 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "Addresses", "Key", "LoState", "Present", "Route", "is_made_by_kernel", "read_address", "read_addresses",
-    "read_lo", "read_messages", "read_route", "read_routes",
+    "Addresses", "LoState", "Present", "Route", "is_made_by_kernel", "read_address", "read_addresses", "read_lo",
+    "read_messages", "read_route", "read_routes",
 ]  # fmt: skip
-
-Key: TypeAlias = tuple[bytes, int]
-"""An address in network order, and how long its prefix is."""
 
 
 class Present(NamedTuple):

@@ -23,9 +23,9 @@ from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
 from addrsvc.errors import KernelError
-from addrsvc.keeper.dump import Addresses, Key, Route, is_made_by_kernel, read_addresses, read_routes
+from addrsvc.keeper.dump import Addresses, Route, is_made_by_kernel, read_addresses, read_routes
 from addrsvc.keeper.inside import inside
-from addrsvc.keeper.messages import DELETE_LOOPBACK, DUMP_ADDRESSES, DUMP_LO_ROUTES6, LOOPBACK, again
+from addrsvc.keeper.messages import DELETE_LOOPBACK, DUMP_ADDRESSES, DUMP_LO_ROUTES6, LOOPBACK, Key, again
 from addrsvc.keeper.rtnl import Refusal, Requests, open_rtnl
 from addrsvc.uapi import AF_INET6
 

@@ -7,11 +7,12 @@ wanted alike shares one `Wanted`, and what has no entry here is as it should be.
 from collections.abc import Container, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from socket import AF_INET, AF_INET6, inet_ntop
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from socket import inet_ntop
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from addrsvc.keeper.fights import Quarrel
 from addrsvc.keeper.loop import Timer
+from addrsvc.keeper.messages import LOOPBACK, Key, family_of
 from addrsvc.keeper.wanted import Lo, Loopback, Wanted
 from addrsvc.uapi import IFF_UP
 
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LO", "LOOPBACK", "Kept", "Key", "Owed", "Repair", "Why", "key_text", "named"]
 
-Key: TypeAlias = tuple[bytes, int]
-"""An address in network order, and its prefix length."""
-
-LOOPBACK: Final[Key] = (bytes(15) + b"\x01", 128)
-"""::1/128."""
 LO: Final[Key] = (b"", 0)
 """Stands for lo being up, where addresses and lo are listed together."""
 
@@ -38,7 +34,7 @@ _SHOWN: Final = 16
 def key_text(key: Key) -> str:
     """An address as people write it; ``lo`` for lo itself."""
     address, prefixlen = key
-    return f"{inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)}/{prefixlen}" if address else "lo"
+    return f"{inet_ntop(family_of(address), address)}/{prefixlen}" if address else "lo"
 
 
 def named(keys: Sequence[Key]) -> dict[str, object]:

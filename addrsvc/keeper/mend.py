@@ -20,7 +20,7 @@ from addrsvc.keeper.events import Ring
 from addrsvc.keeper.flush import NOWHERE, Safe
 from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Key, Owed, Repair, Why, key_text, named
 from addrsvc.keeper.loop import Loop
-from addrsvc.keeper.messages import LO_UP
+from addrsvc.keeper.messages import IN6ADDR_SIZE, LO_UP
 from addrsvc.keeper.reactions import Reactions
 from addrsvc.keeper.rtnl import ADDS_AT_ONCE, DELETES_AT_ONCE, Refusal, Requests, is_lo_down
 from addrsvc.keeper.wanted import NOTHING, Lo, Wanted
@@ -45,7 +45,6 @@ _PRUNES: Final = (Why.START, Why.RELOAD, Why.NAMED, Why.COMMAND)
 """Why one looks in order to take away what is not wanted any more, too."""
 _REMOVE: Final = (compare.DELETE, compare.DELETE_ROUTE, compare.FORBID)
 LO_UP_STEP: Final = Step(LO, compare.LO_UP_RECIPE, LO_UP)
-_V6: Final = 16
 _RETRY: Final = 1.0
 """Seconds after which something that was refused is tried once more."""
 
@@ -56,7 +55,7 @@ KEEPS_MARKS: Final = _RELEASE >= (5, 18)
 
 def why_not(kept: Kept, key: Key) -> str:
     """Why something cannot be asked for now; empty where it can, as lo being up and IPv4 addresses always can."""
-    if len(key[0]) != _V6:
+    if len(key[0]) != IN6ADDR_SIZE:
         return ""
     if not kept.is_up:
         return "lo is down"
@@ -299,10 +298,7 @@ class Mender:
     def ask(self, kept: Kept, steps: Sequence[Step]) -> Refusals:
         """Send steps; what was refused."""
         at_once = DELETES_AT_ONCE if steps[0].recipe in _REMOVE else ADDS_AT_ONCE
-        try:
-            refusals = kept.requests.ask([step.message for step in steps], at_once)
-        except OSError as error:
-            refusals = [Refusal(nth, error.errno or EIO) for nth in range(len(steps))]
+        refusals = kept.requests.ask([step.message for step in steps], at_once)
         return {refusal.nth: refusal for refusal in refusals}
 
     def put(self, kept: Kept, wire: bytes) -> Refusals:
@@ -368,7 +364,7 @@ class Mender:
             if recipe not in _REMOVE:
                 kept.has(key)
             return False
-        kept.is_disabled = kept.is_disabled or (errno == EACCES and len(key[0]) == _V6)
+        kept.is_disabled = kept.is_disabled or (errno == EACCES and len(key[0]) == IN6ADDR_SIZE)
         text = (errno == EACCES and why_not(kept, key)) or refusal.extack or os.strerror(errno)
         is_news = kept.missing is None or kept.missing.get(key) != text
         kept.lacks(key, text)

@@ -7,7 +7,7 @@ NLM_F_ACK are put in by who sends (`rtnl`).
 import sys
 from functools import lru_cache
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 
 from addrsvc.uapi import (
     AF_INET,
@@ -51,14 +51,19 @@ from addrsvc.uapi import (
 )
 
 __all__ = [
-    "DELETE_LOOPBACK", "DUMP_ADDRESSES", "DUMP_LO_ROUTES6", "DUMP_ROUTES", "GET_LO", "LOOPBACK", "LO_DOWN",
-    "LO_IFINDEX", "LO_UP", "RESTORE_LOOPBACK", "again", "deladdr", "delroute", "family_of", "getaddr", "newaddr",
-    "newroute",
+    "DELETE_LOOPBACK", "DUMP_ADDRESSES", "DUMP_LO_ROUTES6", "DUMP_ROUTES", "GET_LO", "IN6ADDR_SIZE", "Key", "LOOPBACK",
+    "LO_DOWN", "LO_IFINDEX", "LO_UP", "RESTORE_LOOPBACK", "again", "deladdr", "delroute", "family_of", "getaddr",
+    "newaddr", "newroute",
 ]  # fmt: skip
 
 LO_IFINDEX: Final = 1
-LOOPBACK: Final = (bytes(15) + b"\1", 128)
-"""::1, as (address, prefixlen)."""
+IN6ADDR_SIZE: Final = 16
+
+Key: TypeAlias = tuple[bytes, int]
+"""An address in network order, and its prefix length."""
+
+LOOPBACK: Final[Key] = (bytes(15) + b"\1", 128)
+"""::1/128."""
 
 _NLMSGHDR: Final = Struct("=IHHII")
 _IFINFOMSG: Final = Struct("=BxHiII")
@@ -75,7 +80,7 @@ _HOW: Final = {AF_INET: 0, AF_INET6: IFA_F_NODAD | IFA_F_NOPREFIXROUTE}
 
 def family_of(address: bytes) -> int:
     """AF_INET or AF_INET6, by its length."""
-    return AF_INET6 if len(address) == 16 else AF_INET
+    return AF_INET6 if len(address) == IN6ADDR_SIZE else AF_INET
 
 
 def _message(nlmsg_type: int, flags: int, *parts: bytes) -> bytes:
@@ -135,7 +140,7 @@ def newaddr(
 def _newaddr(
     length: int, prefixlen: int, metric: int, preferred_lft: int, flags: int, proto: int, how: int
 ) -> tuple[bytes, bytes]:
-    family = AF_INET6 if length == 16 else AF_INET
+    family = AF_INET6 if length == IN6ADDR_SIZE else AF_INET
     flags |= _HOW[family] & ~(IFA_F_NOPREFIXROUTE if metric else 0)
     attributes = [_attr(IFA_LOCAL, bytes(length)), _u32(IFA_FLAGS, flags), _attr(IFA_PROTO, bytes((proto,)))]
     if metric:
@@ -154,7 +159,7 @@ def deladdr(address: bytes, prefixlen: int | None = None) -> bytes:
 
 @lru_cache(maxsize=256)
 def _deladdr(length: int, prefixlen: int) -> tuple[bytes, bytes]:
-    header = _IFADDRMSG.pack(AF_INET6 if length == 16 else AF_INET, prefixlen, 0, 0, LO_IFINDEX)
+    header = _IFADDRMSG.pack(AF_INET6 if length == IN6ADDR_SIZE else AF_INET, prefixlen, 0, 0, LO_IFINDEX)
     return _around(length, _message(RTM_DELADDR, 0, header, _attr(IFA_LOCAL, bytes(length))))
 
 

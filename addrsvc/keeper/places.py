@@ -9,14 +9,13 @@ Both are written alike; in a selector the last part may be a glob::
     /srv/ns/red     a file anywhere else
 """
 
-from fnmatch import fnmatchcase
 from os.path import join, normpath, split
 from typing import Final, NamedTuple
 
 from addrsvc.errors import ControlError
 from addrsvc.mirror.netns import HOST, NETNS_RUN_DIR
 
-__all__ = ["DOCKER_DIR", "HOST", "PROC", "Place", "matches", "opened_by"]
+__all__ = ["DOCKER_DIR", "HOST", "PROC", "Place", "opened_by"]
 
 DOCKER_DIR: Final = "/run/docker/netns"
 PROC: Final = "/proc"
@@ -106,13 +105,3 @@ def _path(text: str) -> Place:
 
 def _is_reserved(name: str) -> bool:
     return name == HOST or name.startswith(tuple(_DIRECTORIES))
-
-
-def matches(selector: str, label: str) -> bool:
-    """Whether a selector means the namespace of that label.
-
-    Raises:
-        ControlError: one of them means nothing.
-    """
-    wanted, place = Place.of(selector), Place.of(label)
-    return wanted.directory == place.directory and fnmatchcase(place.name, wanted.name)

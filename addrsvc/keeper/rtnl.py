@@ -7,7 +7,7 @@ is in the socket's buffer by then: so nothing here ever waits, and what is not t
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from errno import EADDRNOTAVAIL, EINTR, ENOBUFS, ENODEV, ENOENT
+from errno import EADDRNOTAVAIL, EINTR, EIO, ENOBUFS, ENODEV, ENOENT
 from fcntl import ioctl
 from functools import cache, partial
 from struct import Struct
@@ -205,11 +205,15 @@ class Requests:
             at_once: how many are sent together; DELETES_AT_ONCE where addresses are deleted.
 
         Returns:
-            What was refused.  The rest is done.
+            What was refused, or could not be sent.  The rest is done.
         """
         refusals: list[Refusal] = []
         for start in range(0, len(messages), at_once):
-            refusals += self._ask(messages[start : start + at_once], start)
+            some = messages[start : start + at_once]
+            try:
+                refusals += self._ask(some, start)
+            except OSError as error:
+                refusals += [Refusal(start + nth, error.errno or EIO) for nth in range(len(some))]
         return refusals
 
     def _ask(self, messages: Sequence[bytes], start: int) -> list[Refusal]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from addrsvc.uapi import INFINITY_LIFE_TIME
 
-__all__ = ["FightLimits", "Lo", "Loopback", "Reaction", "ServiceAddress", "Wanted"]
+__all__ = ["FightLimits", "Lo", "Loopback", "NOTHING", "Reaction", "ServiceAddress", "Wanted"]
 
 
 class Lo(StrEnum):

@@ -14,13 +14,13 @@ from addrsvc.keeper.events import Ring
 from addrsvc.keeper.flush import NOWHERE, Safe, fast_flush
 from addrsvc.keeper.kept import Kept, Key, Why, named
 from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.messages import IN6ADDR_SIZE
 from addrsvc.keeper.wanted import Wanted
 
 __all__ = ["Withdrawals"]
 
 _MANY: Final = 64
 """From so many addresses on, dropping them all at once pays."""
-_V6: Final = 16
 
 
 class Withdrawals:
@@ -67,7 +67,7 @@ class Withdrawals:
     def _flushed(self, times: Mapping[Key, float], present: Addresses) -> bool:
         """Take all away at once; whether that was done."""
         kept = self._kept
-        keys = [key for key in times if len(key[0]) == _V6]
+        keys = [key for key in times if len(key[0]) == IN6ADDR_SIZE]
         if len(keys) < _MANY:
             return False
         try:
@@ -77,13 +77,13 @@ class Withdrawals:
             self._refused(keys, error.errno or 0, extack, "fast flush")
             return False
         for key in present:
-            if len(key[0]) == _V6:
+            if len(key[0]) == IN6ADDR_SIZE:
                 kept.expect(key)
         self._ring.tell(
             "withdrawn", kept.label, self._cause, why=self._why.value, recipe="fast flush",
             restored=len(flushed.restored), **named(keys),
         )  # fmt: skip
-        rest = {key: 0.0 for key in times if len(key[0]) != _V6}
+        rest = {key: 0.0 for key in times if len(key[0]) != IN6ADDR_SIZE}
         self._drain.withdraw(rest)
         return True
 

@@ -17,10 +17,9 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from addrsvc.keeper.dump import Key
 from addrsvc.keeper.events import Event
 from addrsvc.keeper.flush import fast_flush
-from addrsvc.keeper.messages import LO_UP, deladdr, newaddr, newroute
+from addrsvc.keeper.messages import LO_UP, Key, deladdr, newaddr, newroute
 from addrsvc.keeper.rtnl import ADDS_AT_ONCE, DELETES_AT_ONCE, Requests, open_rtnl
 from addrsvc.keeper.wanted import ServiceAddress, Wanted
 from addrsvc.mirror.netns import NetNs, create_anonymous, run_in

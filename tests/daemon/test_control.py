@@ -253,7 +253,7 @@ def test_a_withdrawn_address_is_deprecated_while_somebody_uses_it(netns: NetNs, 
     ("command", "parameters", "text"),
     [
         ("withdraw", {"addresses": ["::1"]}, "no rule wants ::1/128"),
-        ("withdraw", {"addresses": ["fd00::zz"]}, "is no address"),
+        ("withdraw", {"addresses": ["fd00::zz"]}, "is not an address"),
         ("withdraw", {"drain": -1.0}, "drain"),
         ("inject", {"event": "UPP"}, "did you mean UP"),
     ],
@@ -398,7 +398,7 @@ def test_a_wait_sees_what_no_rule_is_about(netns: NetNs, requests: Requests) -> 
 
 @pytest.mark.parametrize(
     ("text", "meant"), [("::1 onn lo", "did you mean on"), ("all wnted", "did you mean wanted"), ("", "there are"),
-                        ("::1 on lo in web-*", "may mean several"), ("x::y on lo", "is no address")],
+                        ("::1 on lo in web-*", "may mean several"), ("x::y on lo", "is not an address")],
 )  # fmt: skip
 def test_a_condition_that_is_none_is_told_with_what_may_be_meant(netns: NetNs, text: str, meant: str) -> None:
     with pytest.raises(ControlError, match=meant):

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from errno import EPERM
 
 import pytest
@@ -11,10 +11,9 @@ import pytest
 from addrsvc.errors import KernelError
 from addrsvc.keeper import drain, sockdiag
 from addrsvc.keeper.drain import Drain, Withdrawal
-from addrsvc.keeper.dump import Key
 from addrsvc.keeper.inside import inside
 from addrsvc.keeper.loop import Loop
-from addrsvc.keeper.messages import LO_UP, deladdr, newaddr
+from addrsvc.keeper.messages import LO_UP, Key, deladdr, newaddr
 from addrsvc.keeper.rtnl import Refusal, Requests
 from addrsvc.keeper.sockdiag import Census
 from addrsvc.mirror.netns import NetNs
@@ -270,8 +269,8 @@ def test_what_somebody_else_has_deleted_is_gone(requests: Requests, loop: Loop, 
 
 def test_a_refusal_is_told(requests: Requests, netns: NetNs, loop: Loop) -> None:
     class Refusing(Requests):
-        def ask(self, messages: object, at_once: int = 0) -> list[Refusal]:
-            raise KernelError(EPERM)
+        def ask(self, messages: Sequence[bytes], at_once: int = 0) -> list[Refusal]:
+            return [Refusal(nth, EPERM) for nth in range(len(messages))]
 
     gone: list[Withdrawal] = []
     refusing = Refusing(requests._sock)

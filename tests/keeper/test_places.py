@@ -3,7 +3,9 @@
 import pytest
 
 from addrsvc.errors import ControlError
-from addrsvc.keeper.places import Place, matches
+from addrsvc.keeper.places import Place
+from addrsvc.keeper.rules import is_about
+from addrsvc.keeper.settings import Rule
 
 PLACES = {
     "host": ("", "host", "/proc/thread-self/ns/net"),
@@ -52,7 +54,7 @@ def test_what_is_no_namespace_is_refused(text: str) -> None:
     [("*", "blue"), ("b?ue", "blue"), ("docker:*", "docker:x"), ("/srv/*", "/srv/red"), ("host",) * 2],
 )
 def test_a_selector_means_what_it_matches(selector: str, label: str) -> None:
-    assert matches(selector, label)
+    assert is_about(Rule("it", namespaces=(selector,)), label)
 
 
 @pytest.mark.parametrize(
@@ -67,4 +69,4 @@ def test_a_selector_means_what_it_matches(selector: str, label: str) -> None:
     ],
 )
 def test_a_selector_means_nothing_of_another_kind(selector: str, label: str) -> None:
-    assert not matches(selector, label)
+    assert not is_about(Rule("it", namespaces=(selector,)), label)

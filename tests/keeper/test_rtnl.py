@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
-from errno import EADDRNOTAVAIL, ECONNREFUSED, EEXIST, EINTR, EINVAL, ENOBUFS, ESRCH
+from errno import EADDRNOTAVAIL, EBADF, ECONNREFUSED, EEXIST, EINTR, EINVAL, ENOBUFS, ESRCH
 from functools import partial
 from typing import cast
 
@@ -190,6 +190,12 @@ def test_an_answer_that_was_lost_counts_as_a_refusal(requests: Requests) -> None
     assert {refusal.errno for refusal in refusals} == {EADDRNOTAVAIL, ENOBUFS}
     assert requests.ask([newaddr(v6(1))]) == []
     assert requests.has(v6(1))
+
+
+def test_what_cannot_be_sent_counts_as_a_refusal(requests: Requests) -> None:
+    requests.close()
+
+    assert requests.ask([newaddr(v6(1)), newaddr(v6(2))], at_once=1) == [Refusal(0, EBADF), Refusal(1, EBADF)]
 
 
 def test_many_addresses_come_and_go(requests: Requests) -> None:
