@@ -10,7 +10,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from errno import EMFILE, ENFILE
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -111,12 +112,26 @@ def _thread(sock: socket.socket, exposition: Exposition) -> Iterator[None]:
 
 def _answer_all(sock: socket.socket, bell: int, exposition: Exposition) -> None:
     sock.settimeout(0)
-    poll = select.poll()
-    for fd in (sock.fileno(), bell):
-        poll.register(fd, select.POLLIN)
-    while not any(fd == bell for fd, _ in poll.poll()):
-        with suppress(OSError):
+    either, bell_alone = _poll(sock.fileno(), bell), _poll(bell)
+    while not any(fd == bell for fd, _ in either.poll()):
+        try:
             _answer(sock, exposition)
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTOR:
+                bell_alone.poll(_PAUSE * 1000)
+
+
+def _poll(*fds: int) -> select.poll:
+    """What tells which of these can be read."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return poll
+
+
+_NO_DESCRIPTOR: Final = (EMFILE, ENFILE)
+_PAUSE: Final = 0.5
+"""How many seconds who has connected waits at the door, where there is no descriptor for them, until the next try."""
 
 
 # --- one client -------------------------------------------------------------------------------------------------------

@@ -2,12 +2,14 @@
 
 import http.client
 import os
+import select
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
@@ -29,6 +31,7 @@ from addrsvc.keeper.settings import Metrics
 from addrsvc.keeper.texts import Listen
 from addrsvc.keeper.wanted import Reaction, Wanted
 from addrsvc.mirror.netns import NetNs
+from tests.descriptors import descriptors
 from tests.keeper.keeping import Keeping, keeping, service
 from tests.waiting import PATIENCE
 
@@ -322,6 +325,17 @@ def test_who_talks_nonsense_holds_up_nobody(
         talking.sendall(said)
 
         assert fetched(ByPath(tmp_path / "metrics"))[0] == 200
+
+
+def test_without_descriptors_it_waits_for_some(serving: Scraping, tmp_path: Path) -> None:
+    serving.configure(Metrics(Listen(path=str(tmp_path / "metrics"))))
+    with closing(ByPath(tmp_path / "metrics")) as connection:
+        with descriptors(1):
+            used = time.process_time()
+            connection.request("GET", "/metrics")
+            assert not select.select([connection.sock], [], [], 0.3)[0]
+            assert time.process_time() - used < 0.15
+        assert connection.getresponse().status == 200
 
 
 def test_that_it_cannot_be_served_is_told_and_is_all(

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import resource
 import signal
 import socket
 import time
@@ -26,6 +25,7 @@ from addrsvc.daemon.server import Server
 from addrsvc.daemon.service import Service
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.linux import Linux
+from tests.descriptors import descriptors
 from tests.waiting import until
 
 T = TypeVar("T")
@@ -341,35 +341,22 @@ def test_who_may_change_something_is_not_kept_out_by_others(tmp_path: Path, monk
 
 
 def test_without_descriptors_the_service_waits_for_some(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-
     def clients(path: Path) -> bytes:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, ExitStack() as stack:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-            stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-            _take_all_descriptors(stack)
-            used = time.process_time()
-            sock.connect(str(path))
-            sock.sendall(b'{"method":"org.addrsvc.Control.Status"}\0')
-            sock.settimeout(0.5)
-            with pytest.raises(TimeoutError):
-                sock.recv(1)
-            assert time.process_time() - used < 0.2
-            stack.close()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            with descriptors(0):
+                used = time.process_time()
+                sock.connect(str(path))
+                sock.sendall(b'{"method":"org.addrsvc.Control.Status"}\0')
+                sock.settimeout(0.5)
+                with pytest.raises(TimeoutError):
+                    sock.recv(1)
+                assert time.process_time() - used < 0.2
             sock.settimeout(20)
             return sock.recv(1)
 
     assert served(tmp_path, clients) == b"{"
     (line,) = capfd.readouterr().err.splitlines()
     assert "Too many open files" in line
-
-
-def _take_all_descriptors(stack: ExitStack) -> None:
-    while True:
-        try:
-            stack.callback(os.close, os.dup(0))
-        except OSError:
-            return
 
 
 def test_complaints_about_clients_do_not_flood_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,11 @@
 """addrsvc.keeper.discover on namespaces, directories and processes of the running kernel."""
 
 import os
-import resource
 import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from addrsvc.keeper.discover import NOT_ALLOWED, Discovery
 from addrsvc.keeper.loop import Loop
 from addrsvc.mirror.libc import MS_BIND, NotMounted, mount, umount
 from addrsvc.mirror.netns import NETNS_RUN_DIR, NetNs, create_anonymous, create_named, remove_named
+from tests.descriptors import descriptors
 from tests.keeper.keeping import turn_until
 
 
@@ -126,19 +126,6 @@ def name(cap_sys_admin: None) -> Iterator[str]:
     yield name
     if (NETNS_RUN_DIR / name).exists():
         remove_named(name)
-
-
-@contextmanager
-def descriptors(more: int) -> Iterator[None]:
-    """This process may open so many descriptors more, as long as the block runs."""
-    lowest = os.open(os.devnull, os.O_RDONLY)
-    os.close(lowest)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + min(more, lowest), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # --- names --------------------------------------------------------------------------------------------------------
@@ -376,7 +363,7 @@ def test_the_last_descriptors_are_left_for_other_things(
     discovery: Discovery, loop: Loop, told: Told, files: Files, blue: NetNs, red: NetNs
 ) -> None:
     files.bind("blue", blue)
-    with descriptors(64):
+    with descriptors(8):
         discovery.select([files.label("*")])
         exactly(loop, told, ("waiting", files.label("blue"), "this process has too many files open"))
 
