@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from addrsvc.daemon.answers import PlanRow
 from addrsvc.daemon.exits import UNSENT
 from addrsvc.daemon.keeper_printer import plan_lines
-from addrsvc.daemon.orders import Planned, PlanRow, looked, plan_rows
+from addrsvc.daemon.planning import Planned, looked, plan_rows
 from addrsvc.daemon.printer import json_text, say
 from addrsvc.errors import KernelError
 from addrsvc.keeper.alone import Alone, Called

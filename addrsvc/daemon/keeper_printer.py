@@ -11,7 +11,7 @@ from addrsvc.daemon.terminal import printable, wants_colour
 __all__ = ["change_lines", "event_line", "plan_lines", "status_lines"]
 
 Row: TypeAlias = Mapping[str, Any]
-"""Of an answer, as JSON has it; `orders` and `reading` say what is in it."""
+"""Of an answer, as JSON has it; `answers` and `reading` say what is in it."""
 
 _COLOURS: Final = {"debug": "2", "warning": "33", "error": "31"}
 _STATES: Final = {"missing": "31", "fighting": "31", "claimed": "33", "waiting": "2"}
