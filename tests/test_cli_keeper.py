@@ -2,17 +2,23 @@
 
 import json
 import re
-import threading
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from addrsvc.cli import main
+from addrsvc.daemon import client
 from addrsvc.keeper.kept import LOOPBACK
 from addrsvc.keeper.messages import DELETE_LOOPBACK
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.mirror.netns import NetNs
-from tests.daemon.controlled import Controlled, controlled, selector
+from tests.daemon.controlled import Controlled, controlled, public_directory, selector
+from tests.waiting import PATIENCE, until
 
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -84,6 +90,124 @@ def test_events_go_on_from_a_cursor(netns: NetNs, capfd: pytest.CaptureFixture[s
     controlled(rules(netns), clients)
 
 
+def test_of_a_name_that_no_namespace_has_is_said_so(netns: NetNs, capfd: pytest.CaptureFixture[str]) -> None:
+    def clients(it: Controlled) -> None:
+        typed = typing(it, capfd)
+        assert typed("events", "--netns", "nowere") == (
+            1, "", "netns: 'nowere' is not kept (did you mean nowhere?)\n",
+        )  # fmt: skip
+        code, said, error = typed("events", "--netns", "something-else", "--netns", "nowhere")
+        assert (code, "waiting" in said) == (0, True)
+        assert error == f"netns: 'something-else' is not kept (there are: {selector(netns)}, nowhere)\n"
+        assert typed("events", "--netns", selector(netns), "--netns", "nowhere")[::2] == (0, "")
+
+    controlled(rules(netns), clients)
+
+
+class Follower:
+    """`addrsvc events --follow` in a process of its own, and what it has written so far."""
+
+    def __init__(self, directory: Path, *words: str, patience: float = 60.0) -> None:
+        self._out, self._err = directory / "out", directory / "err"
+        begin = "import sys; from addrsvc.cli import following, main; following._PATIENCE = float(sys.argv.pop(1)); "
+        command = [sys.executable, "-c", f"{begin}sys.exit(main())", str(patience), "events", "--follow", *words]
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self.process = subprocess.Popen([*command, "--control", directory / "control"], stdout=out, stderr=err)
+
+    @property
+    def said(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def complained(self) -> str:
+        return self._err.read_text()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.said.splitlines(keepends=True) if line.endswith("\n")]
+
+    def ended(self) -> int:
+        return self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with public_directory() as directory:
+        yield directory
+
+
+AWAY = "the service has ended; what it tells is followed again as soon as it runs\n"
+
+
+def test_who_follows_goes_on_with_the_service_that_comes_next(netns: NetNs, directory: Path) -> None:
+    followers: list[Follower] = []
+
+    def first(it: Controlled) -> None:
+        followers.append(Follower(directory, "--json", "--netns", "later", "--netns", selector(netns)))
+        it.until(lambda: "attached" in followers[0].said)
+
+    def second(it: Controlled) -> None:
+        it.until(lambda: followers[0].said.count('"attached"') == 2)
+
+    controlled(rules(netns), first, directory)
+    (follower,) = followers
+    until(lambda: AWAY in follower.complained)
+    last = follower.events[-1]["cursor"]
+    controlled(rules(netns), second, directory)
+    until(lambda: follower.complained.count(AWAY) == 2)
+    follower.process.send_signal(signal.SIGINT)
+
+    assert follower.ended() == 0
+    assert [event for event in follower.events if "restarted" in event] == [{"restarted": True}]
+    unknown, *said = follower.complained.splitlines(keepends=True)
+    assert "'later' is not kept" in unknown
+    boot, number = last.split(":")
+    lost = re.fullmatch(r"what the service had told .* is lost, if there was anything behind (\w+):(\d+)\n", said[1])
+    assert lost is not None
+    assert (lost[1], int(lost[2]) >= int(number)) == (boot, True)
+    assert [said[0], *said[2:]] == [AWAY, AWAY]
+
+
+def test_who_follows_nobody_for_long_gives_up_and_says_how_to_start_one(netns: NetNs, directory: Path) -> None:
+    followers: list[Follower] = []
+
+    def clients(it: Controlled) -> None:
+        followers.append(Follower(directory, patience=0.5))
+        it.until(lambda: "attached" in followers[0].said)
+
+    controlled(rules(netns), clients, directory)
+
+    assert followers[0].ended() == 1
+    path = directory / "control"
+    start = f"to start one: addrsvc run --keep --control {path};"
+    assert f"{AWAY}Error: no service is running at {path} ({start}" in followers[0].complained
+
+
+@pytest.mark.parametrize(
+    ("path", "units", "start"),
+    [
+        ("control", [], "addrsvc run --keep"),
+        ("control", ["addrsvc.service"], "systemctl start addrsvc"),
+        ("blue/control", ["addrsvc.service"], "addrsvc run --keep --inside blue --control {}"),
+        ("blue/control", ["addrsvc@.service"], "systemctl start addrsvc@blue"),
+        ("else/where/control", ["addrsvc.service"], "addrsvc run --keep --control {}"),
+    ],
+)
+def test_where_no_service_runs_it_is_said_how_to_start_the_one_of_that_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, units: list[str], start: str
+) -> None:
+    place = tmp_path / "lib" / "systemd" / "system"
+    place.mkdir(parents=True)
+    for unit in units:
+        (place / unit).touch()
+    monkeypatch.setattr(client, "SYSTEM_CONTROL", tmp_path / "control")
+    monkeypatch.setattr(client, "_UNITS", (tmp_path / "lib",))
+    monkeypatch.setattr(client, "control_path", lambda: tmp_path / "control")
+
+    with pytest.raises(client.ServiceError, match=f"to start one: {re.escape(start.format(tmp_path / path))};"):
+        client.Client(tmp_path / path)
+
+
 def test_waiting_ends_with_3_when_it_is_in_vain(netns: NetNs, capfd: pytest.CaptureFixture[str]) -> None:
     def clients(it: Controlled) -> None:
         typed = typing(it, capfd)
@@ -148,19 +272,15 @@ def test_plan_and_apply(netns: NetNs, capfd: pytest.CaptureFixture[str]) -> None
     controlled(rules(netns), clients)
 
 
-def test_following_ends_with_the_service(netns: NetNs, capfd: pytest.CaptureFixture[str]) -> None:
-    threads: list[threading.Thread] = []
-
+def test_who_is_interrupted_while_following_is_told_the_cursor(netns: NetNs, directory: Path) -> None:
     def clients(it: Controlled) -> None:
-        words = ["events", "--follow", "--show-cursor", "--control", str(it.path)]
-        threads.append(threading.Thread(target=main, args=(words,)))
-        threads[0].start()
-        it.until(lambda: it.thread.ask(lambda keeper: len(it.thread.ring._wakers)) > 2)
+        follower = Follower(directory, "--show-cursor")
+        it.until(lambda: "attached" in follower.said)
+        follower.process.send_signal(signal.SIGINT)
+        assert follower.ended() == 0
+        assert follower.said.splitlines()[-1].startswith("-- cursor: ")
 
-    controlled(rules(netns), clients)
-    threads[0].join(20)
-    *_, last = capfd.readouterr().out.splitlines()
-    assert last.startswith("-- cursor: ")
+    controlled(rules(netns), clients, directory)
 
 
 def test_an_event_is_really_injected_only_where_the_configuration_allows_it(

@@ -2,36 +2,24 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from addrsvc.cli import model
-from addrsvc.cli.adding import Run, Subparsers, add, add_netns, add_once
+from addrsvc.cli.adding import Subparsers, add, add_netns
+from addrsvc.cli.events import add_events
+from addrsvc.cli.keeper_desk import Row, Service, add_model, of_keeper, open_service, or_model
 from addrsvc.daemon.exits import UNSENT
 from addrsvc.daemon.printer import json_text, say
 from addrsvc.errors import AddrsvcError, ControlError
 
-if TYPE_CHECKING:
-    from addrsvc.daemon.client import Client
-
 __all__ = ["add_keeper", "inject"]
-
-Row: TypeAlias = dict[str, Any]
 
 _STATUS_HELP: Final = """\
 Show how a running service is.
 
 Of one that keeps namespaces: each of them, how many addresses are wanted and there, the last repair, and what is
 missing and why; the exit code is 3 if anything is.  Otherwise, or with --model: the namespaces of the model."""
-
-_EVENTS_HELP: Final = """\
-Tell what happened lately.
-
-Of a service that keeps namespaces: what was heard, decided, asked for and acknowledged; what belongs together bears the
-same cause.  A cursor, printed with --show-cursor and part of each line of JSON, is where to go on later.  Otherwise, or
-with --model: what happened in the model."""
 
 _WAIT_HELP: Final = """\
 Wait until something holds in the namespaces that are kept: words as below, quoted or not.
@@ -70,36 +58,30 @@ def add_keeper(subparsers: Subparsers) -> None:
     """Add all of them."""
     from addrsvc.keeper.forms import FORMS
 
-    parser = add(subparsers, "status", _or_model(_status, model.status), _STATUS_HELP)
+    parser = add(subparsers, "status", or_model(_status, model.status), _STATUS_HELP)
     parser.add_argument("netns", nargs="?", metavar="NETNS", help="only this namespace")
     parser.add_argument("--details", "-d", action="store_true", help="show all addresses")
-    _add_model(parser)
-    parser = add(subparsers, "events", _or_model(_events, model.events), _EVENTS_HELP)
-    parser.add_argument("--follow", "-f", action="store_true", help="go on telling what happens, until interrupted")
-    parser.add_argument("--since", metavar="CURSOR", help="begin behind this cursor, not with the oldest event")
-    parser.add_argument("--show-cursor", action="store_true", help="end with the cursor to go on from")
-    add_netns(parser, "only of this namespace; may be repeated", metavar="NETNS")
-    parser.add_argument("--level", metavar="LEVEL", help="what is at least so serious: debug, info, warning or error")
-    _add_model(parser)
-    parser = add(subparsers, "plan", _or_model(_plan, model.plan), _PLAN_HELP)
+    add_model(parser)
+    add_events(subparsers)
+    parser = add(subparsers, "plan", or_model(_plan, model.plan), _PLAN_HELP)
     add_netns(parser, "only this namespace; may be repeated", metavar="NETNS")
     parser.add_argument("--files", action="store_true", help="if the files of the configuration were read again")
-    _add_model(parser)
-    parser = add(subparsers, "apply", _of_keeper(_apply), _APPLY_HELP)
+    add_model(parser)
+    parser = add(subparsers, "apply", of_keeper(_apply), _APPLY_HELP)
     add_netns(parser, "only this namespace; may be repeated", metavar="NETNS")
     parser.add_argument("--dry-run", "-n", action="store_true", help="only show what would be asked for")
     forms = "\n".join(f"  {form}" for form in FORMS)
     example = "  addrsvc wait --timeout 10 ::1 on lo in blue"
     parser = add(
-        subparsers, "wait", _of_keeper(_wait), _WAIT_HELP, epilog=f"what can hold:\n{forms}\n\nexample:\n{example}"
+        subparsers, "wait", of_keeper(_wait), _WAIT_HELP, epilog=f"what can hold:\n{forms}\n\nexample:\n{example}"
     )
     parser.add_argument("condition", nargs="+", metavar="WORD", help="what is to hold")
     parser.add_argument("--timeout", "-t", type=float, metavar="SECONDS", help="how long to wait (default: for ever)")
-    parser = add(subparsers, "reload", _of_keeper(_reload), _RELOAD_HELP)
+    parser = add(subparsers, "reload", of_keeper(_reload), _RELOAD_HELP)
     parser.add_argument("--dry-run", "-n", action="store_true", help="only read it, and show what would be asked for")
-    parser = add(subparsers, "resume", _of_keeper(_resume), _RESUME_HELP)
+    parser = add(subparsers, "resume", of_keeper(_resume), _RESUME_HELP)
     parser.add_argument("netns", metavar="NETNS", help="the namespace")
-    parser = add(subparsers, "withdraw", _of_keeper(_withdraw), _WITHDRAW_HELP)
+    parser = add(subparsers, "withdraw", of_keeper(_withdraw), _WITHDRAW_HELP)
     parser.add_argument("netns", metavar="NETNS", help="the namespace")
     parser.add_argument("addresses", nargs="*", metavar="ADDRESS", help="which of its addresses (default: all)")
     parser.add_argument("--drain", type=float, metavar="SECONDS", help="how long their sockets have to end (default: "
@@ -107,73 +89,12 @@ def add_keeper(subparsers: Subparsers) -> None:
     parser.add_argument("--wait", "-w", action="store_true", help="come back when they are gone")
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", action="store_true", help="ask the model that runs beside")
-    add_once(parser)
-
-
-# --- who is asked -----------------------------------------------------------------------------------------------------
-
-
-class _Service:
-    """A running service that keeps namespaces."""
-
-    def __init__(self, client: "Client") -> None:
-        from addrsvc.daemon.client import KEEPER
-
-        self.ask = partial(client.ask, interface=KEEPER)
-        self.stream = partial(client.stream, interface=KEEPER)
-
-    def all(self, command: str, parameters: Mapping[str, object], key: str) -> list[Row]:
-        """All rows of a long answer."""
-        answers = self.stream(command, {name: it for name, it in parameters.items() if it is not None})
-        return [row for answer in answers for row in answer[key]]  # type: ignore[attr-defined]
-
-
-@contextmanager
-def _service(arguments: argparse.Namespace) -> Iterator[_Service]:
-    from addrsvc.daemon.client import Client, control_to_ask
-
-    with Client(control_to_ask(arguments.control)) as client:
-        yield _Service(client)
-
-
-_Command: TypeAlias = Callable[[argparse.Namespace, _Service], int]
-
-
-def _of_keeper(command: _Command) -> Run:
-    def run(arguments: argparse.Namespace) -> int:
-        with _service(arguments) as service:
-            return command(arguments, service)
-
-    return run
-
-
-def _or_model(command: _Command, of_model: Run) -> Run:
-    """What is done with a keeper where there is one, and is otherwise done with the model."""
-
-    def run(arguments: argparse.Namespace) -> int:
-        from addrsvc.daemon.client import NoInterface
-
-        if arguments.model or arguments.once:
-            return of_model(arguments)
-        try:
-            return _of_keeper(command)(arguments)
-        except NoInterface:
-            return of_model(arguments)
-
-    return run
-
-
 def _say_all(lines: Iterator[str]) -> None:
     for line in lines:
         say(line)
 
 
-# --- commands ---------------------------------------------------------------------------------------------------------
-
-
-def _status(arguments: argparse.Namespace, service: _Service) -> int:
+def _status(arguments: argparse.Namespace, service: Service) -> int:
     from addrsvc.daemon.keeper_printer import status_lines
 
     described = service.ask("describe", {})
@@ -198,51 +119,13 @@ def _joined(rows: list[Row], key: str) -> list[Row]:
     return found
 
 
-def _events(arguments: argparse.Namespace, service: _Service) -> int:
-    told: dict[str, object] = {}
-    try:
-        for told in _answers(arguments, service):
-            _say_told(told, as_json=arguments.json)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        if arguments.show_cursor and told and not arguments.json:
-            say(f"-- cursor: {told['cursor']}")
-    return 0
-
-
-def _answers(arguments: argparse.Namespace, service: _Service) -> Iterator[dict[str, Any]]:
-    chosen = {"netns": arguments.netns or None, "level": arguments.level, "cursor": arguments.since}
-    parameters = {name: value for name, value in chosen.items() if value is not None}
-    if arguments.follow:
-        yield from service.stream("monitor", {"replay": True, **parameters}, output=sys.stdout.fileno())
-        return
-    before = None
-    while (told := service.ask("events", parameters))["cursor"] != before:
-        yield told
-        before = parameters["cursor"] = told["cursor"]
-
-
-def _say_told(told: dict[str, Any], *, as_json: bool) -> None:
-    from addrsvc.daemon.keeper_printer import event_line
-
-    boot = told["cursor"].partition(":")[0]
-    if told["restarted"]:
-        say(json_text({"restarted": True}) if as_json else "... the service was started anew since")
-    if told["lost"]:
-        lost = told["lost"]
-        say(json_text({"lost": lost}) if as_json else f"... {lost} lost, as they were not taken in time")
-    for event in told["events"]:
-        say(json_text({**event, "cursor": f"{boot}:{event['seq'] + 1}"}) if as_json else event_line(event))
-
-
-def _plan(arguments: argparse.Namespace, service: _Service) -> int:
+def _plan(arguments: argparse.Namespace, service: Service) -> int:
     plans = _all_plans(arguments, service, "plan", {"files": arguments.files})
     _say_plans(arguments, plans, done=False)
     return 0
 
 
-def _apply(arguments: argparse.Namespace, service: _Service) -> int:
+def _apply(arguments: argparse.Namespace, service: Service) -> int:
     command = "plan" if arguments.dry_run else "apply"
     plans = _all_plans(arguments, service, command, {})
     _say_plans(arguments, plans, done=not arguments.dry_run)
@@ -250,7 +133,7 @@ def _apply(arguments: argparse.Namespace, service: _Service) -> int:
 
 
 def _all_plans(
-    arguments: argparse.Namespace, service: _Service, command: str, parameters: Mapping[str, object]
+    arguments: argparse.Namespace, service: Service, command: str, parameters: Mapping[str, object]
 ) -> list[Row]:
     names = arguments.netns or [None]
     rows = [row for name in names for row in service.all(command, {"netns": name, **parameters}, "plans")]
@@ -266,7 +149,7 @@ def _say_plans(arguments: argparse.Namespace, plans: list[Row], *, done: bool) -
         _say_all(plan_lines(plans, done=done))
 
 
-def _wait(arguments: argparse.Namespace, service: _Service) -> int:
+def _wait(arguments: argparse.Namespace, service: Service) -> int:
     from addrsvc.daemon.client import TimedOut
 
     given = {} if arguments.timeout is None else {"seconds": arguments.timeout}
@@ -284,7 +167,7 @@ def _not_in_time(error: AddrsvcError) -> int:
     return UNSENT
 
 
-def _reload(arguments: argparse.Namespace, service: _Service) -> int:
+def _reload(arguments: argparse.Namespace, service: Service) -> int:
     from addrsvc.daemon.keeper_printer import change_lines
 
     if arguments.dry_run:
@@ -298,13 +181,13 @@ def _reload(arguments: argparse.Namespace, service: _Service) -> int:
     return 0
 
 
-def _resume(arguments: argparse.Namespace, service: _Service) -> int:
+def _resume(arguments: argparse.Namespace, service: Service) -> int:
     answer = service.ask("resume", {"netns": arguments.netns})
     _say_done(arguments, answer, "resumed")
     return 0
 
 
-def _withdraw(arguments: argparse.Namespace, service: _Service) -> int:
+def _withdraw(arguments: argparse.Namespace, service: Service) -> int:
     given = {"addresses": arguments.addresses or None, "drain": arguments.drain}
     parameters = {name: value for name, value in given.items() if value is not None}
     answer = service.ask("withdraw", {"netns": arguments.netns, **parameters})
@@ -320,7 +203,7 @@ def inject(arguments: argparse.Namespace) -> int:
         raise ControlError(f"{arguments.dev!r}: with --real an event is about lo, or with --address about one of its")
     parameters = {"event": arguments.event, "netns": arguments.netns or "host"}
     parameters |= {} if arguments.address is None else {"address": arguments.address}
-    with _service(arguments) as service:
+    with open_service(arguments.control) as service:
         _say_done(arguments, service.ask("inject", parameters), "heard of")
     return 0
 

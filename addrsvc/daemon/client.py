@@ -8,6 +8,7 @@ import json
 import os
 import select
 import socket
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from stat import S_IWGRP
@@ -20,6 +21,7 @@ __all__ = [
     "INTERFACE",
     "KEEPER",
     "Client",
+    "Ended",
     "NoInterface",
     "ServiceError",
     "TimedOut",
@@ -42,6 +44,10 @@ class ServiceError(AddrsvcError):
 
 class NoInterface(ServiceError):
     """There is a service, but of another kind than the one that would do what was asked for."""
+
+
+class Ended(ServiceError):
+    """The service has ended, or is about to, before it answered."""
 
 
 class TimedOut(ServiceError):
@@ -100,6 +106,12 @@ class Client:
             self._socket.close()
             raise ServiceError(_no_service(path, error)) from None
 
+    @property
+    def listener(self) -> int:
+        """Which process listens at the socket: the service, or whoever starts it for those who connect."""
+        pid, _, _ = struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
+
     def ask(self, command: str, parameters: Mapping[str, object], *, interface: str = INTERFACE) -> dict[str, object]:
         """Run one command of the service and give what it answers.
 
@@ -156,12 +168,12 @@ class Client:
         try:
             self._socket.sendall(json.dumps(call).encode() + b"\0")
         except ConnectionError:
-            raise ServiceError("the service hung up") from None
+            raise Ended("the service hung up") from None
 
     def _receive(self) -> dict[str, object]:
         reply = self._receive_if_any()
         if reply is None:
-            raise ServiceError("the service ended before it answered")
+            raise Ended("the service ended before it answered")
         return reply
 
     def _receive_if_any(self, output: int | None = None) -> dict[str, object] | None:
@@ -191,11 +203,32 @@ class Client:
 def _no_service(path: Path, error: OSError) -> str:
     match error:
         case FileNotFoundError() | ConnectionRefusedError():
-            return f"no service is running at {path} (start one: addrsvc run; or ask a fresh model: --once)"
+            return f"no service is running at {path} (to start one: {_to_start(path)}; to ask a fresh model: --once)"
         case PermissionError():
             return f"{path}: {error.strerror}: {_who_may_connect(path)}"
         case _:
             return f"{path}: {error.strerror or error}"
+
+
+def _to_start(path: Path) -> str:
+    """How there comes to be a service at a socket; a service manager starts one where its units are installed."""
+    instance = path.parent.name if path.parent.parent == SYSTEM_CONTROL.parent else ""
+    unit = f"addrsvc@{instance}.service" if instance else "addrsvc.service"
+    is_a_units = instance or path == SYSTEM_CONTROL
+    if is_a_units and any(os.path.lexists(f"{place}/systemd/system/{_template(unit)}") for place in _UNITS):
+        return f"systemctl start {unit.removesuffix('.service')}"
+    keep = f"addrsvc run --keep --inside {instance}" if instance else "addrsvc run --keep"
+    return keep if path == control_path() else f"{keep} --control {path}"
+
+
+def _template(unit: str) -> str:
+    """The file of an instance is that of all of them."""
+    name, at, _ = unit.partition("@")
+    return f"{name}@.service" if at else unit
+
+
+_UNITS: Final = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+"""Below which service managers find units."""
 
 
 def _who_may_connect(path: Path) -> str:
@@ -233,7 +266,7 @@ def _error(name: str, given: Mapping[str, object]) -> AddrsvcError:
         case "TimedOut", {"text": text}:
             return TimedOut(str(text))
         case "Unavailable", {"text": text}:
-            return ServiceError(str(text))
+            return Ended(str(text))
         case "org.varlink.service.InvalidParameter", {"parameter": parameter}:
             return ControlError(f"{parameter}: not of the kind that is expected there")
         case "org.varlink.service.InterfaceNotFound", {"interface": found}:

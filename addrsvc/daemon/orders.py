@@ -32,6 +32,8 @@ from addrsvc.uapi import NetdevEvent
 __all__ = ["Asking", "ORDERS", "Order", "TOLD_AT_ONCE"]
 
 _SHOWN: Final = 16
+_NAMED: Final = 8
+"""How many namespaces are named to who has named none of them."""
 _DAY: Final = 86400.0
 TOLD_AT_ONCE: Final = 100
 """How many events one reply tells."""
@@ -128,7 +130,13 @@ def _all_or_one(keeper: Keeper, netns: str | None) -> tuple[list[str], dict[str,
     if netns in waiting:
         return [], {netns: waiting[netns]}
     known = [name for kept in keeper for name in keeper.discovery.names(kept.label)]
-    raise ControlError(f"netns: {netns!r} is not kept{did_you_mean(netns, [*known, *waiting])}")
+    raise ControlError(f"netns: {netns!r} is not kept{_meant(netns, [*known, *waiting])}")
+
+
+def _meant(netns: str, known: Sequence[str]) -> str:
+    """What may have been meant, or, where nothing is like it, some of those there are."""
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return did_you_mean(netns, [*known]) or f" (there are: {', '.join(known[:_NAMED]) or 'none'}{more})"
 
 
 def events(

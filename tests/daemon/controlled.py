@@ -6,7 +6,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,9 +86,9 @@ def public_directory() -> Iterator[Path]:
         shutil.rmtree(name)
 
 
-def controlled(config: str, clients: Callable[[Controlled], T]) -> T:
-    """Run a service while `clients` runs in a thread beside it; give what it gives."""
-    with public_directory() as directory:
+def controlled(config: str, clients: Callable[[Controlled], T], directory: Path | None = None) -> T:
+    """Run a service while `clients` runs in a thread beside it; give what it gives.  Its socket is in a directory."""
+    with public_directory() if directory is None else nullcontext(directory) as directory:
         file = directory / "addrsvc.toml"
         file.write_text(config)
         with (

@@ -11,7 +11,7 @@ from addrsvc.uapi import RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 from tests.keeper.used import wait_for_routes
 from tests.systemd.installation import HOME
 from tests.systemd.machine import Machine
-from tests.waiting import until
+from tests.waiting import stays, until
 
 SERVICE = "addrsvc.service"
 CONFIGURATION = "/etc/addrsvc/addrsvc.toml"
@@ -306,3 +306,45 @@ def test_a_bad_reload_leaves_what_was_in_force(systemd: Machine) -> None:
     assert until(lambda: ANYCAST in addresses(systemd))
     assert state(systemd) == "active"
     assert any("did you mean" in entry["MESSAGE"] for entry in systemd.journal(f"--unit={SERVICE}", "--lines=20"))
+
+
+# --- following ------------------------------------------------------------------------------------------------------
+
+FOLLOWER = "follower.service"
+SAID, COMPLAINED = "/run/follower.out", "/run/follower.err"
+
+
+@pytest.fixture
+def follower(systemd: Machine) -> Iterator[None]:
+    """`addrsvc events --follow`, begun while the service runs."""
+    start(systemd)
+    systemd.run(
+        "systemd-run", f"--unit={FOLLOWER}", f"--property=StandardOutput=file:{SAID}",
+        f"--property=StandardError=file:{COMPLAINED}", f"{HOME}/bin/addrsvc", "events", "--follow", "--level", "info",
+    )  # fmt: skip
+    yield
+    systemd.systemctl("stop", FOLLOWER)
+
+
+def times(machine: Machine, path: str, text: str) -> int:
+    """How often a text stands in a file."""
+    return machine.path(path).read_text().count(text)
+
+
+def test_who_follows_goes_on_after_a_restart_and_starts_nothing_that_was_stopped(
+    systemd: Machine, follower: None
+) -> None:
+    assert until(lambda: times(systemd, SAID, " attached ") == 1)
+    systemd.systemctl("restart", SERVICE)
+    assert until(lambda: times(systemd, SAID, " attached ") == 2)
+    assert "is lost, if there was anything behind" in systemd.path(COMPLAINED).read_text()
+
+    systemd.systemctl("kill", "--signal=KILL", SERVICE)
+    assert until(lambda: times(systemd, SAID, " attached ") == 3)
+
+    systemd.systemctl("stop", SERVICE)
+    assert until(lambda: times(systemd, COMPLAINED, "the service has ended") == 3)
+    stays(lambda: state(systemd) == "inactive", 2.0)
+    systemd.systemctl("start", SERVICE)
+    assert until(lambda: times(systemd, SAID, " attached ") == 4)
+    assert times(systemd, COMPLAINED, "the service has ended") == 3
