@@ -21,7 +21,7 @@ from addrsvc.keeper import compare
 from addrsvc.keeper.compare import Step
 from addrsvc.keeper.events import Ring
 from addrsvc.keeper.hear import Heard, hear, is_about_others, present_of
-from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Why, key_text
+from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Restored, Why, key_text
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.mend import LO_UP_STEP, Mender, why_not
 from addrsvc.keeper.messages import LO_IFINDEX
@@ -36,7 +36,7 @@ from addrsvc.model.notifier import (
 )
 from addrsvc.uapi import IFF_UP, IPV6_MIN_MTU, RTM_DELADDR, RTM_NEWADDR, RTM_NEWLINK, NetdevEvent, Rtm
 
-__all__ = ["Decisions"]
+__all__ = ["Decisions", "is_as_usual"]
 
 _NAMES: Final[Mapping[int, str]] = {rtm: Rtm(rtm).name for rtm in (RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINK)}
 ENSURE: Final = Loopback.ENSURE
@@ -77,42 +77,45 @@ class Decisions:
         for priority, block in enumerate((self.follow_up, self.note, self.heal)):
             raw_notifier_chain_register(self.chain, NotifierBlock(block, priority))
 
-    def heard(self, kept: Kept, message: bytes) -> None:
-        """A namespace's kernel has said something.
+    def heard(self, kept: Kept, message: bytes) -> bool:
+        """A namespace's kernel has said something; whether that was of no interest.
 
-        If it is that ::1 has gone, and all else is as usual, that is put back before anything else is done.  What the
-        chain would decide is known beforehand then; it hears of it a moment later, in `follow_reflex`.  This is one
-        function with little in it, since whatever is done in between has to be fetched from memory first.
+        If it is that ::1 has gone, and all else is as usual, that is put back before anything else is done, if the
+        kernel has not done so by itself.  What the chain would decide is known beforehand then; it hears of it a moment
+        later, in `follow_reflex`.
         """
-        if kept.reflex is not None:
+        if kept.restored is not None:
             self.follow_reflex(kept)
         if (
             message[_ADDRESS] == _LOOPBACK
             and message[_KIND] == _DELADDR
             and message[_ABOUT] == _LO
-            and kept.wanted.loopback is ENSURE
-            and kept.wanted.loopback_reaction is HEAL
-            and kept.flags & IFF_UP
-            and not kept.is_disabled
-            and not kept.fighting
-            and kept.expected is None
-            and kept.is_claimed
-            and kept.fd >= 0  # else its one socket is read by who listens, too
+            and self._restore(kept, message)
         ):
-            since = monotonic_ns()
-            try:
-                kept.requests.send(_RESTORE)
-            except OSError:
-                pass  # the chain tries as well, and tells
-            else:
-                kept.reflex = message, since, monotonic_ns()
-                self._afterwards(partial(self.follow_reflex, kept))
-                return
+            return False
         if is_about_others(kept, message):
-            return
+            return True
         heard = hear(kept, message, monotonic_ns())
         if heard is not None:
             self.decide(heard)
+        return heard is None
+
+    def _restore(self, kept: Kept, message: bytes) -> bool:
+        """Put ::1 back, if that is what the chain would do; whether that was done."""
+        since = monotonic_ns()
+        if kept.reflex is not None and kept.reflex.has_answered(message):
+            requests = kept.reflex.requests
+        elif is_as_usual(kept):
+            requests = kept.requests
+            try:
+                requests.send(_RESTORE)
+            except OSError:  # the chain tries as well, and tells
+                return False
+        else:
+            return False
+        kept.restored = Restored(message, since, monotonic_ns(), requests)
+        self._afterwards(partial(self.follow_reflex, kept))
+        return True
 
     def decide(self, heard: Heard) -> None:
         """Let what was heard run through the chain."""
@@ -124,10 +127,10 @@ class Decisions:
 
     def follow_reflex(self, kept: Kept) -> None:
         """Let the chain hear of what was put back; that has to be before anything else is heard of the namespace."""
-        if kept.reflex is None or not kept.is_claimed:
+        if kept.restored is None or not kept.is_claimed:
             return
-        (message, since, done), kept.reflex = kept.reflex, None
-        refusals = self._mender.answer(kept)
+        (message, since, done, requests), kept.restored = kept.restored, None
+        refusals = self._mender.answer(requests)
         heard = hear(kept, message, since)
         if heard is not None:
             heard.step = heard.answer = compare.RESTORED
@@ -215,6 +218,20 @@ class Decisions:
         why = _why_look(val, heard)
         if why is not None:
             self._mender.look(heard.kept, why, heard.cause, heard.since)
+
+
+def is_as_usual(kept: Kept) -> bool:
+    """Whether ::1 is put back at once just now, and by a message alone, should it be deleted."""
+    return (
+        kept.wanted.loopback is ENSURE
+        and kept.wanted.loopback_reaction is HEAL
+        and bool(kept.flags & IFF_UP)
+        and not kept.is_disabled
+        and not kept.fighting
+        and kept.expected is None
+        and kept.is_claimed
+        and kept.fd >= 0  # else its one socket is read by who listens, too
+    )
 
 
 def _events_of_lo(heard: Heard) -> Iterator[int]:

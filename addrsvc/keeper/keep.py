@@ -14,7 +14,7 @@ from typing import Final
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.keeper.alone import Called, Rules
 from addrsvc.keeper.claim import claim, release, who_keeps
-from addrsvc.keeper.decide import Decisions
+from addrsvc.keeper.decide import Decisions, is_as_usual
 from addrsvc.keeper.discover import Discovery
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.hear import Heard
@@ -22,6 +22,7 @@ from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text, named
 from addrsvc.keeper.loop import Loop, Timer
 from addrsvc.keeper.mend import LO_UP_STEP, NOTHING_REFUSED, LoRaiser, Mender
 from addrsvc.keeper.places import HOST
+from addrsvc.keeper.reflex import Reflexes, hold
 from addrsvc.keeper.routes import RouteWatch
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.status import Counts, NetnsStatus, Summary, status_of
@@ -82,6 +83,8 @@ class Keeper:
         self._claiming: Timer | None = None
         self._trying: Timer | None = None
         self._try_in = _TRY_FIRST
+        self._reflexes = Reflexes(is_as_usual)
+        loop.at_last = self._reflexes.turn
         self._sweep = Sweep(loop, self._all_to_sweep, self._check)
         self._watch = make_watch(loop, self)
         self._routes = RouteWatch(loop, ring, self.mender, self._settled, self.lost)
@@ -105,6 +108,7 @@ class Keeper:
         for kept in self._kept.values():
             self._let_go(kept)
         self._kept.clear()
+        self._reflexes.close()
         self._watch.close()
         self.discovery.close()
         self._end_counting()
@@ -151,6 +155,7 @@ class Keeper:
     def _attached(self, kept: Kept, us: float | None = None) -> None:
         """It is heard from now on: look at it; its lo was brought up within so many microseconds, if it was."""
         self._kept[kept.label] = kept
+        self._reflexes.add(kept)
         kept.heard_at = time.monotonic()
         names = self.discovery.names(kept.label)
         also = {"names": list(names)} if len(names) > 1 else {}
@@ -215,6 +220,7 @@ class Keeper:
             self._ring.tell("gone", label, kept.cause)
 
     def _let_go(self, kept: Kept) -> None:
+        self._reflexes.remove(kept)
         self._watch.detach(kept)
         self._routes.forget(kept)
         kept.calm()
@@ -225,6 +231,7 @@ class Keeper:
 
     def _release(self, kept: Kept) -> None:
         """Let another service keep it."""
+        hold(kept)
         if kept.is_claimed:
             release(kept.fd)
         kept.is_claimed = False
@@ -324,6 +331,7 @@ class Keeper:
 
     def _want(self, kept: Kept, wanted: Wanted, cause: int, why: Why = Why.RELOAD, drain: float | None = None) -> None:
         """Want something else of a namespace; `drain` is how many seconds what goes may take, if not as rules say."""
+        hold(kept)
         self.decisions.follow_reflex(kept)
         before, kept.wanted = kept.wanted, wanted
         if before == wanted:
@@ -438,6 +446,7 @@ class Keeper:
 
     def _want_less(self, kept: Kept, keys: Collection[Key], cause: int, drain: float | None) -> None:
         """Want some addresses no more; whatever else is missing, reported or fought about stays as it is."""
+        hold(kept)
         self.decisions.follow_reflex(kept)
         before, kept.wanted = kept.wanted, self.wanted(kept.label)
         self._routes.follow(kept)

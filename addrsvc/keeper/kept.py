@@ -17,10 +17,11 @@ from addrsvc.keeper.wanted import Lo, Loopback, Wanted
 from addrsvc.uapi import IFF_UP
 
 if TYPE_CHECKING:
+    from addrsvc.keeper.reflex import Reflex
     from addrsvc.keeper.rtnl import Requests
     from addrsvc.keeper.withdraw import Withdrawals
 
-__all__ = ["LO", "LOOPBACK", "Kept", "Key", "Owed", "Repair", "Why", "key_text", "named"]
+__all__ = ["LO", "LOOPBACK", "Kept", "Key", "Owed", "Repair", "Restored", "Why", "key_text", "named"]
 
 LO: Final[Key] = (b"", 0)
 """Stands for lo being up, where addresses and lo are listed together."""
@@ -102,6 +103,17 @@ class Owed(NamedTuple):
     timer: Timer
 
 
+class Restored(NamedTuple):
+    """::1 was put back before anybody was told: the message that it was gone, when that was heard and when it was done
+    (nanoseconds of the monotonic clock), and the socket that knows what came of it.
+    """
+
+    message: bytes
+    since: int
+    done: int
+    requests: "Requests"
+
+
 class Kept:
     """One namespace that is kept.
 
@@ -123,8 +135,8 @@ class Kept:
         withdrawals: what is being taken away from it.
         owed: what is to be done yet, since it was not told how the namespace is.
         last: the last repair.
-        reflex: the message that ::1 was put back for, when that was heard, and when it was done, in nanoseconds of the
-            monotonic clock, as long as the answer has not been read.
+        reflex: the kernel's own answer to the deletion of ::1, where there is one.
+        restored: what ::1 was put back for, as long as the chain has not heard of it.
         fighting: how many things are fought about just now.
         repairs, fights, lost: how many there were.
         heard_at: when the last message came, in seconds of the monotonic clock.
@@ -133,9 +145,9 @@ class Kept:
     """
 
     __slots__ = (
-        "__weakref__", "cause", "expected", "fd", "fighting", "fights", "flags", "foreign", "heard_at",
-        "is_claimed", "is_disabled", "is_tidy", "label", "last", "lost", "made", "missing", "mtu", "owed",
-        "quarrels", "reason", "reflex", "repairs", "requests", "timers", "wanted", "withdrawals",
+        "__weakref__", "cause", "expected", "fd", "fighting", "fights", "flags", "foreign", "heard_at", "is_claimed",
+        "is_disabled", "is_tidy", "label", "last", "lost", "made", "missing", "mtu", "owed", "quarrels", "reason",
+        "reflex", "repairs", "requests", "restored", "timers", "wanted", "withdrawals",
     )  # fmt: skip
 
     def __init__(self, label: str, fd: int, requests: "Requests", wanted: Wanted) -> None:
@@ -157,7 +169,8 @@ class Kept:
         self.withdrawals: Withdrawals | None = None
         self.owed: Owed | None = None
         self.last: Repair | None = None
-        self.reflex: tuple[bytes, int, int] | None = None
+        self.reflex: Reflex | None = None
+        self.restored: Restored | None = None
         self.fighting = 0
         self.repairs = 0
         self.fights = 0

@@ -49,6 +49,10 @@ class Timer:
             callback()
 
 
+def _nothing() -> None:
+    """What there is to do where nobody has anything to do."""
+
+
 class Loop:
     """Waits for descriptors, timers and calls, and does one after the other.
 
@@ -58,6 +62,7 @@ class Loop:
     Attributes:
         afterwards: has something called when nothing is ready any more, or too much has been: what must not delay
             what is.
+        at_last: called at the end of each turn.
     """
 
     def __init__(self) -> None:
@@ -68,6 +73,7 @@ class Loop:
         self._calls: deque[Callback] = deque()
         self._afterwards: deque[Callback] = deque()
         self.afterwards: Final[Callable[[Callback], None]] = self._afterwards.append
+        self.at_last: Callback = _nothing
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._bell, self._rung)
         self._is_stopped = False
@@ -128,6 +134,7 @@ class Loop:
             self._calls.popleft()()
         while self._timers and self._timers[0][0] <= time.monotonic():
             heapq.heappop(self._timers)[2].fire()
+        self.at_last()
 
     def _wait_for_quiet(self) -> None:
         """Call what is ready until nothing is, or there was too much."""

@@ -307,12 +307,12 @@ class Mender:
             kept.requests.send(wire)
         except OSError as error:
             return {0: Refusal(0, error.errno or EIO)}
-        return self.answer(kept)
+        return self.answer(kept.requests)
 
-    def answer(self, kept: Kept) -> Refusals:
+    def answer(self, requests: Requests) -> Refusals:
         """What was refused of the one step that was sent last."""
         try:
-            refusal = kept.requests.answer()
+            refusal = requests.answer()
         except OSError as error:
             refusal = Refusal(0, error.errno or EIO)
         return NOTHING_REFUSED if refusal is None else {0: refusal}

@@ -184,8 +184,11 @@ class Requests:
         label: str = "network namespace",
         first: Callable[[socket.socket], object] | None = None,
     ) -> "Requests":
-        """Open a socket in a namespace, see `open_rtnl`."""
-        return cls(open_rtnl(netns_fd, first=first, prepare=_to_ask, label=label))
+        """Open a socket in a namespace, see `open_rtnl`; the answer to what `first` sends is that to what is sent."""
+        requests = cls(open_rtnl(netns_fd, first=first, prepare=_to_ask, label=label))
+        if first is not None:
+            requests.expect_answer()
+        return requests
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -244,6 +247,10 @@ class Requests:
         self._sock.send(message)
         self._is_answer_due = True
 
+    def expect_answer(self) -> None:
+        """Something was sent as `send` does it, by this socket, but not by this object."""
+        self._is_answer_due = True
+
     def answer(self) -> Refusal | None:
         """The refusal of what was sent last, if there is one."""
         self._settle()
@@ -256,11 +263,21 @@ class Requests:
             self._refusal = self._sent()
 
     def _sent(self) -> Refusal | None:
-        while (data := self._receive()) is not None:
-            kind, sequence, error = _ANSWER.unpack_from(data)
-            if kind == NLMSG_ERROR and sequence == _LAST_SEQUENCE:
-                return Refusal(0, -error, _extack(data)) if error else None
-        return Refusal(0, ENOBUFS)
+        """Nothing is said of what is done; what was lost may have been a refusal."""
+        lost = None
+        while True:
+            try:
+                data = self._sock.recv(_DATAGRAM)
+            except BlockingIOError:
+                return lost
+            except OSError as error:
+                if error.errno != ENOBUFS:
+                    raise
+                lost = Refusal(0, ENOBUFS)
+                continue
+            kind, sequence, error_number = _ANSWER.unpack_from(data)
+            if kind == NLMSG_ERROR and sequence == _LAST_SEQUENCE and error_number:
+                return Refusal(0, -error_number, _extack(data))
 
     # --- questions ---
 
@@ -366,7 +383,7 @@ class Requests:
         """Datagrams that answer a question, up to where there are no more or some were lost."""
         self._settle()
         sequence = self._reserve(1)
-        self._sock.send(_datagram((request,), sequence, is_change=False))
+        self._sock.send(_datagram((request,), sequence, is_acknowledged=False))
         while (data := self._receive()) is not None:
             if _SEQUENCE.unpack_from(data, _SEQUENCE_AT)[0] == sequence:
                 yield data
@@ -396,18 +413,21 @@ class Requests:
 
 
 def ready(message: bytes) -> bytes:
-    """A change as it goes over the wire, for `Requests.send`: its number is one that no other request has."""
-    return bytes(_datagram((message,), _LAST_SEQUENCE))
+    """A change as it goes over the wire, for `Requests.send`: its number is one that no other request has.
+
+    No acknowledgement is asked for, since a refusal is told in any case.
+    """
+    return bytes(_datagram((message,), _LAST_SEQUENCE, is_acknowledged=False))
 
 
-def _datagram(messages: Sequence[bytes], first: int, *, is_change: bool = True) -> bytearray:
-    """The messages with their numbers; the last change is to be acknowledged, refusals are told in any case."""
+def _datagram(messages: Sequence[bytes], first: int, *, is_acknowledged: bool = True) -> bytearray:
+    """The messages with their numbers; the last one is to be acknowledged, refusals are told in any case."""
     datagram = bytearray().join(messages)
     at = last = 0
     for sequence, message in enumerate(messages, first):
         _SEQUENCE.pack_into(datagram, at + _SEQUENCE_AT, sequence)
         last, at = at, at + len(message)
-    if is_change:
+    if is_acknowledged:
         datagram[last + _FLAGS_AT] |= NLM_F_ACK
     return datagram
 

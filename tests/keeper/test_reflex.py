@@ -1,0 +1,135 @@
+"""::1 is put back by the kernel itself, as long as that is what would be decided, and told as if we had done it."""
+
+from collections.abc import Iterator
+from threading import Thread
+
+import pytest
+
+from addrsvc.keeper import reflex
+from addrsvc.keeper.kept import LOOPBACK
+from addrsvc.keeper.messages import DELETE_LOOPBACK
+from addrsvc.keeper.rtnl import Requests, open_rtnl
+from addrsvc.keeper.wanted import FightLimits, Loopback, Reaction, Wanted
+from addrsvc.mirror.netns import NetNs
+from addrsvc.uapi import RTNLGRP_IPV6_IFADDR
+from tests.keeper.keeping import LABEL, Keeping, keeping
+from tests.keeper.test_uring import forbidden
+from tests.waiting import until
+
+WANTED = Wanted(fights=FightLimits(reversals=100))
+
+pytestmark = pytest.mark.skipif(bool(forbidden()), reason=forbidden() or "-")
+
+
+@pytest.fixture
+def kept(netns: NetNs) -> Iterator[Keeping]:
+    with keeping(netns, WANTED) as kept:
+        yield kept
+
+
+def delete(netns: NetNs) -> None:
+    """Have ::1 deleted by another thread: what is asked of the kernel here is answered here, too."""
+
+    def body() -> None:
+        with Requests.to(netns.fileno()) as requests:
+            assert requests.ask([DELETE_LOOPBACK]) == []
+
+    thread = Thread(target=body)
+    thread.start()
+    thread.join()
+
+
+def has_reflex(kept: Keeping) -> bool:
+    one = kept.keeper.get(LABEL)
+    return one is not None and one.reflex is not None
+
+
+def test_it_is_back_before_the_keeper_does_anything(netns: NetNs, kept: Keeping, requests: Requests) -> None:
+    assert has_reflex(kept)
+    before = kept.ring.next
+    delete(netns)
+    until(lambda: requests.has(LOOPBACK[0]))
+    assert kept.ring.next == before
+    gone = kept.until_told("RTM_DELADDR", address="::1/128")
+    assert kept.until_told("repair", why="deleted", recipe="restore ::1").cause == gone.seq
+    assert kept.until_told("repaired", recipe="restore ::1").cause == gone.seq
+
+
+def test_it_is_ready_for_the_next_time(netns: NetNs, kept: Keeping, requests: Requests) -> None:
+    for _ in range(30):
+        delete(netns)
+        until(lambda: requests.has(LOOPBACK[0]))
+        kept.until_told("repaired", recipe="restore ::1")
+        kept.loop.turn()
+    repairs = [event for event in kept.told("repair") if event.fields["why"] == "deleted"]
+    assert len(kept.told("RTM_DELADDR")) == len(repairs) == 30
+
+
+def test_one_deletion_behind_another_is_answered_too(netns: NetNs, kept: Keeping, requests: Requests) -> None:
+    delete(netns)
+    until(lambda: requests.has(LOOPBACK[0]))
+    delete(netns)
+    kept.until_told("repaired")
+    kept.until_told("repaired")
+    assert requests.has(LOOPBACK[0])
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(loopback=Loopback.LEAVE),
+        Wanted(loopback=Loopback.FORBID),
+        Wanted(loopback_reaction=Reaction.REPORT),
+        Wanted(loopback_reaction=Reaction.YIELD_THEN_HEAL, loopback_yield_for=1000.0),
+    ],
+    ids=["leave", "forbid", "report", "yield"],
+)
+def test_it_is_not_put_back_where_that_is_not_wanted(
+    netns: NetNs, kept: Keeping, requests: Requests, wanted: Wanted
+) -> None:
+    kept.want(wanted)
+    if wanted.loopback is not Loopback.FORBID:
+        delete(netns)
+    kept.quiet()
+    assert not requests.has(LOOPBACK[0])
+
+
+def test_a_fight_is_not_fought_by_reflex(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, Wanted(fights=FightLimits(reversals=3))) as kept:
+        for _ in range(3):
+            delete(netns)
+            kept.until_told("repaired", recipe="restore ::1")
+            kept.quiet()
+        assert kept.told("fight")
+        delete(netns)
+        assert not requests.has(LOOPBACK[0])
+
+
+def test_what_only_pretends_to_be_the_kernel_is_seen_through(netns: NetNs, kept: Keeping, requests: Requests) -> None:
+    with open_rtnl(netns.fileno(), groups=(RTNLGRP_IPV6_IFADDR,)) as listening:
+        delete(netns)
+        said = listening.recv(1 << 12)
+    kept.until_told("repaired", recipe="restore ::1")
+    kept.quiet()
+    with open_rtnl(netns.fileno()) as sock:
+        sock.sendto(said, (0, 1 << RTNLGRP_IPV6_IFADDR - 1))
+    kept.quiet()
+    assert len(kept.told("RTM_DELADDR")) == 1
+    delete(netns)
+    kept.until_told("repaired", recipe="restore ::1")
+    assert requests.has(LOOPBACK[0])
+
+
+@pytest.mark.parametrize("what", ["Uring", "Reflex"])
+def test_without_it_all_is_repaired_in_the_usual_way(
+    netns: NetNs, requests: Requests, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def refuse(*_: object) -> object:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(reflex, what, refuse)
+    with keeping(netns, WANTED) as kept:
+        assert not has_reflex(kept)
+        delete(netns)
+        kept.until_told("repaired", recipe="restore ::1")
+        assert requests.has(LOOPBACK[0])
