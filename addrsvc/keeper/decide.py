@@ -306,7 +306,9 @@ def _why_look(val: int, heard: Heard) -> Why | None:
         may_lack = kept.missing or kept.wanted.has_routes
         return Why.MTU if may_lack and kept.mtu >= IPV6_MIN_MTU else None
     is_back = val == NETDEV_UP and key == LOOPBACK and (kept.is_disabled or kept.wanted.has_routes)
-    return Why.DISABLED if is_back else None
+    if not is_back:
+        return None
+    return Why.DISABLED if heard.why is Why.DELETED else heard.why
 
 
 def _said(heard: Heard) -> dict[str, object]:
