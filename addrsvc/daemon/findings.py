@@ -1,4 +1,4 @@
-"""What keeps ``localhost`` from working, made out of facts: each thing once, in the order in which it is to be mended."""
+"""What keeps ``localhost`` from working, made out of facts: each thing once, in the order in which to mend it."""
 
 from collections.abc import Iterator
 from typing import Final
