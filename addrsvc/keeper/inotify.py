@@ -4,8 +4,11 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from errno import EMFILE, ENOSPC
 from struct import Struct
 from typing import Final
+
+from addrsvc.errors import KernelError
 
 __all__ = [
     "IN_CREATE", "IN_DELETE", "IN_DELETE_SELF", "IN_IGNORED", "IN_MOVED_FROM", "IN_MOVED_TO", "IN_MOVE_SELF",
@@ -31,11 +34,18 @@ _READ: Final = 1 << 16
 
 
 class Inotify:
-    """Watches of directories: their names come and go, and so do they."""
+    """Watches of directories: their names come and go, and so do they.
+
+    Raises:
+        KernelError: this user has too many of them.
+    """
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._done(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        try:
+            self._fd = self._done(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError as error:
+            raise KernelError(error.errno or EMFILE, f"inotify_init1: {error.strerror}") from None
 
     def fileno(self) -> int:
         """The descriptor, readable when something has happened."""
@@ -67,7 +77,11 @@ class Inotify:
         if result >= 0:
             return result
         errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno), path)
+        raise OSError(errno, f"{os.strerror(errno)}{_LIMITS.get(errno, '')}", path)
+
+
+_LIMITS: Final = {EMFILE: " (see fs.inotify.max_user_instances)", ENOSPC: " (see fs.inotify.max_user_watches)"}
+"""What sets a limit that was reached; the error by itself would be about files, or about space."""
 
 
 def _events(data: bytes) -> Iterator[tuple[int, int, str]]:

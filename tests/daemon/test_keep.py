@@ -114,6 +114,33 @@ def test_a_reload_changes_what_is_logged_and_where_metrics_are(
     assert not second.exists()
 
 
+@pytest.mark.parametrize(
+    ("limit", "code", "said"),
+    [
+        (
+            "max_inotify_instances",
+            2,
+            "Error: inotify_init1: Too many open files (see fs.inotify.max_user_instances).\n",
+        ),
+        ("max_inotify_watches", 0, "cannot be watched: No space left on device (see fs.inotify.max_user_watches)"),
+    ],
+)
+def test_what_inotify_lacks_is_told_by_the_setting_that_limits_it(
+    tmp_path: Path, limit: str, code: int, said: str
+) -> None:
+    (tmp_path / "addrsvc.toml").write_text('[[rule]]\nname = "it"\nnamespaces = ["host", "/nowhere/it"]\n')
+    run = f"{sys.executable} -m addrsvc run --once --config {tmp_path}/addrsvc.toml"
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", f"echo 0 >/proc/sys/user/{limit} && exec {run}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.stderr.startswith("unshare:"):
+        pytest.skip(f"this system makes no user namespaces: {done.stderr.strip()}")
+
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+
+
 MANY = 32
 
 
