@@ -2,12 +2,14 @@
 
 What a kernel says while the service is dead waits in them, and the next one hears it: so it knows not only what is
 missing, but what has happened.  What is kept keeps its namespace alive, so it is forgotten as soon as that has gone.
+Which namespace a socket is of is asked of the kernel: it may have another name by now, or be kept under another one.
 """
 
 import os
 import socket
 from collections.abc import Callable, Mapping
 from fcntl import ioctl
+from itertools import chain, count
 from typing import Final
 
 from addrsvc.daemon.courier import Courier
@@ -33,29 +35,35 @@ class Vault:
     """The sockets.
 
     Args:
-        stored: those that an earlier process left, by the rest of `name_of` behind STORED.
+        stored: those that an earlier process left, by the rest of their names behind STORED.
         courier: who tells the service manager.
     """
 
     def __init__(self, stored: Mapping[str, socket.socket], courier: Courier) -> None:
         self._courier = courier
-        self._stored = {STORED + rest: sock for rest, sock in stored.items()}
+        self._stored: Final = {STORED + rest: sock for rest, sock in stored.items()}
+        self._by_netns = {_identity(netns): name for name, sock in self._stored.items() if (netns := netns_of(sock))}
+        self._taken = {*self._stored}
         self._names: dict[Kept, str] = {}
         self._is_left = False
 
     def open(self, kept: Kept, netns_fd: int, make: Callable[[], socket.socket]) -> socket.socket:
-        """The one that was left, if it is of this very namespace; or a new one, which is kept from now on."""
-        name = name_of(kept.label)
-        sock = self._stored.pop(name, None)
-        if sock is not None and _is_of(sock, netns_fd):
+        """The one that was left in this very namespace; or a new one, which is kept from now on."""
+        name = self._by_netns.get(_identity(os.fstat(netns_fd)))
+        if name is not None and name in self._stored:
+            sock = self._stored.pop(name)
             sock.setblocking(False)  # noqa: FBT003
         else:
-            if sock is not None:
-                self._drop(name, sock)
-            sock = make()
+            sock, name = make(), self._free_name(kept.label)
+            self._taken.add(name)
             self._courier.send(*storing(name), fds=[sock.fileno()], about=name)
         self._names[kept] = name
         return sock
+
+    def _free_name(self, label: str) -> str:
+        """One that is no other socket's: what has had this label before may have another one now."""
+        names = chain([name_of(label)], (f"{name_of(label)}@{number}" for number in count(2)))
+        return next(name for name in names if name not in self._taken)
 
     def release(self, kept: Kept) -> None:
         """Its namespace has gone, or is not wanted any more."""
@@ -78,6 +86,7 @@ class Vault:
         self._forget(name)
 
     def _forget(self, name: str) -> None:
+        self._taken.discard(name)
         if not self._courier.take_back(name):
             self._courier.send(*forgetting(name))
 
@@ -94,7 +103,6 @@ def netns_of(sock: socket.socket) -> os.stat_result | None:
         os.close(fd)
 
 
-def _is_of(sock: socket.socket, netns_fd: int) -> bool:
-    """Whether a socket is in a namespace."""
-    netns = netns_of(sock)
-    return netns is not None and os.path.samestat(netns, os.fstat(netns_fd))
+def _identity(netns: os.stat_result) -> tuple[int, int]:
+    """What tells one namespace from another."""
+    return netns.st_dev, netns.st_ino

@@ -107,9 +107,26 @@ def test_a_socket_of_another_namespace_of_that_name_is_not_taken(manager: Manage
         before = inode(manager.kept["heard-blue"])
         with vault(manager.left()) as one:
             sock = one.open(kept, netns.fileno(), maker(netns))
+            one.tidy()
         with sock:
             assert inode(sock) != before
-            assert inode(manager.kept["heard-blue"]) == inode(sock)
+            assert [inode(each) for each in manager.kept.values()] == [inode(sock)]
+
+
+def test_a_socket_is_found_again_whatever_its_namespace_is_called_by_now(
+    manager: Manager, kept: Kept, netns: NetNs
+) -> None:
+    store(kept, netns)
+    before = inode(manager.kept["heard-blue"])
+    kept.label = "docker:1-abc"
+    with vault(manager.left()) as one, create("blue") as other:
+        with one.open(kept, netns.fileno(), never) as sock:
+            assert inode(sock) == before
+        with open_rtnl(other.fileno()) as asking:
+            namesake = Kept("blue", other.fileno(), Requests(asking), NOTHING)
+            one.open(namesake, other.fileno(), maker(other)).close()
+            one.release(kept)
+    assert list(manager.kept) == ["heard-blue@2"]
 
 
 def test_what_is_released_is_forgotten(manager: Manager, kept: Kept, netns: NetNs) -> None:
