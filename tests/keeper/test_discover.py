@@ -14,7 +14,7 @@ from addrsvc.errors import ControlError
 from addrsvc.keeper.discover import NOT_ALLOWED, Discovery
 from addrsvc.keeper.loop import Loop
 from addrsvc.mirror.libc import MS_BIND, NotMounted, mount, umount
-from addrsvc.mirror.netns import NETNS_RUN_DIR, NetNs, create_anonymous, create_named, remove_named
+from addrsvc.mirror.netns import NETNS_RUN_DIR, NetNs, create_named, remove_named
 from tests.descriptors import descriptors
 from tests.keeper.keeping import turn_until
 
@@ -41,12 +41,6 @@ class Told:
 
     def waiting(self, label: str, why: str) -> None:
         self.all.append(("waiting", label, why))
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    with Loop() as loop:
-        yield loop
 
 
 @pytest.fixture
@@ -105,18 +99,6 @@ def files(tmp_path: Path, cap_sys_admin: None) -> Iterator[Files]:
     yield files
     for path in files.path.iterdir() if files.path.exists() else ():
         files.remove(path.name)
-
-
-@pytest.fixture
-def blue(cap_sys_admin: None) -> Iterator[NetNs]:
-    with create_anonymous("blue") as netns:
-        yield netns
-
-
-@pytest.fixture
-def red(cap_sys_admin: None) -> Iterator[NetNs]:
-    with create_anonymous("red") as netns:
-        yield netns
 
 
 @pytest.fixture

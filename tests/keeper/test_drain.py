@@ -36,12 +36,6 @@ def requests(netns: NetNs) -> Iterator[Requests]:
         yield requests
 
 
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    with Loop() as loop:
-        yield loop
-
-
 class Connection:
     """A TCP or UDP socket in a namespace, connected to a listener at an address there."""
 

@@ -67,12 +67,6 @@ def test_what_is_heard_depends_on_what_was_put_off(many: list[tuple[NetNs, Reque
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    with Loop() as loop:
-        yield loop
-
-
-@pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     ends = os.pipe()
     yield ends

@@ -1,18 +1,8 @@
 """addrsvc.keeper.sweep: everybody has a turn, and a round takes its time."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.sweep import Sweep
 from tests.keeper.keeping import turn_until
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    with Loop() as loop:
-        yield loop
 
 
 def test_everybody_has_a_turn_in_each_round(loop: Loop) -> None:

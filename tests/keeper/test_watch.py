@@ -1,6 +1,5 @@
 """addrsvc.keeper.watch on namespaces of the running kernel, by each of its ways."""
 
-import os
 import select
 import socket
 import struct
@@ -19,7 +18,7 @@ from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_DOWN, LO_UP, RESTORE_LOOPBACK, deladdr, newaddr
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.watch import GROUPS, AutoWatch, NsidWatch, SocketWatch, Watch
-from addrsvc.mirror.netns import NetNs, create_anonymous, open_netns, run_in
+from addrsvc.mirror.netns import NetNs, open_netns, run_in
 from addrsvc.netlink.codec import decode
 from addrsvc.netlink.messages import AddrMsg
 from addrsvc.uapi import NLMSG_DONE, NLMSG_ERROR, RTM_DELADDR, RTM_NEWADDR, RTM_NEWLINK
@@ -59,14 +58,6 @@ pytestmark = pytest.mark.needs_cap_sys_admin
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    before = sorted(os.listdir("/proc/self/fd"))
-    with Loop() as loop:
-        yield loop
-    assert sorted(os.listdir("/proc/self/fd")) == before, "a descriptor is left open"
-
-
-@pytest.fixture
 def heard() -> Heard:
     return Heard()
 
@@ -76,18 +67,6 @@ def watch(request: pytest.FixtureRequest, loop: Loop, heard: Heard) -> Iterator[
     watch = WAYS[request.param](loop, heard)
     yield watch
     watch.close()
-
-
-@pytest.fixture
-def blue(cap_sys_admin: None) -> Iterator[NetNs]:
-    with create_anonymous("blue") as netns:
-        yield netns
-
-
-@pytest.fixture
-def red(cap_sys_admin: None) -> Iterator[NetNs]:
-    with create_anonymous("red") as netns:
-        yield netns
 
 
 def change(netns: NetNs, *messages: bytes) -> None:
