@@ -8,7 +8,6 @@ from addrsvc.daemon.exits import UNSENT
 from addrsvc.daemon.keeper_printer import plan_lines
 from addrsvc.daemon.planning import Planned, looked, plan_rows
 from addrsvc.daemon.printer import json_text, say
-from addrsvc.errors import KernelError
 from addrsvc.keeper.alone import Alone, Called
 from addrsvc.keeper.config import load, places
 from addrsvc.keeper.discover import Discovery, Listener
@@ -63,7 +62,7 @@ class _Seen:
         try:
             with Requests.to(netns_fd, label) as requests:
                 self.plans[label] = looked(requests, wanted, frozenset())
-        except KernelError as error:
+        except OSError as error:
             self.plans[label] = Planned(error=str(error))
 
     def gone(self, label: str) -> None:

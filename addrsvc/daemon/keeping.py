@@ -271,7 +271,7 @@ class KeeperThread:
         self._reloaded.append(callback)
 
     def reload_soon(self) -> None:
-        """The same, later and in another thread, as a signal asks for it: what is wrong is told as an event."""
+        """Reload later, in another thread, as a signal asks for it: what is wrong is told as an event."""
 
         def body() -> None:
             with suppress(ConfigError, NotRunning):

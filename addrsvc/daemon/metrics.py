@@ -20,7 +20,7 @@ from addrsvc.keeper.events import VOCABULARY, Event
 from addrsvc.keeper.status import AddressStatus, NetnsStatus
 
 if TYPE_CHECKING:
-    from prometheus_client.core import Metric
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 __all__ = ["Exposition", "NoClient", "Scraped", "Tally", "scrape"]
 
@@ -163,16 +163,19 @@ class Exposition:
 def _gauge(name: str, about: str, labels: Sequence[str], rows: Iterable[tuple[Sequence[str], float]]) -> "Metric":
     from prometheus_client.core import GaugeMetricFamily
 
-    family = GaugeMetricFamily(f"addrsvc_{name}", about, labels=labels)
-    for values, number in rows:
-        family.add_metric(_told(values), number)
-    return family
+    return _filled(GaugeMetricFamily(f"addrsvc_{name}", about, labels=labels), rows)
 
 
 def _counter(name: str, about: str, labels: Sequence[str], rows: Iterable[tuple[Sequence[str], float]]) -> "Metric":
     from prometheus_client.core import CounterMetricFamily
 
-    family = CounterMetricFamily(f"addrsvc_{name}", about, labels=labels)
+    return _filled(CounterMetricFamily(f"addrsvc_{name}", about, labels=labels), rows)
+
+
+_M = TypeVar("_M", bound="GaugeMetricFamily | CounterMetricFamily")
+
+
+def _filled(family: _M, rows: Iterable[tuple[Sequence[str], float]]) -> _M:
     for values, number in rows:
         family.add_metric(_told(values), number)
     return family

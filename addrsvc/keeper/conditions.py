@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from addrsvc.errors import ControlError, KernelError
+from addrsvc.errors import ControlError
 from addrsvc.keeper.addresses import read_prefix
 from addrsvc.keeper.forms import FORMS
 from addrsvc.keeper.keep import Keeper
@@ -113,7 +113,7 @@ def _why_missing(kept: Kept, key: Key) -> str:
         return "no rule wants it there"
     try:
         return "" if kept.requests.has(key[0]) else "no rule wants it there"
-    except (KernelError, OSError) as error:
+    except OSError as error:
         return str(error)
 
 

@@ -111,8 +111,9 @@ class Drain:
     def _deprecate(self, keys: Sequence[tuple[int, Key]]) -> list[Refusal]:
         try:
             there = self._requests.addresses() if keys else {}
-        except KernelError as error:
-            return [Refusal(nth, error.errno or EIO, error.extack) for nth, _ in keys]
+        except OSError as error:
+            extack = error.extack if isinstance(error, KernelError) else None
+            return [Refusal(nth, error.errno or EIO, extack) for nth, _ in keys]
         asked = [(nth, _deprecated(key, there[key])) for nth, key in keys if key in there]
         refusals = self._requests.ask([message for _, message in asked])
         return [refusal._replace(nth=asked[refusal.nth][0]) for refusal in refusals]

@@ -491,7 +491,7 @@ class Keeper:
                 return True
             self.mender.look(kept, Why.SWEEP, kept.cause)
             return self._is_as_believed(kept)
-        except KernelError:
+        except OSError:
             return False
 
     def _is_as_believed(self, kept: Kept) -> bool:

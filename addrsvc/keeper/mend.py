@@ -12,7 +12,6 @@ from errno import EACCES, EADDRNOTAVAIL, EEXIST, EIO, ESRCH, errorcode
 from functools import partial
 from typing import Final, TypeAlias
 
-from addrsvc.errors import KernelError
 from addrsvc.keeper import compare
 from addrsvc.keeper.compare import Step
 from addrsvc.keeper.dump import Addresses, Route
@@ -159,7 +158,7 @@ class Mender:
         try:
             self._look_at_lo(kept, why, cause, since, only)
             present, routes = kept.requests.addresses(), self._routes(kept, why)
-        except (KernelError, OSError) as error:
+        except OSError as error:
             self._not_seen(kept, str(error), why, cause, before, prunes=prunes)
             return
         if only is None:
@@ -188,7 +187,7 @@ class Mender:
         since = time.monotonic_ns()
         try:
             present, routes = kept.requests.addresses(), self._routes(kept, why)
-        except (KernelError, OSError) as error:
+        except OSError as error:
             self._not_seen(kept, str(error), Why.RETRY, cause, before, prunes=True)
             return
         self.apply(kept, list(compare.surplus_routes(kept.wanted, routes)), why, cause, since)

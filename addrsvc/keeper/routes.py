@@ -95,7 +95,7 @@ class RouteWatch:
         if not kept.wanted.has_routes:
             self.forget(kept)
         elif kept not in self._ears and kept.fd >= 0 and len(self._ears) < _MOST:
-            with suppress(KernelError, OSError):  # then the sweep has to do
+            with suppress(OSError):  # then the sweep has to do
                 self._listen(kept)
 
     def _listen(self, kept: Kept) -> None:

@@ -149,6 +149,14 @@ def test_an_address_that_is_there_with_another_prefix_length_is_told_once(netns:
         assert kept.is_as_wanted
 
 
+def test_one_that_can_ask_no_kernel_is_not_alive(netns: NetNs) -> None:
+    with keeping(netns, WANTED) as kept:
+        (one,) = kept.keeper
+        assert kept.keeper.is_alive()
+        one.requests.close()
+        assert not kept.keeper.is_alive()
+
+
 def test_a_namespace_has_one_keeper(netns: NetNs, requests: Requests) -> None:
     with keeping(netns, WANTED), keeping(None, Wanted()) as other, open(f"/proc/self/fd/{netns.fileno()}") as own:
         other.keeper.found(LABEL, own.fileno())
