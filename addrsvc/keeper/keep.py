@@ -27,6 +27,7 @@ from addrsvc.keeper.routes import RouteWatch
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.status import Counts, NetnsStatus, Summary, status_of
 from addrsvc.keeper.sweep import Sweep
+from addrsvc.keeper.unheard import Unheard
 from addrsvc.keeper.wanted import NOTHING, Lo, Loopback, Wanted
 from addrsvc.keeper.watch import AutoWatch, Hearer, Watch
 
@@ -34,10 +35,6 @@ __all__ = ["Keeper", "Rules"]
 
 _CLAIM_EVERY: Final = 1.0
 """Seconds between two tries to have what another service has."""
-_TRY_FIRST: Final = 1.0
-"""Seconds until what cannot be heard or asked is tried again; each time it is twice as long ..."""
-_TRY_LONGEST: Final = 60.0
-"""... up to this."""
 
 
 class Keeper:
@@ -75,14 +72,12 @@ class Keeper:
         self.decisions: Final = Decisions(loop, ring, self.mender)
         self.heard: Final = self.decisions.heard
         self._kept: dict[str, Kept] = {}
-        self._failed: dict[str, tuple[int, str]] = {}
+        self._unheard = Unheard(loop, ring, self.found)
         self._left: dict[str, int] = {}
         self._withheld: dict[str, frozenset[Key]] = {}
         self._sweep_in = sweep
         self.mender.is_swept = sweep > 0
         self._claiming: Timer | None = None
-        self._trying: Timer | None = None
-        self._try_in = _TRY_FIRST
         self._reflexes = Reflexes(is_as_usual)
         loop.at_last = self._reflexes.turn
         self._sweep = Sweep(loop, self._all_to_sweep, self._check)
@@ -102,9 +97,9 @@ class Keeper:
     def close(self) -> None:
         """Let go of everything; all addresses stay."""
         self._sweep.stop()
-        for timer in (self._claiming, self._trying):
-            if timer is not None:
-                timer.cancel()
+        self._unheard.close()
+        if self._claiming is not None:
+            self._claiming.cancel()
         for kept in self._kept.values():
             self._let_go(kept)
         self._kept.clear()
@@ -123,7 +118,7 @@ class Keeper:
         try:
             requests = Requests.to(netns_fd, label, raiser if is_to_raise else None)
         except OSError as error:
-            self._cannot(label, netns_fd, _text(error))
+            self._cannot(label, netns_fd, error)
             return
         raiser.check(requests)
         kept = Kept(label, netns_fd, requests, wanted)
@@ -131,9 +126,9 @@ class Keeper:
             self._watch.attach(kept, netns_fd)
         except OSError as error:
             requests.close()
-            self._cannot(label, netns_fd, _text(error))
+            self._cannot(label, netns_fd, error)
             return
-        self._failed.pop(label, None)
+        self._unheard.forget(label)
         self._attached(kept, raiser.us)
 
     def adopt(self, label: str, sock: socket) -> None:
@@ -166,29 +161,11 @@ class Keeper:
         self._routes.follow(kept)
         self._keep(kept)
 
-    def _cannot(self, label: str, netns_fd: int, why: str) -> None:
-        """It cannot be heard or asked; that is tried again and again, unless another service can."""
+    def _cannot(self, label: str, netns_fd: int, error: OSError) -> None:
+        """It cannot be heard or asked, unless another service can."""
         release(netns_fd)
-        before = self._failed.get(label, (0, ""))[1]
-        if before != why:
-            self._ring.tell("waiting", label, None, why=why)
-        self._failed[label] = netns_fd, why
-        self._try_later(self._try_in if before else _TRY_FIRST)
-
-    def _try_later(self, seconds: float) -> None:
-        """Try again what could not be heard or asked, at that time at the latest."""
-        if self._trying is not None:
-            if self._try_in <= seconds:
-                return
-            self._trying.cancel()
-        self._try_in = seconds
-        self._trying = self._loop.call_later(seconds, self._try_what_failed)
-
-    def _try_what_failed(self) -> None:
-        self._trying = None
-        self._try_in = min(2 * self._try_in, _TRY_LONGEST)
-        for label, (netns_fd, _) in tuple(self._failed.items()):
-            self.found(label, netns_fd)
+        why = str(error) if isinstance(error, KernelError) else f"{error.strerror}"
+        self._unheard.add(label, netns_fd, why)
 
     def _keep(self, kept: Kept) -> None:
         """Look at it and mend it, unless another service keeps it: two of them would never agree."""
@@ -211,7 +188,7 @@ class Keeper:
     def gone(self, label: str) -> None:
         """Nothing leads to it any more: forget everything about it."""
         self.decisions.finish()
-        self._failed.pop(label, None)
+        self._unheard.forget(label)
         self._left.pop(label, None)
         self._withheld.pop(label, None)
         kept = self._kept.pop(label, None)
@@ -239,8 +216,7 @@ class Keeper:
     def renamed(self, label: str, instead: str) -> None:
         """It is kept under another name."""
         self.decisions.finish()
-        if label in self._failed:
-            self._failed[instead] = self._failed.pop(label)
+        self._unheard.rename(label, instead)
         if label in self._left:
             self._left[instead] = self._left.pop(label)
         kept = self._kept.pop(label, None)
@@ -355,7 +331,7 @@ class Keeper:
         if kept is not None and (kept.withdrawals is not None or kept.owed is not None):
             return
         cause = self._left.pop(label)
-        self._failed.pop(label, None)
+        self._unheard.forget(label)
         if self._kept.pop(label, None) is not None and kept is not None:
             self._let_go(kept)
             self._ring.tell("gone", label, cause, why="no rule is about it any more")
@@ -554,15 +530,10 @@ class Keeper:
 
     def awaited(self) -> dict[str, str]:
         """What is named and not kept, and why not."""
-        failed = {label: why for label, (_, why) in self._failed.items()}
-        return {label: why for label, why in (self.discovery.waiting() | failed).items() if label not in self._kept}
+        whys = {**self.discovery.waiting(), **self._unheard.why()}
+        return {label: why for label, why in whys.items() if label not in self._kept}
 
     def _count(self, event: Event) -> None:
         self._counts[event.name] += 1
         if event.name == "repair":
             self._repairs[str(event.fields["why"])] += 1
-
-
-def _text(error: OSError) -> str:
-    """Why something could not be done; what is no answer of rtnetlink is about this process, or this machine."""
-    return str(error) if isinstance(error, KernelError) else f"{error.strerror}"

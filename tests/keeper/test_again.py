@@ -7,7 +7,7 @@ from errno import EMFILE, ENOBUFS
 import pytest
 
 from addrsvc.errors import KernelError
-from addrsvc.keeper import keep, mend
+from addrsvc.keeper import mend, unheard
 from addrsvc.keeper.dump import Addresses
 from addrsvc.keeper.kept import LOOPBACK, Kept
 from addrsvc.keeper.messages import DELETE_LOOPBACK, newaddr, newroute
@@ -27,7 +27,7 @@ OLD, NEW = Wanted(addresses={ONE: ONE_SERVICE}), Wanted(addresses={TWO: TWO_SERV
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried in a moment."""
     monkeypatch.setattr(mend, "_RETRY", 0.01)
-    monkeypatch.setattr(keep, "_TRY_FIRST", 0.01)
+    monkeypatch.setattr(unheard, "_FIRST", 0.01)
 
 
 @contextmanager
