@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from addrsvc.daemon.courier import Courier
 from addrsvc.daemon.lean import settle, take_descriptors
-from addrsvc.daemon.systemd import notify, reloading
+from addrsvc.daemon.systemd import notify, reloading, runtime_directory
 from addrsvc.daemon.unfinished import ManagersSafe, finish_all
 from addrsvc.daemon.vault import Vault, netns_of
 from addrsvc.daemon.vitals import Vitals
@@ -22,9 +22,10 @@ from addrsvc.keeper.config import Config, Loaded, load
 from addrsvc.keeper.events import Ring
 from addrsvc.keeper.keep import Keeper, Rules
 from addrsvc.keeper.loop import Loop
-from addrsvc.keeper.places import HOST
+from addrsvc.keeper.places import HOST, Place
 from addrsvc.keeper.settings import Method
 from addrsvc.keeper.watch import AutoWatch, NsidWatch, SocketWatch
+from addrsvc.mirror.netns import NETNS_RUN_DIR
 
 if TYPE_CHECKING:
     import socket
@@ -36,6 +37,9 @@ T = TypeVar("T")
 _WATCHES: Final = {Method.AUTO: AutoWatch, Method.SOCKETS: SocketWatch, Method.NSID: NsidWatch}
 
 _ASTRAY: Final = "the socket that was opened there is of a namespace that has lost this name: it has to be opened anew"
+_WISHED: Final = "it is there, and waits for systemd to open a socket in it, as addrsvc-netlink@.socket does"
+_WISHES: Final = "astray"
+"""The directory in which a file asks for a socket to be opened anew."""
 
 _SWITCH_SECONDS: Final = 0.0005
 """How long another thread may keep the interpreter for itself when the keeper has something to repair."""
@@ -155,6 +159,8 @@ class KeeperThread:
             finish_all(self._unfinished, self.ring)
             for label, sock in self._sockets.items():
                 self._adopt(keeper, label, sock, stack)
+            if not self._may_enter:
+                self._wait_for_sockets(keeper.rules, stack)
             self._vitals = Vitals(keeper, self._loop, self.ring, self.courier, self._probe)
             keeper.start()
             self._vault.tidy()
@@ -168,16 +174,37 @@ class KeeperThread:
         if netns is None:
             keeper.adopt(label, sock)
             return
-        watch = NameWatch(self._loop, label, partial(self._astray, keeper, label), netns)
+        watch = NameWatch(
+            self._loop, label, partial(self._astray, keeper, label), netns, back=partial(self._reopen, label)
+        )
         stack.callback(watch.close)
         if watch.leads_elsewhere():
             self._astray(keeper, label)
+            watch.look()
         else:
             keeper.adopt(label, sock)
+
+    def _wait_for_sockets(self, rules: Rules, stack: ExitStack) -> None:
+        """Ask for sockets of namespaces that are named, cannot be entered, and are there, or will be."""
+        for label in rules.selectors():
+            place = Place.of(label)
+            if place.directory == str(NETNS_RUN_DIR) and not place.is_glob and label not in self._sockets:
+                watch = NameWatch(self._loop, label, lambda: None, back=partial(self._reopen, label))
+                stack.callback(watch.close)
+                watch.look()
 
     def _astray(self, keeper: Keeper, label: str) -> None:
         keeper.disown(label)
         self.ring.tell("waiting", label, None, why=_ASTRAY)
+
+    def _reopen(self, label: str) -> None:
+        """Ask systemd to open the socket of the namespace that has this name now (addrsvc-netlink@.path)."""
+        directory = runtime_directory(_WISHES)
+        if directory is None or os.sep in label:
+            return
+        with suppress(OSError):
+            (directory / label).touch()
+            self.ring.tell("waiting", label, None, why=_WISHED)
 
     def _let_go(self, keeper: Keeper) -> None:
         self._keeper = None

@@ -8,12 +8,13 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 __all__ = [
     "NETLINK", "PROBE", "Passed", "forget", "forgetting", "has_manager", "inherited_socket", "listening_socket",
-    "netlink_sockets", "notify", "passed_descriptors", "passed_socket", "reloading", "store", "storing",
-    "watchdog_period",
+    "netlink_sockets", "notify", "passed_descriptors", "passed_socket", "reloading", "runtime_directory", "store",
+    "storing", "watchdog_period",
 ]  # fmt: skip
 
 NETLINK: Final = "netlink-"
@@ -135,6 +136,12 @@ def passed_descriptors() -> list[Passed]:
         os.set_inheritable(fd, False)  # noqa: FBT003
     named = names.split(":") if names else []
     return [Passed(name, fd) for name, fd in zip([*named, *[""] * len(fds)], fds, strict=False)]
+
+
+def runtime_directory(name: str) -> Path | None:
+    """The directory of this name that systemd has made for this service, to last as long as it runs; None if none."""
+    paths = map(Path, os.environ.get("RUNTIME_DIRECTORY", "").split(":"))
+    return next((path for path in paths if path.name == name), None)
 
 
 def listening_socket(

@@ -88,35 +88,64 @@ class NameWatch:
 
     Args:
         loop: in whose thread it looks, whenever mounts have changed.
-        label: the name; one that does not lead there to begin with is nobody's business.
+        label: the name; one that does not lead there to begin with does not go.
         gone: called, once, when it does not lead there any more.
         netns: the namespace; the one that this process is in, if nothing is said.
+        back: called when it leads to another namespace, and again when that is yet another one, if somebody wants to
+            know.
     """
 
-    def __init__(self, loop: Loop, label: str, gone: Callable[[], object], netns: os.stat_result | None = None) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        label: str,
+        gone: Callable[[], object],
+        netns: os.stat_result | None = None,
+        back: Callable[[], object] | None = None,
+    ) -> None:
         place = Place.of(label)
         self._path = os.path.join(place.directory, place.name)
         self._loop = loop
-        self._gone = gone
+        self._gone: Callable[[], object] | None = gone
+        self._back = back
+        self._other = 0
         self._netns = netns or os.stat(_THIS_ONE)
         self._mountinfo = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-        if self._leads_there():
-            loop.watch(self._mountinfo, self._look, select.EPOLLPRI)
+        if not self._leads_there():
+            self._gone = None
+        if self._gone or self._back:
+            loop.watch(self._mountinfo, self.look, select.EPOLLPRI)
 
     def leads_elsewhere(self) -> bool:
         """Whether there is such a name, of another namespace."""
-        return os.path.exists(self._path) and not self._leads_there()
+        there = self._leads_to()
+        return there is not None and there.st_dev == self._netns.st_dev and not os.path.samestat(there, self._netns)
 
     def _leads_there(self) -> bool:
-        try:
-            return os.path.samestat(os.stat(self._path), self._netns)
-        except OSError:
-            return False
+        there = self._leads_to()
+        return there is not None and os.path.samestat(there, self._netns)
 
-    def _look(self) -> None:
-        if not self._leads_there():
+    def _leads_to(self) -> os.stat_result | None:
+        try:
+            return os.stat(self._path)
+        except OSError:
+            return None
+
+    def look(self) -> None:
+        """See where the name leads."""
+        if self._gone is not None and not self._leads_there():
+            gone, self._gone = self._gone, None
+            gone()
+        if self._back is not None:
+            self._look_elsewhere(self._back)
+        elif self._gone is None:
             self._loop.unwatch(self._mountinfo)
-            self._gone()
+
+    def _look_elsewhere(self, back: Callable[[], object]) -> None:
+        there = self._leads_to() if self.leads_elsewhere() else None
+        before, self._other = self._other, 0 if there is None else there.st_ino
+        if self._other not in (0, before):
+            back()
 
     def close(self) -> None:
         """Look no more."""

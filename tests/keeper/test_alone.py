@@ -2,7 +2,8 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -10,6 +11,7 @@ from addrsvc.keeper.alone import Alone, Called, NameWatch
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.wanted import Lo, Wanted
 from addrsvc.mirror.netns import create_named, open_netns, remove_named, run_in
+from tests.keeper.keeping import turn_until
 
 LEFT = Wanted(lo=Lo.LEAVE)
 
@@ -105,3 +107,33 @@ def test_its_name_is_seen_to_go(name: str) -> None:
 def test_a_name_that_never_led_here_is_nobodys_business(name: str) -> None:
     with Loop() as loop:
         assert seen_to_go(loop, "addrsvc-nowhere", name) == []
+
+
+def test_it_is_seen_each_time_that_a_name_leads_to_another_namespace(name: str) -> None:
+    """Whether it led there to begin with or not; and that it leads there again is nothing new."""
+    seen: list[str] = []
+    with Loop() as loop, open_netns(name) as first:
+
+        def note(what: str) -> Callable[[], None]:
+            return lambda: seen.append(what)
+
+        def has_seen(count: int) -> bool:
+            return len(seen) == count
+
+        watch = NameWatch(loop, name, note("gone"), os.fstat(first.fileno()), note("back"))
+        other = NameWatch(loop, name, note("host gone"), back=note("not the host's"))
+        watch.look()
+        other.look()
+        assert seen == ["not the host's"]
+        for expected in (4, 6):
+            remove_named(name)
+            turn_until(loop, lambda: not os.path.exists(f"/run/netns/{name}"))
+            loop.turn(0.05)
+            with create_named(name):
+                turn_until(loop, partial(has_seen, expected))
+                loop.turn(0.05)
+                loop.turn(0.05)
+        watch.close()
+        other.close()
+    assert sorted(seen[1:]) == sorted(["gone", "back", "not the host's", "back", "not the host's"])
+    assert seen[1] == "gone"

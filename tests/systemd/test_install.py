@@ -7,13 +7,14 @@ from tests.systemd.machine import Machine
 
 ADDRSVC = f"{HOME}/bin/addrsvc"
 UNITS = "/usr/local/lib/systemd/system"
-SERVICES = ("addrsvc.service", "addrsvc@blue.service")
+SERVICES = ("addrsvc.service", "addrsvc@blue.service", "addrsvc-netlink@blue.service")
+PATHS = ("addrsvc@blue.path", "addrsvc-netlink@blue.path")
 SOCKETS = ("addrsvc.socket", "addrsvc@blue.socket", "addrsvc-netlink@blue.socket")
 
 
 def test_systemd_analyze_finds_nothing_to_say_of_the_units(systemd: Machine) -> None:
     systemd.run("ip", "netns", "add", "blue")
-    said = systemd.run("systemd-analyze", "verify", *SERVICES, *SOCKETS, "addrsvc@blue.path").splitlines()
+    said = systemd.run("systemd-analyze", "verify", *SERVICES, *SOCKETS, *PATHS).splitlines()
 
     assert [line for line in said if "symlink" not in line and "/dev/null" not in line] == []  # of systemd 249's own
 
@@ -24,6 +25,7 @@ def test_systemd_analyze_finds_nothing_to_say_of_the_units(systemd: Machine) -> 
         ("addrsvc.service", [], 15),
         ("addrsvc.service", ["--host-only"], 11),
         ("addrsvc@blue.service", [], 11),
+        ("addrsvc-netlink@blue.service", [], 11),
     ],
 )
 def test_a_service_is_exposed_no_more_than_it_must(systemd: Machine, unit: str, options: list[str], most: int) -> None:

@@ -135,21 +135,75 @@ def test_a_socket_from_outside_is_enough_to_keep_a_namespace(systemd: Machine) -
     assert until(lambda: addresses(systemd) == WANTED)
 
 
+AGAIN = {
+    "with a pause": (("ip", "netns", "delete", "blue"), ("ip", "netns", "add", "blue")),
+    "at once": (("sh", "-c", "ip netns delete blue; ip netns add blue"),),
+}
+
+
 @pytest.mark.usefixtures("host_only")
-def test_a_socket_whose_namespace_has_lost_its_name_is_not_taken_for_the_next_one(systemd: Machine) -> None:
+@pytest.mark.parametrize("how", AGAIN)
+def test_a_namespace_that_is_made_again_is_kept_by_another_socket(systemd: Machine, how: str) -> None:
+    """Nobody does anything: the service sees it, and systemd opens the socket in the new one."""
+    systemd.systemctl("start", "addrsvc-netlink@blue.socket")
+    systemd.systemctl("start", "addrsvc.service")
+    for _ in range(3):
+        assert until(lambda: addresses(systemd) == WANTED)
+        delete(systemd)
+        assert until(lambda: addresses(systemd) == WANTED)
+        for command in AGAIN[how]:
+            systemd.run(*command)
+            if command[2] == "delete":
+                assert until(lambda: "waiting" in systemd.run("addrsvc", "status", "blue", code=None))
+    assert until(lambda: addresses(systemd) == WANTED)
+    assert until(lambda: systemd.systemctl("is-active", "addrsvc.service", code=None) == "active")
+    assert systemd.show("addrsvc.service", "NRestarts") == "0"
+
+
+@pytest.mark.usefixtures("host_only")
+def test_a_namespace_that_is_made_again_while_nobody_looks_is_kept_by_another_socket(systemd: Machine) -> None:
+    systemd.systemctl("start", "addrsvc-netlink@blue.socket")
+    systemd.systemctl("start", "addrsvc.service")
+    assert until(lambda: addresses(systemd) == WANTED)
+    systemd.systemctl("stop", "addrsvc.service")
+    systemd.run("sh", "-c", "ip netns delete blue; ip netns add blue")
+
+    systemd.systemctl("start", "addrsvc.service")
+    assert until(lambda: addresses(systemd) == WANTED)
+
+
+@pytest.mark.usefixtures("host_only")
+def test_a_namespace_that_is_missing_at_the_start_is_kept_when_it_is_made_again(systemd: Machine) -> None:
     systemd.systemctl("start", "addrsvc-netlink@blue.socket")
     systemd.systemctl("start", "addrsvc.service")
     assert until(lambda: addresses(systemd) == WANTED)
     systemd.run("ip", "netns", "delete", "blue")
-    assert until(lambda: "waiting" in systemd.run("addrsvc", "status", "blue", code=None))
-
-    systemd.run("ip", "netns", "add", "blue")
     systemd.systemctl("restart", "addrsvc.service")
-    assert "waiting" in systemd.run("addrsvc", "status", "blue", code=None)
-    systemd.systemctl("stop", "addrsvc.service")
-    systemd.systemctl("restart", "addrsvc-netlink@blue.socket")
-    systemd.systemctl("start", "addrsvc.service")
+    systemd.run("ip", "netns", "add", "blue")
+
     assert until(lambda: addresses(systemd) == WANTED)
+
+
+@pytest.mark.usefixtures("host_only")
+def test_a_namespace_that_there_never_was_is_kept_when_it_is_made(systemd: Machine) -> None:
+    """As when the machine has booted: the socket could not be opened, and who made the namespace was not waited for."""
+    systemd.run("ip", "netns", "delete", "blue")
+    assert "Assertion failed" in systemd.systemctl("start", "addrsvc-netlink@blue.socket", code=1)
+    systemd.systemctl("start", "addrsvc.service")
+    systemd.run("ip", "netns", "add", "blue")
+
+    assert until(lambda: addresses(systemd) == WANTED)
+    assert capabilities(systemd, "addrsvc.service") == 1 << 12
+
+
+@pytest.mark.usefixtures("host_only")
+def test_a_socket_is_opened_anew_though_somebody_starts_the_service_in_between(systemd: Machine) -> None:
+    systemd.systemctl("start", "addrsvc-netlink@blue.socket")
+    systemd.systemctl("start", "addrsvc.service")
+    with systemd.running("sh", "-c", "while sleep 0.01; do addrsvc status >/dev/null 2>&1; done & read line; kill $!"):
+        for _ in range(3):
+            systemd.run("sh", "-c", "ip netns delete blue; ip netns add blue")
+            assert until(lambda: addresses(systemd) == WANTED)
 
 
 @pytest.mark.usefixtures("host_only")
