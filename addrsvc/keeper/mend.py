@@ -165,22 +165,35 @@ class Mender:
             kept.owes(None)
         only = None if only == LO else only
         self._note(kept, present, routes)
-        lacked = set(kept.missing or ())
         missing = [*compare.missing(kept.wanted, present, routes)]
         self._tell_drift(kept, missing, why, cause)
-        steps = [*missing, *compare.differing(kept.wanted, present, kept.ours)]
-        if only is not None or why not in _OWN_WISH or not kept.is_at_peace:
-            self._tell_held(kept, [step.key for step in missing if step.key not in lacked], cause)
-            steps = [step for step in steps if self._is_due(kept, step, why, cause, only)]
-        known = [key for key, text in (kept.missing or {}).items() if text == _OTHER_LENGTH]
-        for key in self.apply(kept, steps, why, cause, since):
-            self._diverges(kept, key, cause, is_news=key not in known)
+        self._put_right(kept, missing, [*compare.differing(kept.wanted, present, kept.ours)], why, cause, since, only)
         if only in (None, LOOPBACK) and (step := compare.forbidden(kept.wanted, present)):
             self.apply(kept, [step] if only or not kept.is_fought_about(LOOPBACK) else [], why, cause, since)
         self.apply(kept, list(compare.surplus_routes(kept.wanted, routes)), why, cause, since)
         kept.is_tidy = kept.is_tidy or why is Why.SWEEP
         if prunes:
             self._withdraw(kept, present, before, why, cause)
+
+    def _put_right(
+        self,
+        kept: Kept,
+        missing: Sequence[Step],
+        differing: Sequence[Step],
+        why: Why,
+        cause: int,
+        since: int,
+        only: Key | None,
+    ) -> None:
+        """Add what is missing, and change what differs, as far as that is to be done now."""
+        lacked = set(kept.missing or ())
+        steps = [*missing, *differing]
+        if only is not None or why not in _OWN_WISH or not kept.is_at_peace:
+            self._tell_held(kept, [step.key for step in missing if step.key not in lacked], cause)
+            steps = [step for step in steps if self._is_due(kept, step, why, cause, only)]
+        known = [key for key, text in (kept.missing or {}).items() if text == _OTHER_LENGTH]
+        for key in self.apply(kept, steps, why, cause, since):
+            self._diverges(kept, key, cause, is_news=key not in known)
 
     def prune(self, kept: Kept, why: Why, cause: int, before: Wanted) -> None:
         """Take away what is ours and wanted no more, and leave the rest as it is; `before` is as in `look`."""
