@@ -10,7 +10,6 @@ from contextlib import suppress
 from errno import EEXIST
 from typing import Final
 
-from addrsvc.errors import KernelError
 from addrsvc.keeper.bpf import hear_deleted
 from addrsvc.keeper.compare import RESTORED
 from addrsvc.keeper.kept import LOOPBACK, Kept
@@ -41,7 +40,7 @@ class Reflex:
             self._hears = open_rtnl(
                 netns_fd, groups=(RTNLGRP_IPV6_IFADDR,), prepare=lambda sock: hear_deleted(sock, LOOPBACK[0])
             )
-        except KernelError:
+        except OSError:
             self.requests.close()
             raise
         self._pair = uring.pair(self._hears.fileno(), self.requests.fileno(), RESTORED.wire)
@@ -130,9 +129,7 @@ class Reflexes:
             self._is_allowed = False
             self._new.clear()
             return
-        with suppress(
-            KernelError, OSError
-        ):  # it has just gone, or is like those that only a process of their own can enter
+        with suppress(OSError):  # it has just gone, or is like those that only a process of their own can enter
             kept.reflex = Reflex(self._uring, kept.fd)
             self._all.append(kept)
 

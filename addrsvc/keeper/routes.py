@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from addrsvc.errors import KernelError
 from addrsvc.keeper.bpf import hear_deleted_routes
 from addrsvc.keeper.dump import Route, read_route
 from addrsvc.keeper.ear import DATAGRAM, KERNEL, Ear, set_buffer
@@ -129,7 +128,7 @@ class RouteWatch:
     def _look(self, kept: Kept, keys: list[Key]) -> None:
         """Look at the namespace if they are missing still, and count what is put back as undone by somebody."""
         self._settle(kept)
-        with suppress(KernelError):  # which `look` comes across, too, and sees to
+        with suppress(OSError):  # which `look` comes across, too, and sees to
             there = kept.requests.routes()
             keys = [key for key in keys if Route(*key, kept.wanted.addresses[key].metric) not in there]
         if not keys:
