@@ -92,7 +92,8 @@ class Book:
         self._listener = listener
         self._by_inode: dict[int, Held] = {}
         self._changed: dict[Held, None] = {}
-        self._host = os.stat(Place.of(HOST).path).st_ino
+        host = os.stat(Place.of(HOST).path)
+        self._host, self._nsfs = host.st_ino, host.st_dev
 
     @property
     def host(self) -> Held | None:
@@ -112,7 +113,7 @@ class Book:
         Raises:
             Unusable: it leads to none, or not yet; or there are too few descriptors left.
         """
-        fd = _opened(path)
+        fd = _opened(path, self._nsfs)
         if self._is_reserved(fd) and os.fstat(fd).st_ino not in self._by_inode:
             os.close(fd)
             raise Unusable(_REFUSALS[EMFILE])
@@ -178,8 +179,11 @@ class Book:
             self._close(held)
 
 
-def _opened(path: str) -> int:
+def _opened(path: str, nsfs: int) -> int:
+    """Open what is in that file system: opening something else can have effects, as with a device."""
     try:
+        if os.stat(path).st_dev != nsfs:
+            raise Unusable(_NOT_ONE)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         raise Unusable(_REFUSALS.get(error.errno or 0, MISSING)) from None
@@ -192,5 +196,5 @@ def _opened(path: str) -> int:
 def _is_netns(fd: int) -> bool:
     try:
         return ioctl(fd, _NS_GET_NSTYPE) == CLONE_NEWNET
-    except OSError:  # of a file that is no namespace, whatever its driver makes of it
+    except OSError:  # another file has taken its place since it was looked at
         return False

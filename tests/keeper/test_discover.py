@@ -1,7 +1,9 @@
 """addrsvc.keeper.discover on namespaces, directories and processes of the running kernel."""
 
+import fcntl
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -184,6 +186,19 @@ def test_a_namespace_of_another_kind_is_none(discovery: Discovery, loop: Loop, f
     discovery.select([files.label("names")])
 
     assert discovery.waiting() == {files.label("names"): "it is not, or not yet, a network namespace"}
+
+
+def test_what_is_no_namespace_is_not_even_opened(discovery: Discovery, files: Files) -> None:
+    """Opening a device may have effects; here it is a file with a lease, which who opens it breaks."""
+    with files.touch("leased").open("r+b") as leased:
+        before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+        fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        discovery.select([files.label("leased")])
+        lease = fcntl.fcntl(leased, fcntl.F_GETLEASE)
+        signal.signal(signal.SIGIO, before)
+
+    assert lease == fcntl.F_WRLCK
+    assert discovery.waiting() == {files.label("leased"): "it is not, or not yet, a network namespace"}
 
 
 def test_a_fifo_holds_nobody_up(discovery: Discovery, loop: Loop, files: Files) -> None:
