@@ -352,6 +352,7 @@ class Keeper:
         if self._kept.get(kept.label) is not kept:
             return
         self.mender.reactions.tidy(kept)
+        self._routes.follow(kept)
         if kept.is_claimed:
             self.mender.look(kept, Why.SWEEP, kept.cause)
         else:
