@@ -1,7 +1,7 @@
 """The namespaces that are held by a descriptor, each once, whatever its names."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from errno import EACCES, EMFILE, ENFILE, EPERM
 from fcntl import ioctl
@@ -55,6 +55,10 @@ class Unusable(Exception):
     """A path leads to no namespace, or to none that may be used; the text says why."""
 
 
+class _NoDescriptor(Unusable):
+    """There is no descriptor for it just now."""
+
+
 @dataclass(slots=True, eq=False)
 class Held:
     """A namespace that is kept alive.
@@ -86,12 +90,17 @@ class Book:
     The network namespaces of a machine live in one file system, so the inode is all that tells one from another.  What
     is new, and which names there are more or less, is told when all of them are known that are there by now: else what
     one name asks for would be taken away until the next one is found.
+
+    Attributes:
+        is_short: something could not be opened for want of descriptors since `settle`, which calls `short` then.
     """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._by_inode: dict[int, Held] = {}
         self._changed: dict[Held, None] = {}
+        self.is_short = False
+        self.short: Callable[[], object] = lambda: None
         host = os.stat(Place.of(HOST).path)
         self._host, self._nsfs = host.st_ino, host.st_dev
 
@@ -113,9 +122,14 @@ class Book:
         Raises:
             Unusable: it leads to none, or not yet; or there are too few descriptors left.
         """
-        fd = _opened(path, self._nsfs)
+        try:
+            fd = _opened(path, self._nsfs)
+        except _NoDescriptor:
+            self.is_short = True
+            raise
         if self._is_reserved(fd) and os.fstat(fd).st_ino not in self._by_inode:
             os.close(fd)
+            self.is_short = True
             raise Unusable(_REFUSALS[EMFILE])
         return fd
 
@@ -145,6 +159,9 @@ class Book:
                 self._listener.found(held.told[0], held.fd)
             elif before != held.told:
                 self._listener.named(held.told[0])
+        if self.is_short:
+            self.is_short = False
+            self.short()
 
     def leave(self, label: str, held: Held) -> None:
         """A name leads there no more."""
@@ -186,7 +203,8 @@ def _opened(path: str, nsfs: int) -> int:
             raise Unusable(_NOT_ONE)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
-        raise Unusable(_REFUSALS.get(error.errno or 0, MISSING)) from None
+        kind = _NoDescriptor if error.errno in (EMFILE, ENFILE) else Unusable
+        raise kind(_REFUSALS.get(error.errno or 0, MISSING)) from None
     if not _is_netns(fd):
         os.close(fd)
         raise Unusable(_NOT_ONE)

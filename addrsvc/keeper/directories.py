@@ -103,6 +103,7 @@ class Directory(Source):
         except OSError as error:  # such as too many open files: nothing is known to have gone, and it is looked again
             self._why_not = f"{self.directory} cannot be listed: {error.strerror}"
             self.identity = None
+            self._book.is_short = True
             return dict.fromkeys((*self.held, *self.pending))
 
     # --- its names ---
@@ -128,6 +129,12 @@ class Directory(Source):
         self.passed.discard(name)
         if name in self.held and not self._leads_there(name):
             self.leave(name)
+
+    def try_again(self) -> None:
+        """See what there was no descriptor for."""
+        if self.identity is None:
+            self.look()
+        self.retry()
 
     def retry(self) -> bool:
         """See what is usable by now; whether anything is."""

@@ -10,13 +10,16 @@ from typing import Final
 
 from addrsvc.keeper.book import Book, Held, Listener
 from addrsvc.keeper.directories import Directories, Directory
-from addrsvc.keeper.loop import Loop
+from addrsvc.keeper.loop import Loop, Timer
 from addrsvc.keeper.places import HOST, PROC, Place
 from addrsvc.keeper.sources import Processes, Source
 
 __all__ = ["NOT_ALLOWED", "Discovery", "Listener"]
 
 NOT_ALLOWED: Final = "entering another namespace than the host's needs CAP_SYS_ADMIN"
+
+_TRY_AGAIN: Final = 5.0
+"""Seconds until what there was no descriptor for is tried again."""
 
 
 class Discovery:
@@ -33,6 +36,9 @@ class Discovery:
         self._listener = listener
         self._may_enter = may_enter
         self._book = Book(listener)
+        self._book.short = self._try_later
+        self._loop = loop
+        self._trying: Timer | None = None
         self._directories = Directories(self._book, loop)
         self._sources: dict[str, Source] = {"": Source("", self._book), PROC: Processes(PROC, self._book, loop)}
         self._not_allowed: dict[str, str] = {}
@@ -59,6 +65,18 @@ class Discovery:
                 self._listener.waiting(label, why)
         self._tidy()
         return left
+
+    def _try_later(self) -> None:
+        """There were no descriptors for something: nothing tells when there are some again."""
+        if self._trying is None:
+            self._trying = self._loop.call_later(_TRY_AGAIN, self._try_again)
+
+    def _try_again(self) -> None:
+        self._trying = None
+        for source in tuple(self._sources.values()):
+            if isinstance(source, Directory):
+                source.try_again()
+        self._book.settle()
 
     def _source(self, directory: str) -> Source:
         if directory not in self._sources:
@@ -126,6 +144,8 @@ class Discovery:
 
     def close(self) -> None:
         """Let go of everything; nothing is told."""
+        if self._trying is not None:
+            self._trying.cancel()
         for held in self._book:
             for label in held.labels:
                 source, name = self._at(label)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from addrsvc.errors import ControlError
+from addrsvc.keeper import discover
 from addrsvc.keeper.discover import NOT_ALLOWED, Discovery
 from addrsvc.keeper.loop import Loop
 from addrsvc.mirror.libc import MS_BIND, NotMounted, mount, umount
@@ -368,6 +369,25 @@ def test_the_last_descriptors_are_left_for_other_things(
 
     turn_until(loop, lambda: len(told.all) == 2)
     assert sorted(told.all) == [("found", files.label("blue")), ("found", files.label("red"))]
+
+
+def test_what_there_was_no_descriptor_for_is_found_later(
+    discovery: Discovery, loop: Loop, told: Told, files: Files, blue: NetNs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discover, "_TRY_AGAIN", 0.01)
+    files.bind("blue", blue)
+    with descriptors(8):
+        discovery.select([files.label("*")])
+        turn_until(loop, lambda: len(told.all) == 1)
+        loop.turn(0.02)
+        exactly(loop, told, ("waiting", files.label("blue"), "this process has too many files open"))
+    exactly(loop, told, ("found", files.label("blue")))
+    with descriptors(0):
+        discovery.select([files.label("*"), files.label("green")])
+        loop.turn(0.02)
+        told.all.clear()
+    turn_until(loop, lambda: discovery.waiting() == {files.label("green"): "there is no such namespace"})
+    assert told.all == []
 
 
 def test_what_cannot_be_listed_has_not_gone(
