@@ -440,6 +440,7 @@ def test_a_cursor_of_an_earlier_process_is_told(netns: NetNs) -> None:
     before = controlled(rules(netns), lambda it: it.ask("events")["cursor"])
 
     def clients(it: Controlled) -> None:
+        it.until(lambda: "ready" in names(it.ask("events")["events"]))  # then nothing more is told by itself
         told = it.ask("events", cursor=before)
         assert told["restarted"]
         assert told["events"][0]["seq"] == 1
