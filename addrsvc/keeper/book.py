@@ -123,14 +123,16 @@ class Book:
             Unusable: it leads to none, or not yet; or there are too few descriptors left.
         """
         try:
-            fd = _opened(path, self._nsfs)
+            return self._unreserved(_opened(path, self._nsfs))
         except _NoDescriptor:
             self.is_short = True
             raise
+
+    def _unreserved(self, fd: int) -> int:
+        """The same descriptor, unless it is one of the last and of a namespace that is not held yet."""
         if self._is_reserved(fd) and os.fstat(fd).st_ino not in self._by_inode:
             os.close(fd)
-            self.is_short = True
-            raise Unusable(_REFUSALS[EMFILE])
+            raise _NoDescriptor(_REFUSALS[EMFILE])
         return fd
 
     def _is_reserved(self, fd: int) -> bool:
