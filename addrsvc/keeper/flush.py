@@ -158,6 +158,8 @@ def _leave(
     safe: Safe, netns_fd: int | None, label: str, switch: int, requested: Sequence[bytes]
 ) -> Callable[[], object]:
     """Leave the switch, a socket in the namespace, and all that is to be asked for there; gives what ends that."""
+    if safe is NOWHERE:
+        return lambda: None
     with ExitStack() as stack:
         asking = stack.enter_context(open_rtnl(netns_fd, label=label))
         todo = os.memfd_create("addrsvc-flush", os.MFD_CLOEXEC)
