@@ -248,6 +248,10 @@ class Keeper:
 
     # --- what happens in them -----------------------------------------------------------------------------------------
 
+    def interests(self, kept: Kept) -> set[bytes]:
+        """Which addresses a rule has something to say of."""
+        return {LOOPBACK[0], *(address for address, _ in kept.wanted.addresses)}
+
     def limited(self, why: str) -> None:
         """Namespaces are heard in a way that costs more."""
         self._ring.tell("limited", "", None, why=why)
@@ -312,6 +316,7 @@ class Keeper:
         before, kept.wanted = kept.wanted, wanted
         if before == wanted:
             return
+        self._watch.turn_to(kept)
         self._routes.follow(kept)
         if wanted.conflict != before.conflict:
             self._tell_conflict(kept, cause)
@@ -426,6 +431,7 @@ class Keeper:
         hold(kept)
         self.decisions.follow_reflex(kept)
         before, kept.wanted = kept.wanted, self.wanted(kept.label)
+        self._watch.turn_to(kept)
         self._routes.follow(kept)
         for key in keys:
             kept.has(key)

@@ -7,7 +7,7 @@ all sockets that listen, in whatever namespace, so that a thousand of them slow 
 
 import socket
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from errno import EPERM
 from functools import partial
 from sys import byteorder
@@ -55,7 +55,10 @@ class Hearer(Protocol[K_contra]):
     """Who hears, in the thread of the loop."""
 
     def heard(self, kept: K_contra, message: bytes) -> object:
-        """The kernel of a namespace has said something."""
+        """The kernel of a namespace has said something; true if that is of no interest."""
+
+    def interests(self, kept: K_contra) -> Collection[bytes] | None:
+        """Which addresses of a namespace's lo are of interest, 4 or 16 bytes each; None for all."""
 
     def lost(self, kept: K_contra | None) -> object:
         """It has said more than its buffer takes; None where it is not known who."""
@@ -80,6 +83,9 @@ class Watch(Protocol[K_contra]):
         Returns:
             A socket for asking there: it is the same one, of which it gives answers alone.
         """
+
+    def turn_to(self, kept: K_contra) -> None:
+        """Other addresses of a namespace are of interest from now on."""
 
     def detach(self, kept: K_contra) -> None:
         """Hear it no more; that does nothing if it is not heard."""
@@ -116,7 +122,8 @@ class _OneEar(Ear, Generic[K]):
                 return
         else:
             if message[_ABOUT] == _LO and sender == KERNEL and (self._additions or message[_KIND] != _NEWADDR):
-                self._heard(self._kept, message)
+                if self._heard(self._kept, message):
+                    self._ignore()
             else:
                 self._ignore()
         now = monotonic_ns()
@@ -130,7 +137,8 @@ class _OneEar(Ear, Generic[K]):
         except OSError as error:
             return self._unread(error)
         if message[_ABOUT] == _LO and sender == KERNEL and (self._additions or message[_KIND] != _NEWADDR):
-            self._heard(self._kept, message)
+            if self._heard(self._kept, message):
+                self._ignore()
         else:
             self._ignore()
         return True
@@ -138,7 +146,15 @@ class _OneEar(Ear, Generic[K]):
     def _ignore(self) -> None:
         self._noise += 1
         if self._noise == _NOISY:
-            hear_lo(self._sock, additions=self._additions)
+            self._filter(self._hearer.interests(self._kept))
+
+    def turn_to(self) -> None:
+        """Other addresses are of interest from now on."""
+        if self._noise >= _NOISY:
+            self._filter(self._hearer.interests(self._kept))
+
+    def _filter(self, addresses: Collection[bytes] | None) -> None:
+        hear_lo(self._sock, additions=self._additions, addresses=addresses)
 
     def _lost(self) -> None:
         self._hearer.lost(self._kept)
@@ -154,8 +170,12 @@ class _SharedEar(_OneEar[K]):
     ) -> None:
         super().__init__(sock, kept, hearer, buffer, largest, additions=additions)
         self._aside: deque[bytes] = deque()
+        self._filter(None)
 
     ready = Ear.ready
+
+    def _filter(self, addresses: Collection[bytes] | None) -> None:
+        hear_lo(self._sock, additions=self._additions, answers=True, addresses=addresses)
 
     def put_aside(self, message: bytes) -> None:
         """A message that is no answer."""
@@ -233,7 +253,6 @@ class SocketWatch(Generic[K]):
     def adopt(self, kept: K, sock: socket.socket) -> socket.socket:
         """Hear a namespace by a socket that was opened there, see `Watch`."""
         sock.settimeout(0)
-        hear_lo(sock, additions=self._additions, answers=True)
         self._prepare(sock)
         ear = _SharedEar(sock, kept, self._hearer, *self._buffers, additions=self._additions)
         self._listen(kept, ear)
@@ -250,6 +269,11 @@ class SocketWatch(Generic[K]):
             soon()
 
         return Answers(sock, aside, lost)
+
+    def turn_to(self, kept: K) -> None:
+        """Other addresses are of interest from now on, see `Watch`."""
+        if (ear := self._ears.get(kept)) is not None:
+            ear.turn_to()
 
     def _listen(self, kept: K, ear: _OneEar[K]) -> None:
         self._ears[kept] = ear
@@ -341,6 +365,10 @@ class NsidWatch(Generic[K]):
         """Hear a namespace by a socket that was opened there, see `Watch`."""
         return self._adopted.adopt(kept, sock)
 
+    def turn_to(self, kept: K) -> None:
+        """Other addresses are of interest from now on, see `Watch`: all others are heard as well."""
+        self._adopted.turn_to(kept)
+
     def detach(self, kept: K) -> None:
         """Hear it no more, see `Watch`."""
         self._adopted.detach(kept)
@@ -408,6 +436,10 @@ class AutoWatch(Generic[K]):
     def adopt(self, kept: K, sock: socket.socket) -> socket.socket:
         """Hear a namespace by a socket that was opened there, see `Watch`."""
         return self._sockets.adopt(kept, sock)
+
+    def turn_to(self, kept: K) -> None:
+        """Other addresses are of interest from now on, see `Watch`."""
+        self._sockets.turn_to(kept)
 
     def detach(self, kept: K) -> None:
         """Hear it no more, see `Watch`."""

@@ -266,6 +266,10 @@ class Deaf:
     def heard(self, kept: object, message: bytes) -> None:
         """A message."""
 
+    def interests(self, kept: object) -> tuple[bytes, ...]:
+        """Nothing is."""
+        return ()
+
     def lost(self, kept: object) -> None:
         """A loss."""
 

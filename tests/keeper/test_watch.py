@@ -26,6 +26,7 @@ from tests.keeper.keeping import turn_until
 
 NOBODY = 0x7FFFFFFE
 V6, V4 = bytes([0xFD, *bytes(14), 9]), bytes([192, 0, 2, 9])
+OTHER_V6, OTHER_V4 = bytes([0xFD, 1, *bytes(13), 9]), bytes([192, 0, 2, 10])
 
 
 class Heard:
@@ -34,9 +35,14 @@ class Heard:
     def __init__(self) -> None:
         self.messages: list[tuple[str, bytes]] = []
         self.losses: list[str | None] = []
+        self.only: tuple[bytes, ...] | None = None
 
-    def heard(self, kept: str, message: bytes) -> None:
+    def heard(self, kept: str, message: bytes) -> bool:
         self.messages.append((kept, message))
+        return self.only is not None and not any(address in message for address in self.only)
+
+    def interests(self, kept: str) -> tuple[bytes, ...] | None:
+        return self.only
 
     def lost(self, kept: str | None) -> None:
         self.losses.append(kept)
@@ -163,6 +169,65 @@ def test_a_noisy_namespace_gets_a_filter(loop: Loop, heard: Heard, blue: NetNs) 
     assert not is_readable[-1]
     change(blue, DELETE_LOOPBACK)
     hears(loop, heard, ("blue", RTM_DELADDR))
+    watch.close()
+
+
+def make_noise(netns: NetNs, count: int = 20) -> None:
+    """Addresses that nobody is interested in come and go."""
+    for _ in range(count):
+        change(netns, newaddr(OTHER_V6), deladdr(OTHER_V6), newaddr(OTHER_V4), deladdr(OTHER_V4))
+
+
+def test_what_is_of_no_interest_is_not_even_queued_when_there_is_much_of_it(
+    loop: Loop, heard: Heard, blue: NetNs
+) -> None:
+    change(blue, LO_UP)
+    heard.only = (V6, V4, bytes(15) + b"\1")
+    watch = SocketWatch[str](loop, heard)
+    watch.attach("blue", blue.fileno())
+    make_noise(blue)
+    turn_until(loop, lambda: heard.kinds.count(("blue", RTM_DELADDR)) == 40)  # the kernel may not tell all that came
+    heard.messages.clear()
+
+    make_noise(blue)
+    change(blue, newaddr(V6), newaddr(V4), DELETE_LOOPBACK, deladdr(V4), deladdr(V6), LO_DOWN)
+    gone = [("blue", RTM_DELADDR)] * 3
+    turn_until(loop, lambda: heard.kinds[-1:] == [("blue", RTM_NEWLINK)])
+    assert [kind for kind in heard.kinds if kind == gone[0]] == gone
+    assert heard.kinds.count(("blue", RTM_NEWADDR)) <= 3  # of an address that has gone again the kernel may not tell
+    watch.close()
+
+
+def test_other_addresses_may_be_of_interest_later(loop: Loop, heard: Heard, blue: NetNs) -> None:
+    change(blue, LO_UP)
+    heard.only = (V6,)
+    watch = SocketWatch[str](loop, heard)
+    watch.attach("blue", blue.fileno())
+    make_noise(blue)
+    turn_until(loop, lambda: heard.kinds.count(("blue", RTM_DELADDR)) == 40)  # the kernel may not tell all that came
+    heard.messages.clear()
+
+    heard.only = (OTHER_V4,)
+    watch.turn_to("blue")
+    change(blue, newaddr(V6), newaddr(OTHER_V4))
+    hears(loop, heard, ("blue", RTM_NEWADDR))
+    assert OTHER_V4 in heard.messages[0][1]
+    watch.close()
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 3000])
+def test_any_number_of_addresses_may_be_of_interest(loop: Loop, heard: Heard, blue: NetNs, count: int) -> None:
+    change(blue, LO_UP)
+    heard.only = tuple(bytes([0xFD, *bytes(13), *number.to_bytes(2)]) for number in range(1, count + 1))
+    watch = SocketWatch[str](loop, heard)
+    watch.attach("blue", blue.fileno())
+    make_noise(blue)
+    turn_until(loop, lambda: heard.kinds.count(("blue", RTM_DELADDR)) == 40)  # the kernel may not tell all that came
+    heard.messages.clear()
+
+    last = heard.only[-1]
+    change(blue, newaddr(last), deladdr(last))
+    turn_until(loop, lambda: heard.kinds[-1:] == [("blue", RTM_DELADDR)])
     watch.close()
 
 
@@ -378,6 +443,19 @@ def test_what_no_kernel_has_said_is_not_heard(
     hears(loop, heard, ("blue", RTM_NEWLINK), ("blue", RTM_NEWADDR), ("blue", RTM_NEWADDR))
 
 
+def test_what_no_kernel_has_said_deafens_nobody(
+    watch: Watch[str], blue: NetNs, given: socket.socket, somebody: socket.socket, loop: Loop
+) -> None:
+    with Requests(watch.adopt("blue", given)) as requests:
+        for _ in range(100):
+            with suppress(ConnectionRefusedError):
+                somebody.sendto(RESTORE_LOOPBACK, (NOBODY, 1 << GROUPS[-1] - 1))
+            loop.turn()
+        assert [refusal.errno for refusal in requests.ask([LO_UP, deladdr(V6)])] == [EADDRNOTAVAIL]
+        assert len(requests.addresses()) == 2
+    watch.detach("blue")
+
+
 def test_what_no_kernel_has_answered_is_no_answer(
     loop: Loop, heard: Heard, blue: NetNs, given: socket.socket, somebody: socket.socket
 ) -> None:
@@ -405,6 +483,7 @@ from addrsvc.keeper.watch import AutoWatch, NsidWatch
 
 class Heard:
     def heard(self, kept, message): print(kept, message[4])
+    def interests(self, kept): return ()
     def limited(self, why): print(why, flush=True)
 
 with Loop() as loop:
