@@ -532,9 +532,10 @@ def test_of_all_that_is_missing_while_ipv6_is_off_it_is_said_why(netns: NetNs, r
 
 
 def test_what_was_lost_is_looked_at_and_told_once(netns: NetNs, requests: Requests) -> None:
-    """A burst that overruns a buffer of a few messages, while nobody reads."""
+    """A burst that overruns a buffer of a few messages, while nobody reads; so much is wanted that no filter helps."""
     burst = [bytes((10, 1, 0, number)) for number in range(1, 201)]
-    with keeping(netns, WANTED, make_watch=partial(SocketWatch, largest=4096)) as kept:
+    many = {**WANTED.addresses, **dict(service(f"fd00:2::{number}") for number in range(1, 20))}
+    with keeping(netns, Wanted(addresses=many), make_watch=partial(SocketWatch, largest=4096)) as kept:
         for _ in range(3):
             told = len(kept.told("lost"))
             requests.ask(
@@ -545,6 +546,21 @@ def test_what_was_lost_is_looked_at_and_told_once(netns: NetNs, requests: Reques
             assert requests.addresses().keys() >= {LOOPBACK, ONE}
             requests.ask([deladdr(address) for address in burst])
             kept.quiet()
+
+
+def test_what_is_of_no_interest_overruns_nothing(netns: NetNs, requests: Requests) -> None:
+    burst = [bytes((10, 1, 0, number)) for number in range(1, 201)]
+    with keeping(netns, WANTED, make_watch=partial(SocketWatch, largest=4096)) as kept:
+        for _ in range(5):
+            requests.ask([newaddr(address, proto=SOMEBODY_ELSE) for address in burst[:20]])
+            kept.quiet()
+            requests.ask([deladdr(address) for address in burst[:20]])
+            kept.quiet()
+        told = len(kept.told("lost"))
+        requests.ask([*(newaddr(address, proto=SOMEBODY_ELSE) for address in burst), deladdr(*ONE), DELETE_LOOPBACK])
+        kept.quiet()
+        assert len(kept.told("lost")) == told
+        assert requests.addresses().keys() >= {LOOPBACK, ONE}
 
 
 def test_nothing_is_left_of_a_namespace_that_has_gone(netns: NetNs, requests: Requests) -> None:
