@@ -7,14 +7,14 @@ from typing import Final
 
 from addrsvc.uapi import SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET
 
-__all__ = ["DATAGRAM", "KERNEL", "Ear", "set_buffer"]
+__all__ = ["BURST_NS", "DATAGRAM", "KERNEL", "Ear", "set_buffer"]
 
 DATAGRAM: Final = 1 << 15
 """No message about lo is longer."""
 KERNEL: Final = 0
 """The port id that messages come from.  Who has CAP_NET_ADMIN in a namespace can send to a group there, too."""
 _BURST: Final = 64
-_BURST_NS: Final = 50_000
+BURST_NS: Final = 50_000
 
 
 class Ear:
@@ -33,7 +33,7 @@ class Ear:
 
     __slots__ = ("_buffer", "_is_overrun", "_largest", "_last", "_pause", "_sock")
 
-    def __init__(self, sock: socket.socket, buffer: int, largest: int, pause: int = _BURST_NS) -> None:
+    def __init__(self, sock: socket.socket, buffer: int, largest: int, pause: int = BURST_NS) -> None:
         self._sock = sock
         self._buffer = buffer
         self._largest = largest

@@ -6,6 +6,7 @@ An id stays until its namespace ends, since the kernel has no way to take it bac
 import os
 from errno import EEXIST
 from struct import Struct
+from sys import byteorder
 from typing import Final
 
 from addrsvc.errors import KernelError
@@ -28,11 +29,13 @@ HERE: Final = b""
 
 _REQUEST: Final = Struct("=IHHII4xHHIHHi")
 """nlmsghdr, rtgenmsg, NETNSA_FD and NETNSA_NSID."""
-_HEADER: Final = Struct("=IHHII")
+_ANSWER: Final = Struct("=4xH10xi")
+"""The type, and the errno of an error, which is negative."""
 _NLA_U32: Final = 8
 _ID: Final = slice(24, 28)
-"""Where an answer has the id: NETNSA_NSID comes first."""
-_ERROR: Final = Struct("=i")
+"""Where an answer that is no error has the id: NETNSA_NSID comes first."""
+_DATAGRAM: Final = 1 << 12
+_NONE: Final = NETNSA_NSID_NOT_ASSIGNED.to_bytes(4, byteorder, signed=True)
 
 
 class Ids:
@@ -40,6 +43,7 @@ class Ids:
 
     def __init__(self) -> None:
         self._sock = open_rtnl()
+        self._send, self._recv = self._sock.send, self._sock.recv
         self._here = os.stat("/proc/thread-self/ns/net").st_ino
 
     def of(self, netns_fd: int) -> bytes:
@@ -50,28 +54,30 @@ class Ids:
         """
         if os.fstat(netns_fd).st_ino == self._here:
             return HERE
-        answer = self._ask(RTM_NEWNSID, NLM_F_REQUEST | NLM_F_ECHO, netns_fd)
-        if _errno(answer) == EEXIST:
-            answer = self._ask(RTM_GETNSID, NLM_F_REQUEST, netns_fd)
-        if errno := _errno(answer):
-            raise KernelError(errno, "giving a network namespace an id")
-        return answer[_ID]
+        found = self._ask(RTM_GETNSID, NLM_F_REQUEST, netns_fd)
+        return found if found != _NONE else self._new(netns_fd)
+
+    def _new(self, netns_fd: int) -> bytes:
+        try:
+            return self._ask(RTM_NEWNSID, NLM_F_REQUEST | NLM_F_ECHO, netns_fd)
+        except KernelError as error:
+            if error.errno != EEXIST:  # else somebody else was quicker
+                raise
+        return self._ask(RTM_GETNSID, NLM_F_REQUEST, netns_fd)
 
     def _ask(self, nlmsg_type: int, flags: int, netns_fd: int) -> bytes:
-        self._sock.send(
+        self._send(
             _REQUEST.pack(
                 _REQUEST.size, nlmsg_type, flags, 1, 0,
                 _NLA_U32, NETNSA_FD, netns_fd, _NLA_U32, NETNSA_NSID, NETNSA_NSID_NOT_ASSIGNED,
             )
         )  # fmt: skip
-        return self._sock.recv(1 << 12)
+        answer = self._recv(_DATAGRAM)
+        kind, error = _ANSWER.unpack_from(answer)
+        if kind == NLMSG_ERROR and error:
+            raise KernelError(-error, "giving a network namespace an id")
+        return answer[_ID]
 
     def close(self) -> None:
         """Ask no more."""
         self._sock.close()
-
-
-def _errno(answer: bytes) -> int:
-    """The errno that an answer refuses with, or 0."""
-    (_, nlmsg_type, *_) = _HEADER.unpack_from(answer)
-    return -int(_ERROR.unpack_from(answer, _HEADER.size)[0]) if nlmsg_type == NLMSG_ERROR else 0

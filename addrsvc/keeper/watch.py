@@ -7,7 +7,7 @@ all sockets that listen, in whatever namespace, so that a thousand of them slow 
 
 import socket
 from collections import deque
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from errno import EPERM
 from functools import partial
 from sys import byteorder
@@ -16,7 +16,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from addrsvc.errors import KernelError
 from addrsvc.keeper.bpf import hear_lo
-from addrsvc.keeper.ear import DATAGRAM, KERNEL, Ear, set_buffer
+from addrsvc.keeper.ear import BURST_NS, DATAGRAM, KERNEL, Ear, set_buffer
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.nsid import HERE, Ids
 from addrsvc.keeper.rtnl import open_rtnl
@@ -37,7 +37,7 @@ K_contra = TypeVar("K_contra", contravariant=True)
 
 GROUPS: Final = (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR)
 """Never those of routes: whoever changes routes would pay for it."""
-_MANY: Final = 8
+_MANY: Final = 4
 """More than so many namespaces do not get a socket each."""
 _AT_FIRST: Final = 4 << 20
 """What a buffer may take where there are many of them; it costs nothing until it is used."""
@@ -94,24 +94,69 @@ class Watch(Protocol[K_contra]):
         """Hear nothing any more."""
 
 
+# --- sockets with filters ---------------------------------------------------------------------------------------------
+
+
+class _LoEar(Ear, Generic[K]):
+    """Hears of lo.  Its socket gets a filter once there is so much noise that it pays."""
+
+    __slots__ = ("_additions", "_heard", "_hearer", "_known", "_noise")
+
+    def __init__(
+        self, sock: socket.socket, hearer: Hearer[K], buffer: int, largest: int, pause: int, *, additions: bool
+    ) -> None:
+        super().__init__(sock, buffer, largest, pause)
+        self._hearer = hearer
+        self._heard = hearer.heard
+        self._additions = additions
+        self._noise = 0
+        self._known: set[bytes] | None = set()
+
+    def _take(self, kept: K, message: bytes, sender: int) -> None:
+        """Hand on a message, if it is a kernel's, and about what it is to be heard of."""
+        is_meant = message[_ABOUT] == _LO and sender == KERNEL and (self._additions or message[_KIND] != _NEWADDR)
+        if not is_meant or self._heard(kept, message):
+            self._noise += 1
+            if self._noise == _NOISY:
+                self._know(*self._all())
+                self._filter(self._known)
+
+    def _all(self) -> Iterable[K]:
+        """All that are heard by this socket."""
+        raise NotImplementedError
+
+    def turn_to(self, kept: K) -> None:
+        """A namespace is heard from now on, or other addresses in it are of interest."""
+        if self._noise >= _NOISY:
+            before = self._known
+            self._know(kept)
+            if self._known != before:
+                self._filter(self._known)
+
+    def _know(self, *those: K) -> None:
+        """What is of interest in namespaces is to pass the filter; it is let pass from then on."""
+        for kept in those:
+            interests = self._hearer.interests(kept)
+            self._known = None if interests is None or self._known is None else self._known.union(interests)
+
+    def _filter(self, addresses: Collection[bytes] | None) -> None:
+        hear_lo(self._sock, additions=self._additions, addresses=addresses)
+
+
 # --- a socket in each namespace ---------------------------------------------------------------------------------------
 
 
-class _OneEar(Ear, Generic[K]):
-    """Hears one namespace.  Its socket gets a filter once there is so much noise that it pays."""
+class _OneEar(_LoEar[K]):
+    """Hears one namespace."""
 
-    __slots__ = ("_additions", "_heard", "_hearer", "_kept", "_noise", "_recv")
+    __slots__ = ("_kept", "_recv")
 
     def __init__(
         self, sock: socket.socket, kept: K, hearer: Hearer[K], buffer: int, largest: int, *, additions: bool
     ) -> None:
-        super().__init__(sock, buffer, largest)
+        super().__init__(sock, hearer, buffer, largest, BURST_NS, additions=additions)
         self._kept = kept
-        self._hearer = hearer
-        self._heard = hearer.heard
         self._recv = sock.recvfrom
-        self._additions = additions
-        self._noise = 0
 
     def ready(self) -> None:
         """Read one message, or many if they come in a burst; the first one goes to the hearer by the shortest way."""
@@ -121,11 +166,7 @@ class _OneEar(Ear, Generic[K]):
             if not self._unread(error):
                 return
         else:
-            if message[_ABOUT] == _LO and sender == KERNEL and (self._additions or message[_KIND] != _NEWADDR):
-                if self._heard(self._kept, message):
-                    self._ignore()
-            else:
-                self._ignore()
+            self._take(self._kept, message, sender)
         now = monotonic_ns()
         if now - self._last < self._pause or self._is_overrun:
             self._read_on()
@@ -136,25 +177,16 @@ class _OneEar(Ear, Generic[K]):
             message, (sender, _) = self._recv(DATAGRAM)
         except OSError as error:
             return self._unread(error)
-        if message[_ABOUT] == _LO and sender == KERNEL and (self._additions or message[_KIND] != _NEWADDR):
-            if self._heard(self._kept, message):
-                self._ignore()
-        else:
-            self._ignore()
+        self._take(self._kept, message, sender)
         return True
 
-    def _ignore(self) -> None:
-        self._noise += 1
-        if self._noise == _NOISY:
-            self._filter(self._hearer.interests(self._kept))
+    def _all(self) -> tuple[K]:
+        return (self._kept,)
 
-    def turn_to(self) -> None:
-        """Other addresses are of interest from now on."""
-        if self._noise >= _NOISY:
-            self._filter(self._hearer.interests(self._kept))
-
-    def _filter(self, addresses: Collection[bytes] | None) -> None:
-        hear_lo(self._sock, additions=self._additions, addresses=addresses)
+    def turn_to(self, kept: K) -> None:
+        """Other addresses in the namespace are of interest from now on."""
+        self._known = set()
+        super().turn_to(kept)
 
     def _lost(self) -> None:
         self._hearer.lost(self._kept)
@@ -273,7 +305,7 @@ class SocketWatch(Generic[K]):
     def turn_to(self, kept: K) -> None:
         """Other addresses are of interest from now on, see `Watch`."""
         if (ear := self._ears.get(kept)) is not None:
-            ear.turn_to()
+            ear.turn_to(kept)
 
     def _listen(self, kept: K, ear: _OneEar[K]) -> None:
         self._ears[kept] = ear
@@ -295,15 +327,16 @@ class SocketWatch(Generic[K]):
 # --- one socket for all -----------------------------------------------------------------------------------------------
 
 
-class _AllEars(Ear, Generic[K]):
+class _AllEars(_LoEar[K]):
     """Hears all namespaces that have an id."""
 
-    __slots__ = ("_by_id", "_hearer")
+    __slots__ = ("_by_id",)
 
-    def __init__(self, sock: socket.socket, by_id: dict[bytes, K], hearer: Hearer[K], largest: int) -> None:
-        super().__init__(sock, largest, largest, _ANY_PAUSE)
+    def __init__(
+        self, sock: socket.socket, by_id: dict[bytes, K], hearer: Hearer[K], largest: int, *, additions: bool
+    ) -> None:
+        super().__init__(sock, hearer, largest, largest, _ANY_PAUSE, additions=additions)
         self._by_id = by_id
-        self._hearer = hearer
 
     def _read(self) -> bool:
         try:
@@ -311,9 +344,12 @@ class _AllEars(Ear, Generic[K]):
         except OSError as error:
             return self._unread(error)
         kept = self._by_id.get(ancillary[0][2] if ancillary else HERE)
-        if kept is not None and sender == KERNEL:
-            self._hearer.heard(kept, message)
+        if kept is not None:
+            self._take(kept, message, sender)
         return True
+
+    def _all(self) -> Iterable[K]:
+        return self._by_id.values()
 
     def _lost(self) -> None:
         self._hearer.lost(None)
@@ -341,14 +377,15 @@ class NsidWatch(Generic[K]):
         sockets: Sockets[K] | None = None,
     ) -> None:
         def prepare(sock: socket.socket) -> None:
-            hear_lo(sock, additions=additions)
             set_buffer(sock, largest)
             _hear_all(sock)
 
         self._loop = loop
         self._by_id: dict[bytes, K] = {}
         self._id_of: dict[K, bytes] = {}
-        self._ear = _AllEars(open_rtnl(groups=GROUPS, prepare=prepare), self._by_id, hearer, largest)
+        self._ear = _AllEars(
+            open_rtnl(groups=GROUPS, prepare=prepare), self._by_id, hearer, largest, additions=additions
+        )
         self._ids = Ids()
         self._adopted = SocketWatch(loop, hearer, additions=additions, largest=largest, sockets=sockets)
         loop.watch(self._ear.fileno(), self._ear.ready)
@@ -360,14 +397,18 @@ class NsidWatch(Generic[K]):
         """Hear a namespace from now on, see `Watch`."""
         number = self._id_of[kept] = self._ids.of(netns_fd)
         self._by_id[number] = kept
+        self._ear.turn_to(kept)
 
     def adopt(self, kept: K, sock: socket.socket) -> socket.socket:
         """Hear a namespace by a socket that was opened there, see `Watch`."""
         return self._adopted.adopt(kept, sock)
 
     def turn_to(self, kept: K) -> None:
-        """Other addresses are of interest from now on, see `Watch`: all others are heard as well."""
-        self._adopted.turn_to(kept)
+        """Other addresses are of interest from now on, see `Watch`."""
+        if kept in self._id_of:
+            self._ear.turn_to(kept)
+        else:
+            self._adopted.turn_to(kept)
 
     def detach(self, kept: K) -> None:
         """Hear it no more, see `Watch`."""
@@ -440,6 +481,8 @@ class AutoWatch(Generic[K]):
     def turn_to(self, kept: K) -> None:
         """Other addresses are of interest from now on, see `Watch`."""
         self._sockets.turn_to(kept)
+        if self._others is not None:
+            self._others.turn_to(kept)
 
     def detach(self, kept: K) -> None:
         """Hear it no more, see `Watch`."""
