@@ -161,7 +161,9 @@ class KeeperThread:
                 self._adopt(keeper, label, sock, stack)
             if not self._may_enter:
                 self._wait_for_sockets(keeper.rules, stack)
-            self._vitals = Vitals(keeper, self._loop, self.ring, self.courier, self._probe)
+            self._vitals = Vitals(
+                keeper, self._loop, self.ring, self.courier, patience=config.daemon.patience, probe=self._probe
+            )
             keeper.start()
             self._vault.tidy()
             settle()

@@ -194,7 +194,7 @@ def reload(asking: Asking) -> Reloaded:
 
 
 _SECTIONS: Final = ("daemon", "control", "watch", "metrics")
-_AT_START: Final = ("daemon.realtime", "watch.method", "watch.receive_buffer")
+_AT_START: Final = ("daemon.realtime", "daemon.patience", "watch.method", "watch.receive_buffer")
 """Settings that hold from the start of the service on."""
 
 

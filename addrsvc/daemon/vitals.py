@@ -4,7 +4,9 @@ All of it is found out in the keeper's own loop.  Ready means that what is decla
 bind to ::1; alive, that a question to a kernel comes back with the answer that the keeper would give itself.
 
 A start may take the time that it needs, as long as it gets on.  One that waits for what others would have to do says at
-once what that is, and has the time that the unit allows a start, and no more.
+once what that is, and has the time that the unit allows a start, and no more.  That is so of the namespace that the
+service itself is in.  Another one is waited for a little only: where something cannot be had there, that is its state
+and no reason to end what keeps all others.
 """
 
 import time
@@ -14,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 from addrsvc.daemon.courier import Courier
 from addrsvc.daemon.probe import bind_loopback
 from addrsvc.daemon.systemd import watchdog_period
+from addrsvc.keeper.claim import who_keeps
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.keep import Keeper
-from addrsvc.keeper.kept import LO
+from addrsvc.keeper.kept import Kept
 from addrsvc.keeper.loop import Loop, Timer
-from addrsvc.keeper.status import NetnsStatus
+from addrsvc.keeper.status import what_lacks
 
 if TYPE_CHECKING:
     import socket
@@ -36,6 +39,8 @@ _LOOK_AGAIN: Final = 1.0
 """Seconds until it is looked again what a start waits for: that a bind succeeds is told by nobody."""
 _NO_SOCKETS: Final = (EAFNOSUPPORT, EPERM, EACCES)
 """How a sandbox refuses an IPv6 socket."""
+_SHOWN: Final = 16
+"""How many namespaces an event names."""
 
 
 class Vitals:
@@ -46,16 +51,26 @@ class Vitals:
         loop: the keeper's loop.
         ring: what makes one look again.
         courier: who tells the service manager.
+        patience: how many seconds a start waits for another namespace than the service's own.
         probe: an IPv6 socket to bind, where this process may make none.
     """
 
     def __init__(
-        self, keeper: Keeper, loop: Loop, ring: Ring, courier: Courier, probe: "socket.socket | None" = None
+        self,
+        keeper: Keeper,
+        loop: Loop,
+        ring: Ring,
+        courier: Courier,
+        *,
+        patience: float,
+        probe: "socket.socket | None" = None,
     ) -> None:
         self._keeper = keeper
         self._courier = courier
         self._loop = loop
+        self._patience = patience
         self._probe = probe
+        self._lacking_since: dict[Kept, float] = {}
         self._is_serving = False
         self._is_due = False
         self._status = ""
@@ -96,13 +111,19 @@ class Vitals:
         if not why:
             self.is_ready = True
             self._courier.send("READY=1")
-            self._ring.tell("ready")
+            self._tell_ready()
             return
         if why != self._waits_for:
             self._waits_for = why
             self._ring.tell("not ready", why=why)
         if self._again is None or not self._again.is_pending:
             self._again = self._loop.call_later(_LOOK_AGAIN, self._look)
+
+    def _tell_ready(self) -> None:
+        without = [kept.label for kept in self._lacking_since]
+        fields: dict[str, object] = {"count": len(without), "without": without[:_SHOWN]} if without else {}
+        self._ring.tell("ready", "", None, **fields)
+        self._lacking_since.clear()
 
     def _ask_for_time(self) -> None:
         """Ask for more time for the start if more namespaces are kept now than there ever were."""
@@ -113,21 +134,20 @@ class Vitals:
 
     def why_not_ready(self) -> str:
         """What is missing still; empty if nothing is."""
-        lacking = self._keeper.summary().lacking
-        if lacking is not None:
-            return f"{lacking}: {self._what_lacks(self._keeper.status(lacking))}"
+        awaited = self._awaited()
+        if awaited is not None:
+            return f"{awaited.label}: {what_lacks(awaited) if awaited.is_claimed else who_keeps(awaited.fd)}"
         return self._why_no_bind() if self._keeper.wants_loopback(self._keeper.here) else ""
 
-    def _what_lacks(self, status: NetnsStatus) -> str:
-        if status.state == "claimed":
-            return self._keeper.why_claimed(status.label)
-        if LO in status.missing:
-            return status.missing[LO]
-        lacking = [address for address in status.addresses if not address.is_present]
-        if not lacking:
-            return "it is fought about" if status.lo_up else "lo is down"
-        others = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        return f"{lacking[0].address} is not there: {lacking[0].why_not}{others}"
+    def _awaited(self) -> Kept | None:
+        """A namespace that the start waits for; its own, if it does for that."""
+        now = time.monotonic()
+        before = self._lacking_since
+        self._lacking_since = {kept: before.get(kept, now) for kept in self._keeper.lacking()}
+        here = self._keeper.get(self._keeper.here)
+        if here in self._lacking_since:
+            return here
+        return next((kept for kept, since in self._lacking_since.items() if now < since + self._patience), None)
 
     def _why_no_bind(self) -> str:
         try:
@@ -145,7 +165,10 @@ class Vitals:
         text += "s" if summary.namespaces != 1 else ""
         text += f", waiting for {summary.waiting}" if summary.waiting else ""
         text += f", fighting in {summary.fighting}" if summary.fighting else ""
-        return f"{text}; not ready: {why}" if why else text
+        if why:
+            return f"{text}; not ready: {why}"
+        lacking = self._keeper.get(summary.lacking) if summary.lacking else None
+        return text if lacking is None else f"{text}; {lacking.label}: {what_lacks(lacking)}"
 
     def _feed(self, interval: float) -> None:
         """Tell that it is alive, if it is, and come back."""

@@ -7,10 +7,10 @@ import os
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from typing import Final
 
-__all__ = ["claim", "release", "who_keeps"]
+__all__ = ["SOMEBODY", "claim", "release", "who_keeps"]
 
 _LOCKS: Final = "/proc/locks"
-_SOMEBODY: Final = "another service keeps it"
+SOMEBODY: Final = "another service keeps it"
 
 
 def claim(netns_fd: int) -> bool:
@@ -33,12 +33,12 @@ def who_keeps(netns_fd: int) -> str:
     """That another service keeps it, and which process that is, if it can be seen from here."""
     pid = _owner(netns_fd)
     if not pid:
-        return _SOMEBODY
+        return SOMEBODY
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return f"{_SOMEBODY}: process {pid} ({file.read().rstrip()})"
+            return f"{SOMEBODY}: process {pid} ({file.read().rstrip()})"
     except OSError:
-        return f"{_SOMEBODY}: process {pid}"
+        return f"{SOMEBODY}: process {pid}"
 
 
 def _owner(netns_fd: int) -> int:

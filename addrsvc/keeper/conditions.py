@@ -16,7 +16,8 @@ from addrsvc.keeper.kept import LOOPBACK, Kept, Key, key_text
 from addrsvc.keeper.kinds import Wrong, near
 from addrsvc.keeper.messages import IN6ADDR_SIZE
 from addrsvc.keeper.places import HOST, Place
-from addrsvc.keeper.wanted import Lo, Loopback
+from addrsvc.keeper.status import what_lacks
+from addrsvc.keeper.wanted import Loopback
 
 __all__ = ["AddressIs", "AllWanted", "Condition", "LoIs", "NetnsIs", "condition_of", "key_of"]
 
@@ -84,7 +85,7 @@ class AllWanted:
         kept = keeper.get(label)
         if kept is None:
             return _not_kept(keeper, label)
-        return "" if kept.is_as_wanted else f"{label}: {_what_lacks(kept)}"
+        return "" if kept.is_as_wanted else f"{label}: {what_lacks(kept)}"
 
 
 Condition: TypeAlias = AddressIs | LoIs | NetnsIs | AllWanted
@@ -94,14 +95,6 @@ def _not_kept(keeper: Keeper, netns: str) -> str:
     if keeper.get(netns) is not None:
         return f"another service keeps {netns}"
     return f"{netns} is not kept: {keeper.awaited().get(netns, 'no rule is about it, or it is not there')}"
-
-
-def _what_lacks(kept: Kept) -> str:
-    if not kept.is_claimed:
-        return "another service keeps it"
-    for key, why in (kept.missing or {}).items():
-        return f"{key_text(key)} is not there: {why}"
-    return "lo is down" if kept.wanted.lo is Lo.UP and not kept.is_up else "somebody undoes every repair"
 
 
 def _why_missing(kept: Kept, key: Key) -> str:

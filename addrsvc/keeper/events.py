@@ -27,7 +27,11 @@ VOCABULARY: Final[Mapping[str, Word]] = {
     "RTM_DELROUTE": Word("debug", "the kernel has a local route less that a rule wants"),
     "RTM_NEWLINK": Word("debug", "lo has changed"),
     "not ready": Word("warning", "the start waits; field why tells for what"),
-    "ready": Word("info", "the start is over: all that is wanted is there"),
+    "ready": Word(
+        "info",
+        "the start is over: all that is wanted is there, except where it cannot be had; field without names those "
+        "namespaces",
+    ),
     "attached": Word("info", "a namespace is watched from now on"),
     "renamed": Word("info", "a namespace is kept under another of its names from now on, which field instead tells"),
     "named": Word("info", "a namespace has a name more, or one less; field names tells all that it has"),

@@ -519,13 +519,9 @@ class Keeper:
         _, *aliases = self.discovery.names(kept.label)
         return status_of(kept, tuple(aliases), self._withheld.get(kept.label, frozenset()))
 
-    def why_claimed(self, name: str) -> str:
-        """Who else keeps a namespace.
-
-        Raises:
-            ControlError: it is not kept.
-        """
-        return who_keeps(self._named(name).fd)
+    def lacking(self) -> list[Kept]:
+        """Those that are not as they are wanted."""
+        return [kept for kept in self._kept.values() if not kept.is_as_wanted]
 
     def counts(self) -> Counts:
         """What was counted since the start."""

@@ -72,6 +72,12 @@ class Daemon:
     """What [daemon] says: how the process runs, and what it logs."""
 
     realtime: int = key(Integer(0, 99), 0, "the SCHED_FIFO priority of the thread that repairs; 0 for none")
+    patience: float = key(
+        _SECONDS,
+        10.0,
+        "how many seconds a start waits for another namespace than the service's own where something wanted cannot be "
+        "had; then it is ready without that",
+    )
     log_level: Level = key(Word(Level), Level.INFO, "how serious an event must be to be logged")
     log_format: LogFormat = key(
         Word(LogFormat),

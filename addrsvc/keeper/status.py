@@ -4,10 +4,11 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Repair, key_text
-from addrsvc.keeper.wanted import NOTHING, Loopback, Wanted
+from addrsvc.keeper.claim import SOMEBODY
+from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Key, Repair, key_text
+from addrsvc.keeper.wanted import NOTHING, Lo, Loopback, Wanted
 
-__all__ = ["AddressStatus", "Counts", "NetnsStatus", "Summary", "status_of"]
+__all__ = ["AddressStatus", "Counts", "NetnsStatus", "Summary", "status_of", "what_lacks"]
 
 
 class AddressStatus(NamedTuple):
@@ -151,3 +152,17 @@ def _state(kept: Kept) -> str:
     if kept.is_fighting:
         return "fighting"
     return "kept" if kept.is_as_wanted else "missing"
+
+
+def what_lacks(kept: Kept) -> str:
+    """Why a namespace is not as it is wanted, in a line, and at the same cost however much there is missing."""
+    if not kept.is_claimed:
+        return SOMEBODY
+    missing = kept.missing or {}
+    if LO in missing:
+        return missing[LO]
+    if missing:
+        key = LOOPBACK if LOOPBACK in missing else next(iter(missing))
+        others = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return f"{key_text(key)} is not there: {missing[key]}{others}"
+    return "lo is down" if kept.wanted.lo is Lo.UP and not kept.is_up else "somebody undoes every repair"

@@ -77,6 +77,12 @@ def failures() -> list[BaseException]:
 
 
 @pytest.fixture
+def impatient(config: Path) -> None:
+    """The rules, and little time for what cannot be had."""
+    config.write_text("[daemon]\npatience = 0.2\n" + config.read_text())
+
+
+@pytest.fixture
 def thread(config: Path) -> Iterator[KeeperThread]:
     with KeeperThread(lambda: [config], Ring(), lambda: None) as thread:
         yield thread
@@ -163,6 +169,41 @@ def test_what_is_missing_keeps_it_from_being_ready(
         somebody.sysctl("net.ipv6.conf.lo.disable_ipv6", 0)
         until(lambda: manager.has_heard("READY=1"))
         until(lambda: told(thread, "ready") == [{}])
+
+
+def test_another_namespace_is_waited_for_a_while_only_and_is_kept_all_the_same(
+    impatient: None, thread: KeeperThread, manager: Manager, netns: NetNs
+) -> None:
+    from addrsvc.mirror.rtnl import RtnlKernel
+
+    why = f"{_selector(netns)}: ::1/128 is not there: IPv6 is disabled, and 1 more"
+    with RtnlKernel(netns) as somebody, Requests.to(netns.fileno()) as requests:
+        somebody.link_set("lo", up=True)
+        somebody.sysctl("net.ipv6.conf.lo.disable_ipv6", 1)
+        thread.start()
+        thread.serving()
+        until(lambda: manager.has_heard("READY=1"))
+        assert told(thread, "not ready") == [{"why": why}]
+        assert told(thread, "ready") == [{"count": 1, "without": [_selector(netns)]}]
+        manager.told.clear()
+        thread.ask(lambda keeper: keeper.look(_selector(netns)))
+        somebody.sysctl("net.ipv6.conf.lo.disable_ipv6", 0)
+        until(lambda: requests.has(LOOPBACK[0]))
+        until(lambda: manager.has_heard("STATUS=Keeping 2 of 2 addresses in 1 namespace"))
+
+
+def test_the_status_of_one_that_is_ready_tells_what_is_missing(
+    thread: KeeperThread, manager: Manager, netns: NetNs
+) -> None:
+    from addrsvc.mirror.rtnl import RtnlKernel
+
+    thread.start()
+    thread.serving()
+    until(lambda: manager.has_heard("READY=1"))
+    with RtnlKernel(netns) as somebody:
+        somebody.sysctl("net.ipv6.conf.lo.disable_ipv6", 1)
+    why = f"{_selector(netns)}: ::1/128 is not there: IPv6 is disabled, and 1 more"
+    until(lambda: manager.has_heard(f"STATUS=Keeping 0 of 2 addresses in 1 namespace; {why}"))
 
 
 def test_who_keeps_what_it_waits_for_is_told(thread: KeeperThread, manager: Manager, netns: NetNs) -> None:

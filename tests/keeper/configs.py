@@ -40,6 +40,7 @@ def instance(text: str) -> str:
 FULL = """\
 [daemon]
 realtime = 10
+patience = 0.5
 log_level = "debug"
 log_format = "json"
 
@@ -157,7 +158,7 @@ LISTENS = st.one_of(
 )
 CONFIGS = st.builds(
     Config,
-    st.builds(Daemon, st.integers(0, 99), st.sampled_from(Level), st.sampled_from(LogFormat)),
+    st.builds(Daemon, st.integers(0, 99), SECONDS, st.sampled_from(Level), st.sampled_from(LogFormat)),
     st.builds(Control, st.lists(IDS, max_size=3, unique=True).map(tuple), st.none() | IDS, st.booleans()),
     st.builds(Watch, st.sampled_from(Method), st.integers(4096, 1 << 30), SECONDS),
     st.builds(Metrics, LISTENS, st.integers(0, 1_000_000)),

@@ -64,7 +64,8 @@ def test_every_key_is_read() -> None:
     config = parse(FULL).config
     edge, quiet = config.rules
 
-    assert (config.daemon.realtime, config.daemon.log_level, config.daemon.log_format) == (10, "debug", "json")
+    assert (config.daemon.realtime, config.daemon.patience) == (10, 0.5)
+    assert (config.daemon.log_level, config.daemon.log_format) == ("debug", "json")
     assert (config.control.users, config.control.group, config.control.allow_real_injection) == ((1000, 0), 4, True)
     assert (config.watch.method, config.watch.receive_buffer, config.watch.sweep) == ("nsid", 16 << 20, 12.5)
     assert config.metrics == Metrics(Listen(host="::1", port=9100), 20)
@@ -122,11 +123,11 @@ def test_what_is_shown_says_where_each_value_comes_from(write: Write) -> None:
     assert parse(text).config == loaded.config
     for line in (
         "realtime = 10  # {}/a.toml:2",
-        "sweep = 12.5  # {}/a.toml:14",
-        '    "root",  # {}/a.toml:7',
+        "sweep = 12.5  # {}/a.toml:15",
+        '    "root",  # {}/a.toml:8',
         "[[rule]]  # {}/b.toml:1",
         "fights.within = 7.0  # {}/b.toml:3",
-        "fights.first_wait = 2.0  # {}/a.toml:30",
+        "fights.first_wait = 2.0  # {}/a.toml:31",
         '    "fd00::7",  # {}/b.toml:5',
     ):
         directory = Path(loaded.files[0]).parent
@@ -253,7 +254,7 @@ def test_all_that_is_wrong_in_all_files_is_told_at_once(tmp_path: Path, write: W
 
     assert caught.value.problems == (
         Problem(str(good), 1, "rule.a.namespaces", "it says of no namespaces that it is about them"),
-        Problem(str(bad), 2, "daemon.x", "no such key; there are realtime, log_level, log_format"),
+        Problem(str(bad), 2, "daemon.x", "no such key; there are realtime, patience, log_level, log_format"),
         Problem(str(bad), 3, "daemon.realtime", "100 is not a whole number from 0 to 99"),
         Problem(str(missing), 0, "", "No such file or directory"),
         Problem(str(binary), 2, "", "it is no UTF-8: invalid start byte, 0xff"),
@@ -488,4 +489,4 @@ def test_the_instance_in_the_example_has_every_key_of_an_address() -> None:
 
 
 def test_an_origin_is_a_file_and_a_line() -> None:
-    assert parse(FULL, "f.toml").origins["rule.edge.addresses[2].metric"] == Origin("f.toml", 34)
+    assert parse(FULL, "f.toml").origins["rule.edge.addresses[2].metric"] == Origin("f.toml", 35)

@@ -55,6 +55,62 @@ def test_a_namespace_is_followed_through_the_sandbox(systemd: Machine) -> None:
     assert until(lambda: addresses(systemd) == WANTED)
 
 
+OTHERS = """
+[daemon]
+patience = 1
+[[rule]]
+name = "all"
+namespaces = ["host", "blue", "good"]
+"""
+DROP_IN = "/run/systemd/system/addrsvc.service.d/test.conf"
+
+
+@pytest.fixture
+def good(systemd: Machine) -> Iterator[None]:
+    """Another namespace, and a service whose start may take no longer than three seconds."""
+    systemd.write(CONFIGURATION, OTHERS)
+    systemd.write(DROP_IN, "[Service]\nTimeoutStartSec=3\n")
+    systemd.systemctl("daemon-reload")
+    systemd.run("ip", "netns", "add", "good")
+    yield
+    systemd.run("ip", "netns", "delete", "good")
+    systemd.path(DROP_IN).unlink()
+    systemd.systemctl("daemon-reload")
+
+
+def require_that_it_runs(machine: Machine, why: str) -> None:
+    """It is ready, it has been from the first start, and it keeps what can be kept."""
+    stays(lambda: machine.systemctl("is-active", "addrsvc.service", code=None) == "active", 4)
+    assert machine.show("addrsvc.service", "NRestarts") == "0"
+    assert f"; blue: {why}" in machine.show("addrsvc.service", "StatusText")
+    (ready,) = machine.journal(f"_PID={machine.show('addrsvc.service', 'MainPID')}", "ADDRSVC_EVENT=ready")
+    assert (ready["ADDRSVC_COUNT"], ready["ADDRSVC_WITHOUT"]) == ("1", "blue")
+    machine.run("ip", "-n", "good", "-6", "address", "delete", "::1/128", "dev", "lo")
+    assert until(lambda: addresses(machine, "good") == ["::1/128"])
+    machine.run("addrsvc", "status", code=3)
+
+
+@pytest.mark.usefixtures("good")
+def test_one_namespace_that_cannot_be_right_keeps_no_other_one_waiting(systemd: Machine) -> None:
+    switch = "/proc/sys/net/ipv6/conf/lo/disable_ipv6"
+    systemd.run("ip", "netns", "exec", "blue", "sh", "-c", f"echo 1 >{switch}")
+    systemd.systemctl("start", "addrsvc.service")
+    require_that_it_runs(systemd, "::1/128 is not there: IPv6 is disabled")
+
+    systemd.run("ip", "netns", "exec", "blue", "sh", "-c", f"echo 0 >{switch}")
+    assert until(lambda: addresses(systemd) == ["::1/128"])
+
+
+@pytest.mark.usefixtures("good")
+def test_one_namespace_that_another_service_keeps_keeps_no_other_one_waiting(systemd: Machine) -> None:
+    systemd.systemctl("start", "addrsvc@blue.service")
+    systemd.systemctl("start", "addrsvc.service")
+    require_that_it_runs(systemd, "another service keeps it")
+
+    systemd.systemctl("stop", "addrsvc@blue.service")
+    assert until(lambda: "3 of 3 addresses are there" in systemd.run("addrsvc", "status", code=None))
+
+
 def test_a_service_inside_keeps_its_namespace_without_cap_sys_admin(systemd: Machine) -> None:
     systemd.systemctl("start", "addrsvc@blue.service")
     assert addresses(systemd) == WANTED

@@ -94,7 +94,9 @@ def test_it_is_not_ready_before_and_says_at_once_what_it_waits_for(systemd: Mach
 
 
 def test_a_start_that_waits_for_what_never_comes_fails_in_time_and_is_tried_again(systemd: Machine) -> None:
+    """However little it waits for other namespaces: this is its own."""
     systemd.write(DROP_IN, "[Service]\nTimeoutStartSec=2\nWatchdogSec=1\n")
+    systemd.write(CONFIGURATION, f"[daemon]\npatience = 0\n{rules()}")
     systemd.systemctl("daemon-reload")
     systemd.run("sh", "-c", f"echo 1 >{SWITCH}")
     assert "timeout was exceeded" in systemd.systemctl("start", SERVICE, code=1)
@@ -166,6 +168,13 @@ def test_it_runs_as_a_user_of_its_own_with_two_capabilities(systemd: Machine) ->
     assert systemd.run("stat", "--format=%U", f"/proc/{main_pid(systemd)}") == "addrsvc"
     assert "CapEff:\t0000000000201000\n" in status  # CAP_NET_ADMIN and CAP_SYS_ADMIN
     assert "NoNewPrivs:\t1\n" in status
+
+
+def test_the_kernel_may_answer_for_it(systemd: Machine) -> None:
+    """No option of the unit keeps it from having an io_uring, and one that was begun answers the deletion of ::1."""
+    start(systemd)
+    fds = systemd.run("ls", "-l", f"/proc/{main_pid(systemd)}/fd")
+    assert "anon_inode:[io_uring]" in fds
 
 
 def test_a_socket_is_lent_to_it_once_however_often_it_starts(systemd: Machine) -> None:
