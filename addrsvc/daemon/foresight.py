@@ -57,7 +57,13 @@ class _Seen:
         self.names: Callable[[str], tuple[str, ...]] = lambda label: (label,)
         self.plans: dict[str, Planned] = {}
 
-    def found(self, label: str, netns_fd: int) -> None:
+    def expected(self, label: str) -> None:
+        """There is time enough."""
+
+    def opened(self, label: str, netns_fd: int) -> None:
+        """Nothing is done."""
+
+    def found(self, label: str, netns_fd: int, door: object) -> None:
         wanted = self.rules.wanted(*self.names(label)) or NOTHING
         try:
             with Requests.to(netns_fd, label) as requests:

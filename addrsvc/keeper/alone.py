@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from addrsvc.keeper.book import Listener
+from addrsvc.keeper.book import Door, Listener
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.places import HOST, Place
 from addrsvc.keeper.wanted import Wanted
@@ -62,9 +62,17 @@ class Called:
     def _label(self, label: str) -> str:
         return self._here if label == HOST else label
 
-    def found(self, label: str, netns_fd: int) -> None:
+    def expected(self, label: str) -> None:
+        """A name will lead to one."""
+        self._listener.expected(self._label(label))
+
+    def opened(self, label: str, netns_fd: int) -> Door | None:
+        """One can be entered."""
+        return self._listener.opened(self._label(label), netns_fd)
+
+    def found(self, label: str, netns_fd: int, door: Door | None) -> None:
         """A namespace is there."""
-        self._listener.found(self._label(label), netns_fd)
+        self._listener.found(self._label(label), netns_fd, door)
 
     def gone(self, label: str) -> None:
         """It has gone."""

@@ -32,11 +32,27 @@ _EACH: Final = 2
 """How many more a namespace takes once it is told of."""
 
 
+class Door(Protocol):
+    """What was opened of a namespace before it was told of."""
+
+    def close(self) -> object:
+        """It is not told of, after all."""
+
+
 class Listener(Protocol):
     """Whom is told of namespaces that come and go, in the thread of the loop."""
 
-    def found(self, label: str, netns_fd: int) -> object:
-        """A namespace is there and can be entered; the descriptor is good until `gone`, or until it is forgotten."""
+    def expected(self, label: str) -> object:
+        """A name is there, and will lead to a namespace in a moment."""
+
+    def opened(self, label: str, netns_fd: int) -> Door | None:
+        """One can be entered that is new, before all of its names are known: do what must not wait until then."""
+
+    def found(self, label: str, netns_fd: int, door: Door | None) -> object:
+        """A namespace is there and can be entered, with what `opened` gave.
+
+        The descriptor is good until `gone`, or until it is forgotten.
+        """
 
     def gone(self, label: str) -> object:
         """Nothing leads to it any more; the descriptor is closed after this."""
@@ -68,6 +84,7 @@ class Held:
         labels: by which names it was found, in that order.
         is_host: it is the host's.
         told: what names its listener knows of; none if it does not know of it.
+        door: what its listener has opened of it.
     """
 
     fd: int
@@ -75,6 +92,7 @@ class Held:
     labels: tuple[str, ...]
     is_host: bool
     told: tuple[str, ...] = ()
+    door: Door | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -146,6 +164,7 @@ class Book:
         held = self._by_inode.get(inode)
         if held is None:
             held = self._by_inode[inode] = Held(fd, inode, (), inode == self._host)
+            held.door = self._listener.opened(HOST if held.is_host else label, fd)
         else:
             os.close(fd)
         held.labels += (label,)
@@ -158,12 +177,17 @@ class Book:
         for held in changed:
             before, held.told = held.told, held.names
             if not before:
-                self._listener.found(held.told[0], held.fd)
+                door, held.door = held.door, None
+                self._listener.found(held.told[0], held.fd, door)
             elif before != held.told:
                 self._listener.named(held.told[0])
         if self.is_short:
             self.is_short = False
             self.short()
+
+    def expect(self, label: str) -> None:
+        """A name is there, and will lead to a namespace in a moment."""
+        self._listener.expected(label)
 
     def leave(self, label: str, held: Held) -> None:
         """A name leads there no more."""
@@ -189,6 +213,8 @@ class Book:
 
     def _close(self, held: Held) -> None:
         del self._by_inode[held.inode]
+        if held.door is not None:
+            held.door.close()
         self._changed.pop(held, None)
         os.close(held.fd)
 

@@ -59,6 +59,9 @@ class Directory(Source):
         found = super().waiting()
         return dict.fromkeys(found, self._why_not) if self._why_not else dict(found)
 
+    def _open(self, name: str) -> int:
+        return self._book.open(f"{self.directory}/{name}")
+
     # --- the directory itself ---
 
     def _follow(self) -> None:
@@ -122,6 +125,8 @@ class Directory(Source):
         """A name is there; it may be usable by now."""
         if self.wants(name) and name not in self.held:
             self.enter(name)
+            if name in self.pending:
+                self._book.expect(self.label(name))
 
     def disappeared(self, name: str) -> None:
         """A name was taken away; another one like it may be there by now, and even have been found."""

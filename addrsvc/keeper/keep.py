@@ -13,14 +13,16 @@ from typing import Final
 
 from addrsvc.errors import ControlError, KernelError
 from addrsvc.keeper.alone import Called, Rules
+from addrsvc.keeper.book import Door
 from addrsvc.keeper.claim import claim, release, who_keeps
 from addrsvc.keeper.decide import Decisions, is_as_usual
 from addrsvc.keeper.discover import Discovery
+from addrsvc.keeper.entrance import Entrance, rehearse
 from addrsvc.keeper.events import Event, Ring
 from addrsvc.keeper.hear import Heard
 from addrsvc.keeper.kept import LOOPBACK, Kept, Key, Why, key_text, named
 from addrsvc.keeper.loop import Loop, Timer
-from addrsvc.keeper.mend import LO_UP_STEP, NOTHING_REFUSED, LoRaiser, Mender
+from addrsvc.keeper.mend import LO_UP_STEP, NOTHING_REFUSED, Mender
 from addrsvc.keeper.places import HOST
 from addrsvc.keeper.reflex import Reflexes, hold
 from addrsvc.keeper.routes import RouteWatch
@@ -75,6 +77,7 @@ class Keeper:
         self._unheard = Unheard(loop, ring, self.found)
         self._left: dict[str, int] = {}
         self._withheld: dict[str, frozenset[Key]] = {}
+        self._raised: dict[str, bool] = {}
         self._sweep_in = sweep
         self.mender.is_swept = sweep > 0
         self._claiming: Timer | None = None
@@ -110,26 +113,39 @@ class Keeper:
 
     # --- namespaces come and go ---------------------------------------------------------------------------------------
 
-    def found(self, label: str, netns_fd: int) -> None:
-        """A namespace is there: bring its lo up before anything else, hear it, look at it, mend it."""
-        wanted = self.wanted(label)
-        raiser = LoRaiser()
-        is_to_raise = claim(netns_fd) and wanted.lo is Lo.UP
+    def expected(self, label: str) -> None:
+        """There will be a namespace in a moment, whose lo has to be brought up at once then."""
+        if self._raises(label):
+            rehearse(label)
+
+    def opened(self, label: str, netns_fd: int) -> Entrance | None:
+        """One can be entered: bring its lo up before anything else, since who has made it uses it next."""
         try:
-            requests = Requests.to(netns_fd, label, raiser if is_to_raise else None)
-        except OSError as error:
-            self._cannot(label, netns_fd, error)
-            return
-        raiser.check(requests)
-        kept = Kept(label, netns_fd, requests, wanted)
+            return Entrance(netns_fd, label, raises=claim(netns_fd) and self._raises(label))
+        except OSError:  # it is tried again, and told, when it is found
+            return None
+
+    def _raises(self, label: str) -> bool:
+        if label not in self._raised:
+            self._raised = {label: self.wanted(label).lo is Lo.UP}
+        return self._raised[label]
+
+    def found(self, label: str, netns_fd: int, door: Door | None = None) -> None:
+        """A namespace is there: hear it, look at it, mend it."""
+        entrance = door if isinstance(door, Entrance) else self.opened(label, netns_fd)
+        kept = None
         try:
+            entrance = entrance or Entrance(netns_fd, label, raises=False)
+            kept = Kept(label, netns_fd, entrance.requests, self.wanted(label))
             self._watch.attach(kept, netns_fd)
         except OSError as error:
-            requests.close()
+            if entrance is not None:
+                entrance.close()
             self._cannot(label, netns_fd, error)
             return
+        self._raised.clear()
         self._unheard.forget(label)
-        self._attached(kept, raiser.us)
+        self._attached(kept, entrance.raised())
 
     def adopt(self, label: str, sock: socket) -> None:
         """Keep a namespace of which only a netlink socket is known, that somebody else has opened there.
@@ -284,6 +300,7 @@ class Keeper:
         """
         cause = self._ring.tell("reload", "", None, namespaces=len(self._kept))
         self.rules = rules
+        self._raised.clear()
         if sweep is not None:
             self._sweep.every(sweep)
             self.mender.is_swept = sweep > 0

@@ -4,10 +4,8 @@ Whatever is asked for is told: why, by which recipe, what came of it, and how lo
 """
 
 import os
-import socket
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import suppress
 from errno import EACCES, EADDRNOTAVAIL, EEXIST, EIO, ESRCH, errorcode
 from functools import partial
 from typing import Final, TypeAlias
@@ -21,12 +19,12 @@ from addrsvc.keeper.kept import LO, LOOPBACK, Kept, Key, Owed, Repair, Why, key_
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.messages import IN6ADDR_SIZE, LO_UP
 from addrsvc.keeper.reactions import Reactions
-from addrsvc.keeper.rtnl import ADDS_AT_ONCE, DELETES_AT_ONCE, Refusal, Requests, is_lo_down
+from addrsvc.keeper.rtnl import ADDS_AT_ONCE, DELETES_AT_ONCE, Refusal, Requests
 from addrsvc.keeper.wanted import NOTHING, Lo, Wanted
 from addrsvc.keeper.withdraw import Withdrawals
 from addrsvc.uapi import IFF_UP
 
-__all__ = ["KEEPS_MARKS", "LO_UP_STEP", "NOTHING_REFUSED", "LoRaiser", "Mender", "Refusals", "plan", "why_not"]
+__all__ = ["KEEPS_MARKS", "LO_UP_STEP", "NOTHING_REFUSED", "Mender", "Refusals", "plan", "why_not"]
 
 NOTHING_REFUSED: Final[Mapping[int, Refusal]] = {}
 
@@ -80,32 +78,6 @@ def plan(requests: Requests, wanted: Wanted, ours: Container[Key]) -> list[Step]
     forbidden = compare.forbidden(wanted, present)
     steps += compare.surplus(wanted, present, ours)
     return [*steps, *([forbidden] if forbidden else []), *compare.surplus_routes(wanted, routes)]
-
-
-class LoRaiser:
-    """Brings lo of a namespace up, if it is down, before anything else is done there: who made it uses it next.
-
-    What the kernel refuses is asked for once more, and told, by `Mender.look`.
-
-    Attributes:
-        us: how many microseconds that took; None where it was not done.
-    """
-
-    def __init__(self) -> None:
-        self.us: float | None = None
-
-    def __call__(self, sock: socket.socket) -> None:
-        """Do it by a socket in the namespace, which gets the answer."""
-        if is_lo_down(sock):
-            since = time.monotonic_ns()
-            with suppress(OSError):
-                sock.send(LO_UP_STEP.wire)
-                self.us = (time.monotonic_ns() - since) / 1000
-
-    def check(self, requests: Requests) -> None:
-        """Read the answer."""
-        if self.us is not None and requests.answer() is not None:
-            self.us = None
 
 
 class Mender:

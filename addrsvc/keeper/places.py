@@ -19,6 +19,7 @@ __all__ = ["DOCKER_DIR", "HOST", "PROC", "Place", "opened_by"]
 
 DOCKER_DIR: Final = "/run/docker/netns"
 PROC: Final = "/proc"
+_RUN_DIR: Final = str(NETNS_RUN_DIR)
 _DOCKER: Final = "docker:"
 _PID: Final = "pid:"
 _ALWAYS_THERE: Final = ""
@@ -55,7 +56,7 @@ class Place(NamedTuple):
     @property
     def label(self) -> str:
         """What it is called."""
-        if self.directory == str(NETNS_RUN_DIR):
+        if self.directory == _RUN_DIR:
             return join(self.directory, self.name) if _is_reserved(self.name) else self.name
         if self.directory == DOCKER_DIR:
             return _DOCKER + self.name

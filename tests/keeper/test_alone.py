@@ -42,7 +42,13 @@ class Listener:
     def __init__(self) -> None:
         self.told: list[tuple[object, ...]] = []
 
-    def found(self, label: str, netns_fd: int) -> None:
+    def expected(self, label: str) -> None:
+        pass
+
+    def opened(self, label: str, netns_fd: int) -> None:
+        pass
+
+    def found(self, label: str, netns_fd: int, door: object) -> None:
         self.told.append(("found", label, netns_fd))
 
     def gone(self, label: str) -> None:
@@ -61,7 +67,7 @@ class Listener:
 def test_the_namespace_that_it_is_in_is_called_as_from_outside() -> None:
     listener = Listener()
     called = Called(listener, "blue")
-    called.found("host", 3)
+    called.found("host", 3, None)
     called.renamed("red", "host")
     called.named("host")
     called.waiting("green", "no such namespace")

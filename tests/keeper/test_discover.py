@@ -14,6 +14,7 @@ import pytest
 
 from addrsvc.errors import ControlError
 from addrsvc.keeper import discover
+from addrsvc.keeper.book import Book
 from addrsvc.keeper.discover import NOT_ALLOWED, Discovery
 from addrsvc.keeper.loop import Loop
 from addrsvc.mirror.libc import MS_BIND, NotMounted, mount, umount
@@ -22,15 +23,38 @@ from tests.descriptors import descriptors
 from tests.keeper.keeping import turn_until
 
 
+class Door:
+    """What is opened of a namespace before it is told of."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 class Told:
     """Notes what is told, and which namespace each descriptor leads to at that moment."""
 
     def __init__(self) -> None:
         self.all: list[tuple[str, ...]] = []
         self.inodes: dict[str, int] = {}
+        self.expected_ones: list[str] = []
+        self.doors: list[Door] = []
+        self.handed: list[object] = []
 
-    def found(self, label: str, netns_fd: int) -> None:
+    def expected(self, label: str) -> None:
+        self.expected_ones.append(label)
+
+    def opened(self, label: str, netns_fd: int) -> "Door":
+        door = Door(label)
+        self.doors.append(door)
+        return door
+
+    def found(self, label: str, netns_fd: int, door: object) -> None:
         self.all.append(("found", label))
+        self.handed.append(door)
         self.inodes[label] = os.fstat(netns_fd).st_ino
 
     def gone(self, label: str) -> None:
@@ -111,6 +135,43 @@ def name(cap_sys_admin: None) -> Iterator[str]:
     yield name
     if (NETNS_RUN_DIR / name).exists():
         remove_named(name)
+
+
+# --- before it is found -------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_expected_to_lead_somewhere_before_it_does(
+    discovery: Discovery, loop: Loop, told: Told, files: Files, blue: NetNs
+) -> None:
+    discovery.select([files.label("*")])
+    files.touch("a")
+    turn_until(loop, lambda: told.expected_ones)
+    assert told.expected_ones == [files.label("a")]
+    assert told.doors == []
+
+    files.bind("a", blue)
+    exactly(loop, told, ("found", files.label("a")))
+    assert told.handed == told.doors
+    assert [(door.label, door.is_closed) for door in told.doors] == [(files.label("a"), False)]
+
+
+def test_what_was_opened_of_one_that_has_gone_before_it_is_found_is_closed(told: Told, blue: NetNs) -> None:
+    book = Book(told)
+    held = book.enter("blue", os.dup(blue.fileno()))
+    book.leave("blue", held)
+    book.settle()
+    assert [door.is_closed for door in told.doors] == [True]
+    assert told.all == []
+
+
+def test_another_name_opens_nothing_again(told: Told, blue: NetNs) -> None:
+    book = Book(told)
+    for label in ("blue", "azure"):
+        book.enter(label, os.dup(blue.fileno()))
+    book.settle()
+    assert [door.label for door in told.doors] == ["blue"]
+    assert told.all == [("found", "blue")]
+    book.close()
 
 
 # --- names --------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_DOWN, LO_UP, deladdr, de
 from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, Wanted
 from addrsvc.keeper.watch import GROUPS, AutoWatch, NsidWatch, SocketWatch
-from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.mirror.netns import NetNs, open_netns, run_in
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.uapi import IFA_F_NOPREFIXROUTE, IFAPROT_ADDRSVC, IFF_UP, INFINITY_LIFE_TIME
 from tests.keeper.keeping import LABEL, MakeWatch, keeping, service
@@ -526,6 +526,30 @@ def test_of_all_that_is_missing_while_ipv6_is_off_it_is_said_why(netns: NetNs, r
 
     assert missing
     assert set(missing) == {"IPv6 is disabled"}
+
+
+# --- before it is found -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("lo", "is_up"), [(Lo.UP, True), (Lo.LEAVE, False)], ids=lambda it: str(it))
+def test_lo_is_brought_up_before_a_namespace_is_told_of(netns: NetNs, requests: Requests, lo: Lo, is_up: bool) -> None:
+    with keeping(None, Wanted(lo=lo)) as kept:
+        kept.keeper.expected(LABEL)
+        assert not requests.lo().flags & IFF_UP
+        door = kept.keeper.opened(LABEL, netns.fileno())
+        assert bool(requests.lo().flags & IFF_UP) is is_up
+        assert kept.told("attached") == []
+        kept.keeper.found(LABEL, netns.fileno(), door)
+        assert [event.fields["recipe"] for event in kept.told("repaired")] == (["lo up"] if is_up else [])
+
+
+def test_what_another_service_keeps_is_not_touched_before_it_is_told_of(netns: NetNs, requests: Requests) -> None:
+    with open_netns(f"/proc/self/fd/{netns.fileno()}") as own, keeping(None, Wanted()) as kept:
+        flock(own.fileno(), LOCK_EX)
+        door = kept.keeper.opened(LABEL, netns.fileno())
+        assert not requests.lo().flags & IFF_UP
+        kept.keeper.found(LABEL, netns.fileno(), door)
+        assert kept.told("repaired") == []
 
 
 # --- what was lost, and what goes -------------------------------------------------------------------------------------
