@@ -14,6 +14,7 @@ from typing import Final
 
 from addrsvc.daemon.courier import Courier
 from addrsvc.daemon.systemd import forgetting, storing
+from addrsvc.keeper.bpf import hear_everything
 from addrsvc.keeper.kept import Kept
 
 __all__ = ["STORED", "Vault", "name_of", "netns_of"]
@@ -48,11 +49,15 @@ class Vault:
         self._is_left = False
 
     def open(self, kept: Kept, netns_fd: int, make: Callable[[], socket.socket]) -> socket.socket:
-        """The one that was left in this very namespace; or a new one, which is kept from now on."""
+        """The one that was left in this very namespace; or a new one, which is kept from now on.
+
+        What is of interest now may be something else than what its filter passed: there is none until there is another.
+        """
         name = self._by_netns.get(_identity(os.fstat(netns_fd)))
         if name is not None and name in self._stored:
             sock = self._stored.pop(name)
             sock.setblocking(False)  # noqa: FBT003
+            hear_everything(sock)
         else:
             sock, name = make(), self._free_name(kept.label)
             self._taken.add(name)

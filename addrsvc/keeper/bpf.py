@@ -8,6 +8,7 @@ import ctypes
 import socket
 import sys
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from functools import cache
 from itertools import chain
 from struct import Struct
@@ -26,9 +27,10 @@ from addrsvc.uapi import (
     SOL_SOCKET,
 )
 
-__all__ = ["hear_deleted", "hear_deleted_routes", "hear_lo"]
+__all__ = ["hear_deleted", "hear_deleted_routes", "hear_everything", "hear_lo"]
 
 _SO_ATTACH_FILTER: Final = 26
+_SO_DETACH_FILTER: Final = 27
 _SOCK_FILTER: Final = Struct("@HBBI")
 _SOCK_FPROG: Final = Struct("@HP")
 
@@ -101,6 +103,12 @@ def hear_deleted(sock: socket.socket, address: bytes) -> None:
 def hear_deleted_routes(sock: socket.socket) -> None:
     """Let a socket hear that local routes of ours are deleted, and nothing else: not those that addresses bring."""
     _attach(sock, _deleted_routes())
+
+
+def hear_everything(sock: socket.socket) -> None:
+    """Let a socket hear all that its groups are told; a filter that it had is taken away."""
+    with suppress(FileNotFoundError):
+        sock.setsockopt(SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def _attach(sock: socket.socket, program: bytes) -> None:

@@ -10,11 +10,14 @@ import pytest
 
 from addrsvc.daemon.courier import Courier
 from addrsvc.daemon.vault import Vault, name_of
+from addrsvc.keeper.bpf import hear_lo
 from addrsvc.keeper.kept import Kept
+from addrsvc.keeper.messages import newaddr
 from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.keeper.wanted import NOTHING
 from addrsvc.mirror.netns import NetNs
 from addrsvc.pytest_plugin.namespaces import create
+from addrsvc.uapi import RTNLGRP_IPV6_IFADDR
 
 
 class Manager:
@@ -87,6 +90,10 @@ def maker(netns: NetNs) -> Callable[[], socket.socket]:
     return lambda: open_rtnl(netns.fileno())
 
 
+def listener(netns: NetNs) -> Callable[[], socket.socket]:
+    return lambda: open_rtnl(netns.fileno(), groups=(RTNLGRP_IPV6_IFADDR,))
+
+
 def never() -> socket.socket:
     raise AssertionError("there is one already")
 
@@ -99,6 +106,19 @@ def test_a_socket_is_found_again_by_the_next_process(manager: Manager, kept: Kep
     with vault(manager.left()) as another, another.open(kept, netns.fileno(), never) as second:
         assert inode(second) == first
     assert list(manager.kept) == ["heard-blue"]
+
+
+def test_a_socket_hears_what_is_of_interest_now_not_what_was_when_it_was_left(
+    manager: Manager, kept: Kept, netns: NetNs
+) -> None:
+    before, now = bytes.fromhex("fd00") + bytes(13) + b"\1", bytes.fromhex("fd00") + bytes(13) + b"\2"
+    with vault() as one, one.open(kept, netns.fileno(), listener(netns)) as sock:
+        hear_lo(sock, addresses=[before])
+
+    with vault(manager.left()) as another, another.open(kept, netns.fileno(), never) as sock:
+        with Requests.to(netns.fileno()) as requests:
+            assert requests.ask([newaddr(now)]) == []
+        assert now in sock.recv(1 << 12)
 
 
 def test_a_socket_of_another_namespace_of_that_name_is_not_taken(manager: Manager, kept: Kept, netns: NetNs) -> None:
