@@ -10,6 +10,8 @@ of system calls, as container engines have one.
 import ctypes
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from errno import EAGAIN
 from mmap import MAP_POPULATE, MAP_SHARED, mmap
 from struct import Struct
 from typing import Final
@@ -78,7 +80,7 @@ class Pair:
         return self._room.raw.startswith(message)
 
     def end(self, step: int, result: int) -> None:
-        """One of its requests is over."""
+        """One of its requests is over, or was not taken."""
         if step != _CANCEL:
             self._due -= 1
             self.is_waiting = self._due > 0
@@ -104,7 +106,17 @@ class Uring:
     def __init__(self, most: int) -> None:
         params = ctypes.create_string_buffer(_PARAMS.size)
         self._fd = _call(_IO_URING_SETUP, _STEPS * most, params)
-        of_requests, of_results, *places = _PARAMS.unpack(params.raw)
+        try:
+            self._map(params.raw)
+            _call(_IO_URING_ENTER, self._fd, 0, 0, 0, None, 0)  # it may be forbidden by itself
+        except OSError:
+            os.close(self._fd)
+            raise
+        self._free = list(range(most))
+        self._pairs: dict[int, Pair] = {}
+
+    def _map(self, params: bytes) -> None:
+        of_requests, of_results, *places = _PARAMS.unpack(params)
         _, self._requested, _, _, _, _, array, self._read, self._done, _, _, _, self._results_at = places
         self._requests, self._results = of_requests, of_results
         size = max(array + of_requests * _U32.size, self._results_at + of_results * _CQE.size)
@@ -112,8 +124,6 @@ class Uring:
         self._entries = self._mapped(of_requests * _SQE.size, _IORING_OFF_SQES)
         for nth in range(of_requests):
             _U32.pack_into(self._ring, array + nth * _U32.size, nth)
-        self._free = list(range(most))
-        self._pairs: dict[int, Pair] = {}
 
     def _mapped(self, size: int, offset: int) -> mmap:
         return mmap(self._fd, size, flags=MAP_SHARED | MAP_POPULATE, offset=offset)
@@ -125,16 +135,19 @@ class Uring:
         return pair
 
     def begin(self, pair: Pair) -> None:
-        """Have a pair wait, which does not."""
-        self._ask(*pair.begin())
+        """Have a pair wait, which does not; it goes on not waiting where the kernel does not take it."""
+        requests = tuple(pair.begin())
+        for step in range(self._ask(*requests), len(requests)):
+            pair.end(step, 0)
 
     def has_sent(self, pair: Pair) -> bool:
         """Have a pair wait no more; whether it has sent."""
         self._collect()
-        if pair.is_waiting:
-            self._ask(pair.cancel())
+        if pair.is_waiting and not self._ask(pair.cancel()):
+            raise OSError(EAGAIN, "a request of io_uring cannot be cancelled")
         while pair.is_waiting:
-            _call(_IO_URING_ENTER, self._fd, 0, 1, _IORING_ENTER_GETEVENTS, None, 0)
+            with suppress(InterruptedError):
+                _call(_IO_URING_ENTER, self._fd, 0, 1, _IORING_ENTER_GETEVENTS, None, 0)
             self._collect()
         return pair.has_sent
 
@@ -144,14 +157,20 @@ class Uring:
         del self._pairs[pair.number]
         self._free.append(pair.number)
 
-    def _ask(self, *requests: bytes) -> None:
+    def _ask(self, *requests: bytes) -> int:
+        """Hand requests to the kernel; how many it has taken."""
         (tail,) = _U32.unpack_from(self._ring, self._requested)
         for nth, request in enumerate(requests, tail):
             at = nth % self._requests * _SQE.size
             self._entries[at : at + _SQE.size] = request
         _U32.pack_into(self._ring, self._requested, tail + len(requests) & _WRAP)
-        _call(_IO_URING_ENTER, self._fd, len(requests), 0, 0, None, 0)
+        taken = 0
+        with suppress(OSError):
+            taken = _call(_IO_URING_ENTER, self._fd, len(requests), 0, 0, None, 0)
+        if taken < len(requests):
+            _U32.pack_into(self._ring, self._requested, tail + taken & _WRAP)
         self._collect()
+        return taken
 
     def _collect(self) -> None:
         """Take down what is over."""

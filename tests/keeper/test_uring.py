@@ -114,3 +114,51 @@ def test_where_it_is_missing_that_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(uring, "_IO_URING_SETUP", 100_000)
     with pytest.raises(OSError, match="not implemented"):
         Uring(MOST)
+
+
+def test_what_the_kernel_does_not_take_does_not_wait(
+    ring: Uring, pair: Pair, asked: Ends, answering: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = uring._call
+
+    def takes_nothing(number: int, *arguments: object) -> int:
+        raise BlockingIOError
+
+    def takes_the_first(number: int, fd: int, count: int, *others: object) -> int:
+        return call(number, fd, min(count, 1), *others)
+
+    monkeypatch.setattr(uring, "_call", takes_nothing)
+    ring.begin(pair)
+    assert not pair.is_waiting
+    monkeypatch.setattr(uring, "_call", takes_the_first)
+    ring.begin(pair)
+    monkeypatch.undo()
+    asked[1].send(b"question")
+    assert not ring.has_sent(pair)
+    ring.begin(pair)
+    asked[1].send(b"question")
+    assert answering[1].recv(100) == b"answer"
+    assert ring.has_sent(pair)
+
+
+def test_a_signal_does_not_end_waiting(ring: Uring, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring.begin(pair)
+    call, interrupted = uring._call, iter((True, True))
+
+    def interrupt(number: int, fd: int, count: int, least: int, *others: object) -> int:
+        if least and next(interrupted, False):
+            raise InterruptedError
+        return call(number, fd, count, least, *others)
+
+    collect, held_back = ring._collect, iter((True, True))
+    monkeypatch.setattr(ring, "_collect", lambda: next(held_back, False) or collect())
+    monkeypatch.setattr(uring, "_call", interrupt)
+    assert not ring.has_sent(pair)
+
+
+def test_where_a_part_of_it_is_forbidden_that_is_an_error_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(uring, "_IO_URING_ENTER", 100_000)
+    with pytest.raises(OSError, match="not implemented"):
+        Uring(MOST)
+    assert os.listdir("/proc/self/fd") == before
