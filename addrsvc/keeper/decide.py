@@ -36,7 +36,7 @@ from addrsvc.model.notifier import (
 )
 from addrsvc.uapi import IFF_UP, IPV6_MIN_MTU, RTM_DELADDR, RTM_NEWADDR, RTM_NEWLINK, NetdevEvent, Rtm
 
-__all__ = ["Decisions", "is_as_usual"]
+__all__ = ["Decisions", "is_as_usual", "is_certain"]
 
 _NAMES: Final[Mapping[int, str]] = {rtm: Rtm(rtm).name for rtm in (RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINK)}
 ENSURE: Final = Loopback.ENSURE
@@ -232,6 +232,11 @@ def is_as_usual(kept: Kept) -> bool:
         and kept.is_claimed
         and kept.fd >= 0  # else its one socket is read by who listens, too
     )
+
+
+def is_certain(kept: Kept) -> bool:
+    """Whether it will be so, too, when ::1 goes before it is told that lo has gone down."""
+    return kept.wanted.lo is Lo.UP and is_as_usual(kept)
 
 
 def _events_of_lo(heard: Heard) -> Iterator[int]:

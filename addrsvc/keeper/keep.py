@@ -15,7 +15,7 @@ from addrsvc.errors import ControlError, KernelError
 from addrsvc.keeper.alone import Called, Rules
 from addrsvc.keeper.book import Door
 from addrsvc.keeper.claim import claim, release, who_keeps
-from addrsvc.keeper.decide import Decisions, is_as_usual
+from addrsvc.keeper.decide import Decisions, is_certain
 from addrsvc.keeper.discover import Discovery
 from addrsvc.keeper.entrance import Entrance, rehearse
 from addrsvc.keeper.events import Event, Ring
@@ -81,7 +81,7 @@ class Keeper:
         self._sweep_in = sweep
         self.mender.is_swept = sweep > 0
         self._claiming: Timer | None = None
-        self._reflexes = Reflexes(is_as_usual)
+        self._reflexes = Reflexes(is_certain)
         loop.at_last = self._reflexes.turn
         self._sweep = Sweep(loop, self._all_to_sweep, self._check)
         self._watch = make_watch(loop, self)
@@ -277,6 +277,8 @@ class Keeper:
         where = tuple(self._kept.values()) if kept is None else (kept,)
         for each in where:
             self.decisions.follow_reflex(each)
+            if each.reflex is not None:
+                each.reflex.lost()
         self.decisions.finish()
         now = time.monotonic()
         seconds = max((now - each.heard_at for each in where), default=0.0)

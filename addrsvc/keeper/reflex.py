@@ -5,6 +5,7 @@ as long as it is certain; whether it was given is asked when the deletion is hea
 that comes before the pair waits again, and one of a namespace that has no pair, is answered in the usual way, too.
 """
 
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EEXIST
@@ -12,16 +13,20 @@ from typing import Final
 
 from addrsvc.keeper.bpf import hear_deleted
 from addrsvc.keeper.compare import RESTORED
+from addrsvc.keeper.ear import set_buffer
 from addrsvc.keeper.kept import LOOPBACK, Kept
-from addrsvc.keeper.rtnl import Requests, open_rtnl
+from addrsvc.keeper.rtnl import Refusal, Requests, open_rtnl
 from addrsvc.keeper.uring import Uring
-from addrsvc.uapi import RTNLGRP_IPV6_IFADDR
+from addrsvc.uapi import NETLINK_NO_ENOBUFS, RTNLGRP_IPV6_IFADDR, SOL_NETLINK
 
 __all__ = ["Reflex", "Reflexes", "hold"]
 
 _MOST: Final = 8
 """How many namespaces have one: the kernel lets the one thread answer one after the other."""
 _DATAGRAM: Final = 1 << 12
+_BUFFER: Final = 1 << 14
+_MANY: Final = 64
+"""More than such a buffer takes; there are more only if somebody sends as fast as they are read."""
 
 
 class Reflex:
@@ -37,9 +42,7 @@ class Reflex:
         self._uring = uring
         self.requests: Final = Requests.to(netns_fd)
         try:
-            self._hears = open_rtnl(
-                netns_fd, groups=(RTNLGRP_IPV6_IFADDR,), prepare=lambda sock: hear_deleted(sock, LOOPBACK[0])
-            )
+            self._hears = open_rtnl(netns_fd, groups=(RTNLGRP_IPV6_IFADDR,), prepare=_prepare)
         except OSError:
             self.requests.close()
             raise
@@ -58,8 +61,15 @@ class Reflex:
     def _forget(self) -> None:
         """What has been answered in the usual way meanwhile."""
         with suppress(BlockingIOError):
-            while True:
+            for _ in range(_MANY):
                 self._hears.recv(_DATAGRAM)
+
+    def lost(self) -> None:
+        """What it has answered may never be heard of."""
+        if self._is_set:
+            self._is_set = False
+            if self._uring.has_sent(self._pair):
+                self._answer()
 
     def has_answered(self, message: bytes) -> bool:
         """Whether it has answered this deletion, which is heard of just now; what came of it `requests` can tell.
@@ -70,17 +80,28 @@ class Reflex:
         if not self._is_set:
             return False
         self._is_set = False
-        if not self._uring.has_sent(self._pair) or not self._pair.has_received(message):
+        if not self._uring.has_sent(self._pair):
             return False
+        refusal = self._answer()
+        return self._pair.has_received(message) and (refusal is None or refusal.errno != EEXIST)
+
+    def _answer(self) -> Refusal | None:
+        """What came of what it has sent, of interest or not: else it would be taken for what comes of the next one."""
         self.requests.expect_answer()
-        refusal = self.requests.answer()
-        return refusal is None or refusal.errno != EEXIST
+        return self.requests.answer()
 
     def close(self) -> None:
         """Let go of the namespace."""
         self._uring.give_back(self._pair)
         self.requests.close()
         self._hears.close()
+
+
+def _prepare(sock: socket.socket) -> None:
+    """Nobody reads what comes while it does not wait, and so nobody is to be told that this was too much."""
+    hear_deleted(sock, LOOPBACK[0])
+    set_buffer(sock, _BUFFER)
+    sock.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
 
 
 class Reflexes:

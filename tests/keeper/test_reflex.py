@@ -1,15 +1,17 @@
 """::1 is put back by the kernel itself, as long as that is what would be decided, and told as if we had done it."""
 
 from collections.abc import Iterator
+from functools import partial
 from threading import Thread
 
 import pytest
 
 from addrsvc.keeper import reflex
 from addrsvc.keeper.kept import LOOPBACK
-from addrsvc.keeper.messages import DELETE_LOOPBACK
+from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_DOWN, LO_UP, deladdr, newaddr
 from addrsvc.keeper.rtnl import Requests, open_rtnl
-from addrsvc.keeper.wanted import FightLimits, Loopback, Reaction, Wanted
+from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, Wanted
+from addrsvc.keeper.watch import SocketWatch
 from addrsvc.mirror.netns import NetNs
 from addrsvc.uapi import RTNLGRP_IPV6_IFADDR
 from tests.keeper.keeping import LABEL, Keeping, keeping
@@ -29,14 +31,30 @@ def kept(netns: NetNs) -> Iterator[Keeping]:
 
 def delete(netns: NetNs) -> None:
     """Have ::1 deleted by another thread: what is asked of the kernel here is answered here, too."""
+    aside(netns, DELETE_LOOPBACK)
 
+
+def aside(netns: NetNs, message: bytes) -> None:
     def body() -> None:
         with Requests.to(netns.fileno()) as requests:
-            assert requests.ask([DELETE_LOOPBACK]) == []
+            assert requests.ask([message]) == []
 
     thread = Thread(target=body)
     thread.start()
     thread.join()
+
+
+def told_deletion(netns: NetNs) -> bytes:
+    """What the kernel says when ::1 is deleted, having that done."""
+    with open_rtnl(netns.fileno(), groups=(RTNLGRP_IPV6_IFADDR,)) as listening:
+        delete(netns)
+        return listening.recv(1 << 12)
+
+
+def pretend(netns: NetNs, said: bytes) -> None:
+    """Say what the kernel has said, as somebody who may send for it."""
+    with open_rtnl(netns.fileno()) as sock:
+        sock.sendto(said, (0, 1 << RTNLGRP_IPV6_IFADDR - 1))
 
 
 def has_reflex(kept: Keeping) -> bool:
@@ -106,18 +124,71 @@ def test_a_fight_is_not_fought_by_reflex(netns: NetNs, requests: Requests) -> No
 
 
 def test_what_only_pretends_to_be_the_kernel_is_seen_through(netns: NetNs, kept: Keeping, requests: Requests) -> None:
-    with open_rtnl(netns.fileno(), groups=(RTNLGRP_IPV6_IFADDR,)) as listening:
-        delete(netns)
-        said = listening.recv(1 << 12)
+    said = told_deletion(netns)
     kept.until_told("repaired", recipe="restore ::1")
     kept.quiet()
-    with open_rtnl(netns.fileno()) as sock:
-        sock.sendto(said, (0, 1 << RTNLGRP_IPV6_IFADDR - 1))
+    pretend(netns, said)
     kept.quiet()
     assert len(kept.told("RTM_DELADDR")) == 1
     delete(netns)
     kept.until_told("repaired", recipe="restore ::1")
     assert requests.has(LOOPBACK[0])
+
+
+def test_what_was_answered_to_a_pretender_is_not_taken_for_what_comes_of_the_next_repair(
+    netns: NetNs, kept: Keeping
+) -> None:
+    said = told_deletion(netns)
+    kept.until_told("repaired", recipe="restore ::1")
+    kept.quiet()
+    pretend(netns, said)
+    for _ in range(3):
+        delete(netns)
+        kept.until_told("repaired", recipe="restore ::1")
+        kept.quiet()
+
+
+def test_any_number_of_deletions_while_it_does_not_wait_ends_nothing(netns: NetNs, requests: Requests) -> None:
+    limits = FightLimits(reversals=3, within=0.2, first_wait=0.2, longest_wait=0.2)
+    with keeping(netns, Wanted(fights=limits)) as kept:
+        for _ in range(3):
+            delete(netns)
+            kept.until_told("repaired", recipe="restore ::1")
+            kept.quiet()
+        assert kept.told("fight")
+        said = told_deletion(netns)
+        for _ in range(2000):
+            pretend(netns, said)
+        kept.until_told("peace")
+        kept.quiet()
+        delete(netns)
+        kept.until_told("repaired", recipe="restore ::1")
+        until(lambda: requests.has(LOOPBACK[0]))
+
+
+def test_it_waits_again_when_what_it_has_answered_was_lost(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, WANTED, make_watch=partial(SocketWatch, largest=1 << 12)) as kept:
+        noise = bytes.fromhex("fd00") + bytes(13) + b"\1"
+        for _ in range(50):
+            aside(netns, newaddr(noise))
+            aside(netns, deladdr(noise))
+        delete(netns)
+        until(lambda: requests.has(LOOPBACK[0]))
+        kept.until_told("lost")
+        kept.quiet()
+        assert not kept.told("RTM_DELADDR")
+        delete(netns)
+        until(lambda: requests.has(LOOPBACK[0]))
+
+
+def test_it_puts_nothing_on_a_lo_that_may_stay_down(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, Wanted(lo=Lo.LEAVE)) as kept:
+        assert requests.ask([LO_UP]) == []
+        kept.until(lambda: requests.has(LOOPBACK[0]))
+        kept.quiet()
+        aside(netns, LO_DOWN)
+        kept.quiet()
+        assert not requests.has(LOOPBACK[0])
 
 
 @pytest.mark.parametrize("what", ["Uring", "Reflex"])
