@@ -171,8 +171,18 @@ def apply(asking: Asking, *, netns: str | None = None) -> Iterator[Plans]:
 
 def _labels(asking: Asking, netns: str | None) -> list[str]:
     """Those that are kept, or the one that is asked for."""
-    labels, _ = asking.keeping.ask(partial(_all_or_one, netns=netns))
-    return labels
+    if netns is not None:
+        return [_label(asking, netns)]
+    return asking.keeping.ask(lambda keeper: [kept.label for kept in keeper])
+
+
+def _label(asking: Asking, netns: str) -> str:
+    """What one is kept under, by whichever of its names."""
+    labels, waiting = asking.keeping.ask(partial(_all_or_one, netns=netns))
+    for why in waiting.values():
+        raise ControlError(f"netns: {netns!r} is not kept: {why}")
+    (label,) = labels
+    return label
 
 
 def reload(asking: Asking) -> Reloaded:
@@ -229,7 +239,7 @@ def _caused(ring: Ring, cause: int) -> list[ToldEvent]:
 
 def resume(asking: Asking, *, netns: str) -> Done:
     """End all fights of a namespace, want again what was withdrawn there by command, and mend at once."""
-    (label,) = _labels(asking, netns)
+    label = _label(asking, netns)
     cause = asking.told("command", label, command="resume")
     addresses = asking.keeping.ask(lambda keeper: keeper.resume(label, cause))
     return _done(asking, addresses, cause)
@@ -242,7 +252,7 @@ def withdraw(asking: Asking, *, netns: str, addresses: list[str] | None = None, 
     """
     if drain is not None and not 0 <= drain <= _DAY:
         raise ControlError(f"drain: {drain} is not between 0 and {_DAY} seconds")
-    (label,) = _labels(asking, netns)
+    label = _label(asking, netns)
     keys = asking.keeping.ask(partial(_keys_of, label=label, texts=addresses))
     cause = asking.told("command", label, command="withdraw", addresses=[key_text(key) for key in keys[:_SHOWN]])
     asking.keeping.ask(lambda keeper: keeper.withdraw(label, keys, cause, drain))
@@ -278,7 +288,7 @@ def inject(asking: Asking, *, event: str, netns: str, address: str | None = None
         raise NotPermitted("[control] allow_real_injection of the configuration does not allow it")
     if event not in _EVENTS:
         raise ControlError(f"event: {event!r} is none that the keeper hears{did_you_mean(event, list(_EVENTS))}")
-    (label,) = _labels(asking, netns)
+    label = _label(asking, netns)
     key, val = LO if address is None else key_of(address), _EVENTS[event]
     cause = asking.told("inject", label, val=val.name, what=key_text(key), real=True)
     asking.keeping.ask(lambda keeper: keeper.inject(int(val), label, key, cause))

@@ -77,6 +77,17 @@ def test_the_service_tells_how_it_and_its_namespaces_are(netns: NetNs) -> None:
     controlled(rules(netns), clients)
 
 
+@pytest.mark.parametrize("order", ["plan", "apply", "resume", "withdraw", "inject"])
+def test_who_wants_something_of_a_namespace_that_is_waited_for_is_told_why_it_is_not_kept(
+    netns: NetNs, order: str
+) -> None:
+    def clients(it: Controlled) -> None:
+        with pytest.raises(ControlError, match="'nowhere' is not kept: there is no such namespace"):
+            it.all(order, netns="nowhere", **({"event": "UP"} if order == "inject" else {}))
+
+    controlled(rules(netns, more="[control]\nallow_real_injection = true"), clients)
+
+
 def test_many_addresses_come_in_several_replies(netns: NetNs) -> None:
     texts = [f"fd00::{number:x}" for number in range(1, 1201)]
 
