@@ -55,9 +55,13 @@ class Directory(Source):
         self._scan()
 
     def waiting(self) -> dict[str, str]:
-        """The labels of what is wanted and is not there, and why; that is the directory's fault if it has one."""
-        found = super().waiting()
-        return dict.fromkeys(found, self._why_not) if self._why_not else dict(found)
+        """The labels of what is wanted and is not there, and why; that is the directory's fault if it has one.
+
+        What a glob means nobody can tell then, so it waits, too.
+        """
+        if not self._why_not:
+            return dict(super().waiting())
+        return dict.fromkeys((*super().waiting(), *map(self.label, self._globs)), self._why_not)
 
     def _open(self, name: str) -> int:
         return self._book.open(f"{self.directory}/{name}")

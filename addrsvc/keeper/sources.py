@@ -29,11 +29,13 @@ class Source:
         self.passed: set[str] = set()
         self._book = book
         self._literals: tuple[str, ...] = ()
+        self._globs: tuple[str, ...] = ()
         self._pattern: re.Pattern[str] | None = None
 
     def choose(self, places: Sequence[Place]) -> None:
         """Look for these from now on, and for nothing else."""
         self._literals = tuple(place.name for place in places if not place.is_glob)
+        self._globs = tuple(place.name for place in places if place.is_glob)
         self._pattern = re.compile("|".join(translate(place.name) for place in places)) if places else None
         self.pending = {name: why for name, why in self.pending.items() if self.wants(name)}
         self.look()

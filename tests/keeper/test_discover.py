@@ -460,7 +460,7 @@ def test_what_cannot_be_listed_has_not_gone(
     with descriptors(0):
         discovery.select([files.label("*"), files.label("green")])
         why = f"{files.path} cannot be listed: Too many open files"
-        exactly(loop, told, ("waiting", files.label("green"), why))
+        exactly(loop, told, *(("waiting", files.label(name), why) for name in ("green", "*")))
 
     files.bind("red", red)
     exactly(loop, told, ("found", files.label("red")))
@@ -557,18 +557,19 @@ def test_a_directory_that_may_not_be_read_is_waited_for_with_a_reason(
         "from addrsvc.keeper.discover import Discovery\n"
         "from addrsvc.keeper.loop import Loop\n"
         "class Told:\n"
-        "    def waiting(self, label, why): print(why)\n"
+        "    def waiting(self, label, why): print(label, why)\n"
         "with Loop() as loop:\n"
         "    discovery = Discovery(loop, Told())\n"
         "    os.setresuid(65534, 65534, 65534)\n"
-        f"    discovery.select(['{closed}/x'])\n"
+        f"    discovery.select(['{closed}/x', '{closed}/*'])\n"
     )
     if os.geteuid() != 0:
         pytest.skip("becoming somebody else needs to be root")
 
     said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
 
-    assert "cannot be watched: Permission denied" in said
+    assert [line.split(" ")[0] for line in said.splitlines()] == [f"{closed}/x", f"{closed}/*"]
+    assert said.count(" cannot be watched: Permission denied\n") == 2
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
