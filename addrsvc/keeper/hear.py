@@ -51,6 +51,8 @@ _START_V4: Final = Struct("=HH").pack(8, IFA_ADDRESS)
 _LOOPBACK: Final = LOOPBACK[0]
 _V6_AT: Final = slice(28, 44)
 _V4_AT: Final = slice(36, 40)
+_WHOLE: Final = 128
+"""The prefix length of an IPv6 address that is wanted on lo; others are those of routes."""
 _LENGTHS: Final = {AF_INET: 4, AF_INET6: 16}
 
 
@@ -122,11 +124,11 @@ def is_about_others(kept: Kept, data: bytes) -> bool:
     start = data[_FIRST_ATTR]
     if start in _STARTS_V6:
         address = data[_V6_AT]
+        is_known = address == _LOOPBACK or (address, _WHOLE) in kept.wanted.addresses
     elif start == _START_V4 and data[_SECOND_ATTR] == _LOCAL_V4:
-        address = data[_V4_AT]
+        is_known = (data[_V4_AT], data[_PREFIXLEN_AT]) in kept.wanted.addresses
     else:
         return False
-    is_known = address == _LOOPBACK or (address, data[_PREFIXLEN_AT]) in kept.wanted.addresses
     return not is_known and data[_KIND] in _OF_ADDRESSES
 
 
@@ -151,7 +153,9 @@ def hear(kept: Kept, data: Message, since: int) -> Heard | None:
     else:
         return None
     if key not in kept.wanted.addresses and key != LOOPBACK:
-        return None
+        key = key[0], _WHOLE  # IPv6 has each address once, with whatever length: this one was in its way
+        if kind == RTM_NEWADDR or (key not in kept.wanted.addresses and key != LOOPBACK):
+            return None
     return Heard(kept, key, kind, since, portid, data, kept.reason)
 
 

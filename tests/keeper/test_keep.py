@@ -145,8 +145,21 @@ def test_an_address_that_is_there_with_another_prefix_length_is_told_once(netns:
         assert (kept.keeper.counts().divergences, kept.keeper.counts().drifts) == (1, 0)
         assert not kept.is_as_wanted
         requests.ask([deladdr(ONE[0], 64)])
-        kept.keeper.look(LABEL)
+        kept.until_told("repaired", recipe="add", address="fd00::1/128")
         assert kept.is_as_wanted
+
+
+def test_what_was_in_the_way_of_the_loopback_address_is_told_when_it_goes(netns: NetNs, requests: Requests) -> None:
+    with keeping(netns, Wanted(loopback_reaction=Reaction.REPORT)) as kept:
+        requests.ask([DELETE_LOOPBACK, newaddr(LOOPBACK[0], 64)])
+        kept.quiet()
+        kept.want(Wanted())
+        kept.until_told("divergence", address="::1/128")
+        kept.quiet()
+        requests.ask([deladdr(LOOPBACK[0], 64)])
+        cause = kept.until_told("RTM_DELADDR", address="::1/128").seq
+        assert kept.until_told("repaired", recipe="restore ::1").cause == cause
+        assert LOOPBACK in requests.addresses()
 
 
 def test_one_that_can_ask_no_kernel_is_not_alive(netns: NetNs) -> None:
