@@ -177,6 +177,17 @@ def test_the_kernel_may_answer_for_it(systemd: Machine) -> None:
     assert "anon_inode:[io_uring]" in fds
 
 
+@pytest.mark.parametrize("call", ["io_uring_setup", "io_uring_enter"])
+def test_where_the_kernel_may_not_answer_for_it_it_answers_itself(systemd: Machine, call: str) -> None:
+    systemd.write(DROP_IN, f"[Service]\nSystemCallFilter=~{call}\n")
+    systemd.systemctl("daemon-reload")
+    start(systemd)
+
+    assert "io_uring" not in systemd.run("ls", "-l", f"/proc/{main_pid(systemd)}/fd")
+    delete(systemd)
+    assert until(lambda: addresses(systemd) == ["::1/128"])
+
+
 def test_a_socket_is_lent_to_it_once_however_often_it_starts(systemd: Machine) -> None:
     start(systemd)
     systemd.systemctl("restart", SERVICE)
@@ -286,6 +297,19 @@ def test_however_it_ends_and_starts_again_no_address_is_touched(systemd: Machine
         systemd.systemctl(*how, SERVICE)
         systemd.systemctl("start", SERVICE)
         assert until(lambda: main_pid(systemd) not in (before, "0") and state(systemd) == "active")
+
+
+def test_what_another_configuration_wants_is_heard_of_after_a_restart(systemd: Machine) -> None:
+    """The socket that systemd keeps may have a filter by then, since there was much noise."""
+    start(systemd, ANYCAST)
+    systemd.run(
+        "sh", "-c", "for n in $(seq 40); do ip -6 address add fd00::$n dev lo; done; ip -6 address flush to fd00::/16"
+    )
+    systemd.write(CONFIGURATION, rules(OTHER))
+    systemd.systemctl("restart", SERVICE)
+    delete(systemd, OTHER)
+
+    assert until(lambda: OTHER in addresses(systemd))
 
 
 # --- reload ---------------------------------------------------------------------------------------------------------
