@@ -27,7 +27,7 @@ from addrsvc.uapi import (
     SOL_SOCKET,
 )
 
-__all__ = ["hear_deleted", "hear_deleted_routes", "hear_everything", "hear_lo"]
+__all__ = ["FEW", "hear_deleted", "hear_deleted_routes", "hear_everything", "hear_lo"]
 
 _SO_ATTACH_FILTER: Final = 26
 _SO_DETACH_FILTER: Final = 27
@@ -58,7 +58,7 @@ _LOCAL_V4_AT: Final = 32
 _V4_AT: Final = 36
 _LO: Final = 1
 """lo is the first device of every namespace, and never leaves it."""
-_FEW: Final = 16
+FEW: Final = 16
 """Of so many addresses a filter knows; a jump leads no farther than 255 steps."""
 
 
@@ -91,7 +91,7 @@ def hear_lo(
             others.
     """
     portid = sock.getsockname()[0] if answers else 0
-    known = None if addresses is None or len(addresses) > _FEW else tuple(addresses)
+    known = None if addresses is None or len(addresses) > FEW else tuple(addresses)
     _attach(sock, _about_lo(additions, portid, known))
 
 

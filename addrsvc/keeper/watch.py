@@ -15,7 +15,7 @@ from time import monotonic_ns
 from typing import Final, Generic, Protocol, TypeVar
 
 from addrsvc.errors import KernelError
-from addrsvc.keeper.bpf import hear_lo
+from addrsvc.keeper.bpf import FEW, hear_lo
 from addrsvc.keeper.ear import BURST_NS, DATAGRAM, KERNEL, Ear, set_buffer
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.nsid import HERE, Ids
@@ -116,10 +116,14 @@ class _LoEar(Ear, Generic[K]):
         """Hand on a message, if it is a kernel's, and about what it is to be heard of."""
         is_meant = message[_ABOUT] == _LO and sender == KERNEL and (self._additions or message[_KIND] != _NEWADDR)
         if not is_meant or self._heard(kept, message):
-            self._noise += 1
-            if self._noise == _NOISY:
-                self._know(*self._all())
-                self._filter(self._known)
+            self._hear_noise()
+
+    def _hear_noise(self) -> None:
+        """It has heard what is of no interest."""
+        self._noise += 1
+        if self._noise == _NOISY:
+            self._know(*self._all())
+            self._filter(self._known)
 
     def _all(self) -> Iterable[K]:
         """All that are heard by this socket."""
@@ -137,7 +141,8 @@ class _LoEar(Ear, Generic[K]):
         """What is of interest in namespaces is to pass the filter; it is let pass from then on."""
         for kept in those:
             interests = self._hearer.interests(kept)
-            self._known = None if interests is None or self._known is None else self._known.union(interests)
+            known = None if interests is None or self._known is None else self._known.union(interests)
+            self._known = None if known is None or len(known) > FEW else known
 
     def _filter(self, addresses: Collection[bytes] | None) -> None:
         hear_lo(self._sock, additions=self._additions, addresses=addresses)
@@ -346,6 +351,8 @@ class _AllEars(_LoEar[K]):
         kept = self._by_id.get(ancillary[0][2] if ancillary else HERE)
         if kept is not None:
             self._take(kept, message, sender)
+        else:  # it has an id, and is not kept
+            self._hear_noise()
         return True
 
     def _all(self) -> Iterable[K]:

@@ -178,6 +178,13 @@ def make_noise(netns: NetNs, count: int = 20) -> None:
         change(netns, newaddr(OTHER_V6), deladdr(OTHER_V6), newaddr(OTHER_V4), deladdr(OTHER_V4))
 
 
+def queued(sock: socket.socket) -> Iterator[bytes]:
+    """What waits to be read."""
+    with suppress(BlockingIOError):
+        while True:
+            yield sock.recv(1 << 15)
+
+
 def test_what_is_of_no_interest_is_not_even_queued_when_there_is_much_of_it(
     loop: Loop, heard: Heard, blue: NetNs
 ) -> None:
@@ -212,6 +219,45 @@ def test_other_addresses_may_be_of_interest_later(loop: Loop, heard: Heard, blue
     change(blue, newaddr(V6), newaddr(OTHER_V4))
     hears(loop, heard, ("blue", RTM_NEWADDR))
     assert OTHER_V4 in heard.messages[0][1]
+    watch.close()
+
+
+def test_who_is_heard_by_one_socket_and_not_kept_is_noise(loop: Loop, heard: Heard, blue: NetNs, red: NetNs) -> None:
+    """It may have its id from somebody else: a container engine's namespaces all have one."""
+    change(blue, LO_UP)
+    change(red, LO_UP)
+    heard.only = (V6,)
+    watch = NsidWatch[str](loop, heard)
+    watch.attach("blue", blue.fileno())
+    watch.attach("red", red.fileno())
+    watch.detach("red")
+    make_noise(red)
+    for _ in range(100):
+        loop.turn()
+    make_noise(red)
+    assert not any(OTHER_V6 in message or OTHER_V4 in message for message in queued(watch._ear._sock))
+    change(blue, newaddr(V6))
+    hears(loop, heard, ("blue", RTM_NEWADDR))
+    watch.close()
+
+
+def test_addresses_that_were_of_interest_once_are_not_gathered_for_ever(
+    loop: Loop, heard: Heard, blue: NetNs, red: NetNs
+) -> None:
+    heard.only = (V6,)
+    watch = NsidWatch[str](loop, heard)
+    watch.attach("blue", blue.fileno())
+    change(blue, LO_UP)
+    make_noise(blue)
+    turn_until(loop, lambda: heard.kinds.count(("blue", RTM_DELADDR)) == 40)
+    for number in range(100):
+        heard.only = (bytes([0xFD, *bytes(14), number]),)
+        watch.turn_to("blue")
+    last = bytes([0xFD, *bytes(14), 99])
+    assert watch._ear._known is None
+    heard.messages.clear()
+    change(blue, newaddr(last))
+    hears(loop, heard, ("blue", RTM_NEWADDR))
     watch.close()
 
 
