@@ -112,6 +112,14 @@ class Service:
         """How many it has open."""
         return sum(_is_socket(f"/proc/{self.process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def sockets_at_rest(self) -> int:
+        """How many it has open when all are gone that have just talked to it, and its own are there."""
+        before = -1
+        while before != (count := self.sockets()):
+            before = count
+            time.sleep(0.1)
+        return count
+
     def close(self) -> None:
         self._requests.close()
         self.process.terminate()
@@ -311,7 +319,7 @@ def fire(seed: int, count: int) -> ControlVolley:
     rng, volley, start = Random(seed), ControlVolley(seed), time.monotonic()
     with running() as service:
         service.must_heal()
-        before = service.sockets()
+        before = service.sockets_at_rest()
         while volley.count < count:
             some = min(AT_ONCE if rng.random() < 0.1 else 1, count - volley.count)
             service.must_run()
