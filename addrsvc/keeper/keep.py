@@ -332,7 +332,7 @@ class Keeper:
         """Want something else of a namespace; `drain` is how many seconds what goes may take, if not as rules say."""
         hold(kept)
         self.decisions.follow_reflex(kept)
-        before, kept.wanted = kept.wanted, wanted
+        before = kept.turn_to(wanted)
         if before == wanted:
             return
         self._watch.turn_to(kept)
@@ -449,7 +449,7 @@ class Keeper:
         """Want some addresses no more; whatever else is missing, reported or fought about stays as it is."""
         hold(kept)
         self.decisions.follow_reflex(kept)
-        before, kept.wanted = kept.wanted, self.wanted(kept.label)
+        before = kept.turn_to(self.wanted(kept.label))
         self._watch.turn_to(kept)
         self._routes.follow(kept)
         for key in keys:

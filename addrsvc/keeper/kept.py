@@ -205,6 +205,14 @@ class Kept:
         """What we know to be ours beside what bears our mark."""
         return self.made or ()
 
+    def turn_to(self, wanted: Wanted) -> Wanted:
+        """Want something else of it; what was wanted before."""
+        before, self.wanted = self.wanted, wanted
+        for key in tuple(self.expected or ()):
+            if not self._is_heard_of(key):
+                self.expects_no_more(key)
+        return before
+
     # --- what is missing ---
 
     def lacks(self, key: Key, why: str) -> None:
@@ -241,7 +249,9 @@ class Kept:
             self.made.discard(key)
 
     def expect(self, key: Key) -> None:
-        """Expect to hear that an address is gone, since we have deleted it."""
+        """Expect to hear that an address is gone, since we have deleted it; of what is not wanted nothing is heard."""
+        if not self._is_heard_of(key):
+            return
         if self.expected is None:
             self.expected = {}
         self.expected[key] = self.expected.get(key, 0) + 1
@@ -261,6 +271,10 @@ class Kept:
         """An address is there: what was heard of it before is over."""
         if self.expected is not None:
             self.expected.pop(key, None)
+            self.expected = self.expected or None
+
+    def _is_heard_of(self, key: Key) -> bool:
+        return key == LOOPBACK or key in self.wanted.addresses
 
     # --- what is due ---
 

@@ -14,7 +14,7 @@ from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, Wanted
 from addrsvc.keeper.watch import SocketWatch
 from addrsvc.mirror.netns import NetNs
 from addrsvc.uapi import RTNLGRP_IPV6_IFADDR
-from tests.keeper.keeping import LABEL, Keeping, keeping
+from tests.keeper.keeping import LABEL, Keeping, keeping, service
 from tests.keeper.test_uring import forbidden
 from tests.waiting import until
 
@@ -163,6 +163,19 @@ def test_any_number_of_deletions_while_it_does_not_wait_ends_nothing(netns: NetN
         kept.quiet()
         delete(netns)
         kept.until_told("repaired", recipe="restore ::1")
+        until(lambda: requests.has(LOOPBACK[0]))
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_it_waits_again_after_addresses_were_taken_away(netns: NetNs, requests: Requests, count: int) -> None:
+    addresses = dict(service(f"fd00::{number:x}") for number in range(1, count + 1))
+    with keeping(netns, Wanted(addresses=addresses, is_fast_flush=True)) as kept:
+        kept.want(WANTED)
+        kept.until_told("withdrawn")
+        kept.quiet()
+        for _ in range(10):
+            kept.loop.turn()
+        delete(netns)
         until(lambda: requests.has(LOOPBACK[0]))
 
 
