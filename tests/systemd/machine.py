@@ -12,7 +12,7 @@ from typing import Final, Self
 import pytest
 
 from tests.systemd.boot import ENVIRONMENT, SKIP
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 __all__ = ["CannotBoot", "Machine"]
 
@@ -109,6 +109,14 @@ class Machine:
     def show(self, unit: str, name: str) -> str:
         """A property of a unit, as systemctl(1) has it."""
         return self.systemctl("show", "--value", f"--property={name}", unit)
+
+    def require_uring(self, unit: str) -> None:
+        """Have a unit's main process have an io_uring, soon; what this machine gives to nobody is not asked for."""
+        said = Path("/proc/sys/kernel/io_uring_disabled")
+        if said.exists() and said.read_text().strip() != "0":
+            pytest.skip("this machine gives no io_uring to a service (kernel.io_uring_disabled)")
+        pid = self.show(unit, "MainPID")
+        assert until(lambda: "anon_inode:[io_uring]" in self.run("ls", "-l", f"/proc/{pid}/fd"))
 
     def require_exposure(self, unit: str, most: int) -> None:
         """Have systemd-analyze(1) find a unit exposed no more than so many tenths."""

@@ -115,6 +115,7 @@ def test_a_service_inside_keeps_its_namespace_without_cap_sys_admin(systemd: Mac
     systemd.systemctl("start", "addrsvc@blue.service")
     assert addresses(systemd) == WANTED
     assert capabilities(systemd, "addrsvc@blue.service") == 1 << 12
+    systemd.require_uring("addrsvc@blue.service")
 
     delete(systemd)
     assert until(lambda: addresses(systemd) == WANTED)
