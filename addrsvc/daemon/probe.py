@@ -5,6 +5,7 @@ the descriptors that the service manager keeps (``addrsvc systemd lend-probe``).
 """
 
 import socket
+from errno import EAFNOSUPPORT
 
 from addrsvc.daemon.systemd import PROBE, forget, store
 from addrsvc.mirror.libc import disconnect
@@ -30,8 +31,17 @@ def bind_loopback(lent: socket.socket | None = None) -> None:
 
 
 def lend() -> bool:
-    """Give the service manager a socket for the service that it is about to start; False where there is none."""
-    with _fresh() as sock:
+    """Give the service manager a socket for the service that it is about to start; False where there is none.
+
+    Where the kernel is told to have no IPv6 there is none to give, and nothing to be tried by it.
+    """
+    try:
+        sock = _fresh()
+    except OSError as error:
+        if error.errno != EAFNOSUPPORT:
+            raise
+        return forget(PROBE)
+    with sock:
         return forget(PROBE) and store(PROBE, sock.fileno())
 
 

@@ -130,6 +130,18 @@ def test_a_start_says_which_address_the_kernel_refuses_it_for_ever(systemd: Mach
     systemd.systemctl("stop", SERVICE)
 
 
+def test_it_starts_where_there_is_no_ipv6_socket_to_lend(systemd: Machine) -> None:
+    """As where the kernel has no IPv6, and IPv4 addresses are to be kept: the sandbox refuses it in the same way."""
+    systemd.write(DROP_IN, "[Service]\nExecStartPre=\nExecStartPre=addrsvc systemd lend-probe\n")
+    systemd.systemctl("daemon-reload")
+    start(systemd, "192.0.2.53")
+
+    assert state(systemd) == "active"
+    assert systemd.show(SERVICE, "NFileDescriptorStore") == "1"  # by which it hears the host
+    delete(systemd)
+    assert until(lambda: "::1/128" in addresses(systemd))
+
+
 def test_who_connects_starts_it(systemd: Machine) -> None:
     assert state(systemd) == "inactive"
 
