@@ -82,7 +82,7 @@ class Keeper:
         self.mender.is_swept = sweep > 0
         self._claiming: Timer | None = None
         self._reflexes = Reflexes(is_certain)
-        loop.at_last = self._reflexes.turn
+        loop.at_first, loop.at_last = self._reflexes.rest, self._reflexes.turn
         self._sweep = Sweep(loop, self._all_to_sweep, self._check)
         self._watch = make_watch(loop, self)
         self._routes = RouteWatch(loop, ring, self.mender, self._settled, self.lost)

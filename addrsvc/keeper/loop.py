@@ -62,6 +62,7 @@ class Loop:
     Attributes:
         afterwards: has something called when nothing is ready any more, or too much has been: what must not delay
             what is.
+        at_first: called before what is ready.
         at_last: called at the end of each turn.
     """
 
@@ -73,6 +74,7 @@ class Loop:
         self._calls: deque[Callback] = deque()
         self._afterwards: deque[Callback] = deque()
         self.afterwards: Final[Callable[[Callback], None]] = self._afterwards.append
+        self.at_first: Callback = _nothing
         self.at_last: Callback = _nothing
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._bell, self._rung)
@@ -122,10 +124,7 @@ class Loop:
 
     def turn(self, seconds: float | None = 0.0) -> None:
         """Wait so long at most (None: for ever), and call what is ready or due once."""
-        readers = self._readers
-        for fd, _ in self._epoll.poll(seconds, _AT_ONCE):
-            if fd in readers:  # it may have been closed by one before it
-                readers[fd]()
+        self._call_ready(seconds)
         if self._afterwards:
             self._wait_for_quiet()
         while self._afterwards:
@@ -139,11 +138,18 @@ class Loop:
     def _wait_for_quiet(self) -> None:
         """Call what is ready until nothing is, or there was too much."""
         for _ in range(_ROUNDS):
-            if not (ready := self._epoll.poll(_QUIET, _AT_ONCE)):
+            if not self._call_ready(_QUIET):
                 break
-            for fd, _ in ready:
-                if fd in self._readers:
-                    self._readers[fd]()
+
+    def _call_ready(self, seconds: float | None) -> bool:
+        """Wait so long at most, and call what is ready; whether anything was."""
+        readers = self._readers
+        ready = self._epoll.poll(seconds, _AT_ONCE)
+        self.at_first()
+        for fd, _ in ready:
+            if fd in readers:  # it may have been closed by one before it
+                readers[fd]()
+        return bool(ready)
 
     def _pause(self) -> float | None:
         while self._timers and not self._timers[0][2].is_pending:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EEXIST
+from time import sleep
 from typing import Final
 
 from addrsvc.keeper.bpf import hear_deleted
@@ -27,6 +28,8 @@ _DATAGRAM: Final = 1 << 12
 _BUFFER: Final = 1 << 14
 _MANY: Final = 64
 """More than such a buffer takes; there are more only if somebody sends as fast as they are read."""
+_REST: Final = 0.0001
+"""Seconds; a thread of real-time priority would keep all others from running for as long as it has something to do."""
 
 
 class Reflex:
@@ -134,6 +137,11 @@ class Reflexes:
         if self._uring is not None and not self._all:
             self._uring.close()
             self._uring = None
+
+    def rest(self) -> None:
+        """Sleep for a moment if an answer was just given: the kernel finishes it in a thread of the same processor."""
+        if self._uring is not None and self._uring.collect():
+            sleep(_REST)
 
     def turn(self) -> None:
         """There is time: have those wait that should, now that all that was heard has been seen to."""

@@ -142,13 +142,13 @@ class Uring:
 
     def has_sent(self, pair: Pair) -> bool:
         """Have a pair wait no more; whether it has sent."""
-        self._collect()
+        self.collect()
         if pair.is_waiting and not self._ask(pair.cancel()):
             raise OSError(EAGAIN, "a request of io_uring cannot be cancelled")
         while pair.is_waiting:
             with suppress(InterruptedError):
                 _call(_IO_URING_ENTER, self._fd, 0, 1, _IORING_ENTER_GETEVENTS, None, 0)
-            self._collect()
+            self.collect()
         return pair.has_sent
 
     def give_back(self, pair: Pair) -> None:
@@ -169,19 +169,22 @@ class Uring:
             taken = _call(_IO_URING_ENTER, self._fd, len(requests), 0, 0, None, 0)
         if taken < len(requests):
             _U32.pack_into(self._ring, self._requested, tail + taken & _WRAP)
-        self._collect()
+        self.collect()
         return taken
 
-    def _collect(self) -> None:
-        """Take down what is over."""
+    def collect(self) -> bool:
+        """Take down what is over; whether anything was sent that was not known of."""
+        is_news = False
         (head,), (tail,) = (_U32.unpack_from(self._ring, at) for at in (self._read, self._done))
         while head != tail:
             key, result, _ = _CQE.unpack_from(self._ring, self._results_at + head % self._results * _CQE.size)
             number, step = divmod(key, _STEPS)
             if number in self._pairs:
                 self._pairs[number].end(step, result)
+                is_news |= step == _SEND and result > 0
             head = head + 1 & _WRAP
         _U32.pack_into(self._ring, self._read, head)
+        return is_news
 
     def close(self) -> None:
         """End everything; the kernel forgets the pairs that wait."""

@@ -150,8 +150,8 @@ def test_a_signal_does_not_end_waiting(ring: Uring, pair: Pair, monkeypatch: pyt
             raise InterruptedError
         return call(number, fd, count, least, *others)
 
-    collect, held_back = ring._collect, iter((True, True))
-    monkeypatch.setattr(ring, "_collect", lambda: next(held_back, False) or collect())
+    collect, held_back = ring.collect, iter((True, True))
+    monkeypatch.setattr(ring, "collect", lambda: next(held_back, False) or collect())
     monkeypatch.setattr(uring, "_call", interrupt)
     assert not ring.has_sent(pair)
 
