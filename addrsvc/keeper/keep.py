@@ -8,6 +8,7 @@ when it begins again it only looks: where all is well nothing is sent.
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from socket import socket
 from typing import Final
 
@@ -189,6 +190,8 @@ class Keeper:
             if kept.is_claimed:
                 kept.is_claimed = False
                 self._ring.tell("waiting", kept.label, kept.cause, why=who_keeps(kept.fd))
+                with suppress(OSError):  # it is told as it is, all the same
+                    self.mender.note_lo(kept)
             if self._claiming is None:
                 self._claiming = self._loop.call_later(_CLAIM_EVERY, self._keep_what_is_free)
             return

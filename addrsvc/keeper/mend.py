@@ -236,14 +236,19 @@ class Mender:
 
     def _look_at_lo(self, kept: Kept, why: Why, cause: int, since: int, only: Key | None) -> None:
         """Note what lo is like, and bring it up where that is wanted."""
-        self._note_lo(kept)
+        self.note_lo(kept)
         if kept.wanted.lo is Lo.LEAVE or kept.is_up:
             return
         if only == LO or (only is None and not kept.is_fought_about(LO)):
             self.apply(kept, [LO_UP_STEP], why, cause, since)
-            self._note_lo(kept)
+            self.note_lo(kept)
 
-    def _note_lo(self, kept: Kept) -> None:
+    def note_lo(self, kept: Kept) -> None:
+        """See what lo is like.
+
+        Raises:
+            KernelError: the kernel does not tell.
+        """
         kept.flags, kept.mtu, disabled = kept.requests.lo()
         kept.is_disabled = bool(disabled)
 

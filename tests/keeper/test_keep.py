@@ -176,6 +176,8 @@ def test_a_namespace_has_one_keeper(netns: NetNs, requests: Requests) -> None:
         (why,) = [event.fields["why"] for event in other.told("waiting")]
         assert str(why).startswith(f"another service keeps it: process {os.getpid()} (")
         assert requests.addresses().keys() >= {ONE, V4}
+        status = other.keeper.status(LABEL)
+        assert (status.state, status.lo_up, status.mtu) == ("claimed", True, 65536)
         other.keeper.gone(LABEL)
 
 
