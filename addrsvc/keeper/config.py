@@ -68,6 +68,8 @@ _PLACES: Final = ("usr/lib/addrsvc", "run/addrsvc", "etc/addrsvc")
 """Where drop-ins are; what a later one has of the same name counts instead, and otherwise after the rest."""
 _NAME: Final = "addrsvc.toml"
 _LARGEST: Final = 16 << 20
+_OPEN_ALREADY: Final = (Path("/dev"), Path("/dev/fd"))
+"""Where pipes are that somebody has begun to write to."""
 
 
 def places(file: Path | None = None, *, root: Path = Path("/")) -> list[Path]:
@@ -164,6 +166,9 @@ class _Written:
     def read(self, path: Path) -> None:
         """Add a file."""
         self.files.append(str(path))
+        if path.is_fifo() and path.parent not in _OPEN_ALREADY:
+            self._wrong(str(path), 0, "it is a named pipe, and would be waited for")
+            return
         try:
             with path.open("rb") as stream:
                 data = stream.read(_LARGEST + 1)

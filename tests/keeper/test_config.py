@@ -277,6 +277,21 @@ def test_what_never_ends_is_not_read() -> None:
         load([Path("/dev/zero")])
 
 
+def test_nobody_waits_for_a_named_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(ConfigError, match=r"pipe\.toml: it is a named pipe"):
+        load([tmp_path / "pipe.toml"])
+
+
+def test_what_another_program_writes_can_be_read() -> None:
+    read, write = os.pipe()
+    os.write(write, b"[watch]\nsweep = 7\n")
+    os.close(write)
+    loaded = load([Path(f"/dev/fd/{read}")])
+    os.close(read)
+    assert loaded.config.watch.sweep == 7
+
+
 # --- what is wrong ----------------------------------------------------------------------------------------------------
 
 RULE_LINES = '[[rule]]\nname = "a"\nnamespaces = ["host"]\n'
