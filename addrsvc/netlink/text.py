@@ -46,6 +46,7 @@ from addrsvc.uapi import (
     RT_TABLE_MAIN,
     RT_TABLE_NAMES,
     RTM_DELADDR,
+    RTM_DELROUTE,
     RTM_NEWADDR,
     RTN_NAMES,
     RTN_UNICAST,
@@ -377,6 +378,9 @@ def command_line(msg: Message, names: Mapping[int, str] | None = None) -> str:
             return " ".join(["ip link set dev", _dev(names, msg.ifi_index), *_link_changes(msg)])
         case AddrMsg():
             return " ".join(["ip addr", _addr_action(msg), *_addr_request(msg, names)])
+        case RouteMsg():
+            action = "del" if msg.nlmsg_type == RTM_DELROUTE else "add"
+            return f"ip route {action} {_line_of(to_json(msg, names))}"
         case Sysctl():
             return f"sysctl {msg.name}={msg.value}"
         case _:

@@ -399,6 +399,31 @@ def test_routes_read_as_ip_prints_them(scene: tuple[Kernel, Callable[..., str]])
             "ip addr replace 2001:db8::1/64 dev lo valid_lft forever preferred_lft 5sec",
         ),
         (AddrMsg(nlmsg_type=RTM_DELADDR, ifa_index=1, address=LO_ADDR), "ip addr del ::1/128 dev lo"),
+        (
+            RouteMsg(
+                rtm_family=AF_INET6,
+                rtm_dst_len=64,
+                rtm_table=RT_TABLE_LOCAL,
+                rtm_type=RTN_LOCAL,
+                rtm_protocol=173,
+                dst=bytes.fromhex("fd00") + bytes(14),
+                oif=1,
+            ),
+            "ip route add local fd00::/64 dev lo table local proto 173",
+        ),
+        (
+            RouteMsg(
+                nlmsg_type=RTM_DELROUTE,
+                rtm_family=AF_INET,
+                rtm_dst_len=24,
+                rtm_table=RT_TABLE_LOCAL,
+                rtm_type=RTN_LOCAL,
+                rtm_protocol=173,
+                dst=bytes((192, 0, 2, 0)),
+                oif=1,
+            ),
+            "ip route del local 192.0.2.0/24 dev lo table local proto 173",
+        ),
         (Sysctl("net.ipv6.conf.lo.disable_ipv6", "1"), "sysctl net.ipv6.conf.lo.disable_ipv6=1"),
     ],
 )
