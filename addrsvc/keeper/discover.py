@@ -13,6 +13,7 @@ from addrsvc.keeper.directories import Directories, Directory
 from addrsvc.keeper.loop import Loop, Timer
 from addrsvc.keeper.places import HOST, PROC, Place
 from addrsvc.keeper.sources import Processes, Source
+from addrsvc.mirror.netns import NETNS_RUN_DIR
 
 __all__ = ["NOT_ALLOWED", "Discovery", "Listener"]
 
@@ -20,6 +21,13 @@ NOT_ALLOWED: Final = "entering another namespace than the host's needs CAP_SYS_A
 
 _TRY_AGAIN: Final = 5.0
 """Seconds until what there was no descriptor for is tried again."""
+
+
+def _not_allowed(place: Place) -> str:
+    """What a namespace waits for that may not be entered: there is a unit for those below /run/netns."""
+    if place.directory != str(NETNS_RUN_DIR) or place.is_glob:
+        return NOT_ALLOWED
+    return f"{NOT_ALLOWED}, or addrsvc-netlink@{place.name}.socket to be started"
 
 
 class Discovery:
@@ -55,7 +63,7 @@ class Discovery:
         places = tuple(dict.fromkeys(map(Place.of, selectors)))
         before = self.waiting()
         allowed = [place for place in places if self._may_enter or not place.directory]
-        self._not_allowed = {place.label: NOT_ALLOWED for place in places if place not in allowed}
+        self._not_allowed = {place.label: _not_allowed(place) for place in places if place not in allowed}
         for directory in dict.fromkeys((*self._sources, *(place.directory for place in allowed))):
             self._source(directory).choose([place for place in allowed if place.directory == directory])
         left = self._not_meant()
