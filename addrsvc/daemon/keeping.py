@@ -310,10 +310,13 @@ class KeeperThread:
 
 
 def _take_priority(priority: int, ring: Ring) -> None:
-    """Let no other process of this machine keep the calling thread from its work, if that is wanted and allowed."""
+    """Let no other process of this machine keep the calling thread from its work, if that is wanted and allowed.
+
+    Threads that it starts have no part in that.
+    """
     if not priority:
         return
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
     except OSError as error:
         ring.tell("refused", "", None, recipe=f"SCHED_FIFO {priority}", error=error.strerror)

@@ -240,6 +240,26 @@ def test_a_start_has_more_time_only_as_long_as_it_gets_on(
         assert not manager.has_heard("EXTEND_TIMEOUT_USEC")
 
 
+@pytest.fixture
+def hurried(config: Path) -> None:
+    """The rules, and a real-time priority."""
+    config.write_text("[daemon]\nrealtime = 3\n" + config.read_text())
+
+
+def test_what_repairs_has_a_real_time_priority_and_nothing_else(
+    hurried: None, thread: KeeperThread, manager: Manager, netns: NetNs
+) -> None:
+    thread.start()
+    thread.serving()
+    until(lambda: manager.has_heard("READY=1"))
+    if told(thread, "refused"):
+        pytest.skip("a real-time priority needs CAP_SYS_NICE")
+    threads = {it.name: os.sched_getscheduler(it.native_id or 0) for it in threading.enumerate()}
+    hurries = {name for name, policy in threads.items() if policy & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO}
+    assert hurries == {"keeper"}
+    assert "courier" in threads
+
+
 def test_that_a_bind_succeeds_at_last_is_noticed(
     thread: KeeperThread, manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
