@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from functools import partial
 from sys import byteorder
-from time import monotonic, monotonic_ns
+from time import monotonic_ns
 from typing import Final
 
 from addrsvc.keeper import compare
@@ -162,7 +162,6 @@ class Decisions:
         kept, key = heard.kept, heard.key
         if not heard.kind:
             return NOTIFY_DONE
-        kept.heard_at = monotonic()
         if key is LO:
             _note_lo(val, heard)
         elif val == NETDEV_UP:

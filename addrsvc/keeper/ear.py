@@ -31,14 +31,14 @@ class Ear:
         pause: nanoseconds; what comes sooner than that after the last message is part of a burst.
     """
 
-    __slots__ = ("_buffer", "_is_overrun", "_largest", "_last", "_pause", "_sock")
+    __slots__ = ("_buffer", "_is_overrun", "_largest", "_last", "_pause", "_sock", "_whole_until")
 
     def __init__(self, sock: socket.socket, buffer: int, largest: int, pause: int = BURST_NS) -> None:
         self._sock = sock
         self._buffer = buffer
         self._largest = largest
         self._pause = pause
-        self._last = 0
+        self._last = self._whole_until = monotonic_ns()
         self._is_overrun = False
 
     def fileno(self) -> int:
@@ -63,8 +63,8 @@ class Ear:
         """Read one message, and hand it on; whether there may be others."""
         raise NotImplementedError
 
-    def _lost(self) -> None:
-        """Say that messages were lost."""
+    def _lost(self, seconds: float) -> None:
+        """Say that messages were lost, all of them within so many seconds until now."""
         raise NotImplementedError
 
     def _unread(self, error: OSError) -> bool:
@@ -72,7 +72,7 @@ class Ear:
         if isinstance(error, BlockingIOError):
             if self._is_overrun:
                 self._is_overrun = False
-                self._lost()
+                self._lost((monotonic_ns() - self._whole_until) / 1e9)
             return False
         if error.errno != ENOBUFS:
             raise error
@@ -81,7 +81,8 @@ class Ear:
 
     def overrun(self) -> None:
         """Messages were lost: have more room for the next ones, and say so when what was not lost has been read."""
-        self._is_overrun = True
+        if not self._is_overrun:
+            self._is_overrun, self._whole_until = True, self._last
         if self._buffer < self._largest:
             self._buffer = min(2 * self._buffer, self._largest)
             set_buffer(self._sock, self._buffer)

@@ -53,7 +53,11 @@ VOCABULARY: Final[Mapping[str, Word]] = {
         "on lo since, and restored how much was asked for again",
     ),
     "limited": Word("info", "namespaces are heard in a way that costs more; field why tells what is missing"),
-    "lost": Word("warning", "the kernel said more than the buffer holds; everything was looked at again"),
+    "lost": Word(
+        "warning",
+        "the kernel said more than the buffer holds, within as many seconds as field seconds tells; everything was "
+        "looked at again",
+    ),
     "fight": Word("error", "somebody undoes every repair; repairs are made ever more seldom"),
     "peace": Word("info", "a fight has ended, or was resumed by command"),
     "reload": Word("info", "another configuration is in force"),

@@ -168,7 +168,6 @@ class Keeper:
         """It is heard from now on: look at it; its lo was brought up within so many microseconds, if it was."""
         self._kept[kept.label] = kept
         self._reflexes.add(kept)
-        kept.heard_at = time.monotonic()
         names = self.discovery.names(kept.label)
         also = {"names": list(names)} if len(names) > 1 else {}
         kept.cause = self._ring.tell("attached", kept.label, None, rules=list(kept.wanted.rules), **also)
@@ -275,7 +274,7 @@ class Keeper:
         """Namespaces are heard in a way that costs more."""
         self._ring.tell("limited", "", None, why=why)
 
-    def lost(self, kept: Kept | None) -> None:
+    def lost(self, kept: Kept | None, seconds: float) -> None:
         """It has said more than was heard: whatever it was, its result can be looked at."""
         where = tuple(self._kept.values()) if kept is None else (kept,)
         for each in where:
@@ -283,15 +282,12 @@ class Keeper:
             if each.reflex is not None:
                 each.reflex.lost()
         self.decisions.finish()
-        now = time.monotonic()
-        seconds = max((now - each.heard_at for each in where), default=0.0)
         cause = self._ring.tell(
             "lost", kept.label if kept else "", None, seconds=round(seconds, 6), namespaces=len(where)
         )
         for each in where:
             each.lost += 1
             each.expected = None
-            each.heard_at = now
             if each.is_claimed:
                 self.mender.look(each, Why.LOST, cause)
 

@@ -139,13 +139,12 @@ class Kept:
         restored: what ::1 was put back for, as long as the chain has not heard of it.
         fighting: how many things are fought about just now.
         repairs, fights, lost: how many there were.
-        heard_at: when the last message came, in seconds of the monotonic clock.
         is_claimed: it is ours to keep; nobody else's service has the namespace.
         is_tidy: it was looked for routes that an older configuration wanted.
     """
 
     __slots__ = (
-        "__weakref__", "cause", "expected", "fd", "fighting", "fights", "flags", "foreign", "heard_at", "is_claimed",
+        "__weakref__", "cause", "expected", "fd", "fighting", "fights", "flags", "foreign", "is_claimed",
         "is_disabled", "is_tidy", "label", "last", "lost", "made", "missing", "mtu", "owed", "quarrels", "reason",
         "reflex", "repairs", "requests", "restored", "timers", "wanted", "withdrawals",
     )  # fmt: skip
@@ -175,7 +174,6 @@ class Kept:
         self.repairs = 0
         self.fights = 0
         self.lost = 0
-        self.heard_at = 0.0
         self.is_claimed = True
         self.is_tidy = False
 

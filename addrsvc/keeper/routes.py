@@ -39,7 +39,7 @@ class _RouteEar(Ear):
         sock: socket.socket,
         kept: Kept,
         deleted: Callable[[Kept, Route], object],
-        overrun: Callable[[Kept], object],
+        overrun: Callable[[Kept, float], object],
     ) -> None:
         super().__init__(sock, _BUFFER, _LARGEST)
         self._kept = kept
@@ -55,8 +55,8 @@ class _RouteEar(Ear):
             self._deleted(self._kept, route)
         return True
 
-    def _lost(self) -> None:
-        self._overrun(self._kept)
+    def _lost(self, seconds: float) -> None:
+        self._overrun(self._kept, seconds)
 
 
 class RouteWatch:
@@ -67,7 +67,7 @@ class RouteWatch:
         ring: where it is told.
         mender: what puts back.
         settle: called with a namespace before it is asked for anything.
-        lost: called with one that has said more than was heard.
+        lost: called with one that has said more than was heard, and within how many seconds until then.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class RouteWatch:
         ring: Ring,
         mender: Mender,
         settle: Callable[[Kept], object],
-        lost: Callable[[Kept], object],
+        lost: Callable[[Kept, float], object],
     ) -> None:
         self._loop = loop
         self._ring = ring

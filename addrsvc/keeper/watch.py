@@ -60,8 +60,8 @@ class Hearer(Protocol[K_contra]):
     def interests(self, kept: K_contra) -> Collection[bytes] | None:
         """Which addresses of a namespace's lo are of interest, 4 or 16 bytes each; None for all."""
 
-    def lost(self, kept: K_contra | None) -> object:
-        """It has said more than its buffer takes; None where it is not known who."""
+    def lost(self, kept: K_contra | None, seconds: float) -> object:
+        """It has said more than its buffer takes, within so many seconds until now; None where it is not known who."""
 
     def limited(self, why: str) -> object:
         """Namespaces are heard in another way than the one that costs least, from now on."""
@@ -193,8 +193,8 @@ class _OneEar(_LoEar[K]):
         self._known = set()
         super().turn_to(kept)
 
-    def _lost(self) -> None:
-        self._hearer.lost(self._kept)
+    def _lost(self, seconds: float) -> None:
+        self._hearer.lost(self._kept, seconds)
 
 
 class _SharedEar(_OneEar[K]):
@@ -358,8 +358,8 @@ class _AllEars(_LoEar[K]):
     def _all(self) -> Iterable[K]:
         return self._by_id.values()
 
-    def _lost(self) -> None:
-        self._hearer.lost(None)
+    def _lost(self, seconds: float) -> None:
+        self._hearer.lost(None, seconds)
 
 
 _ANCILLARY: Final = socket.CMSG_SPACE(4)

@@ -270,7 +270,7 @@ class Deaf:
         """Nothing is."""
         return ()
 
-    def lost(self, kept: object) -> None:
+    def lost(self, kept: object, seconds: float) -> None:
         """A loss."""
 
     def limited(self, why: str) -> None:

@@ -95,7 +95,7 @@ def test_a_look_for_another_reason_makes_up_for_it_too(
             kept.want(NEW)
         there = kept.keeper.get(LABEL)
         assert there is not None
-        kept.keeper.lost(there)
+        kept.keeper.lost(there, 0.0)
         kept.until(lambda: ONE not in requests.addresses())
         assert {key for key in requests.addresses() if len(key[0]) == 16} == {LOOPBACK, TWO}
         assert there.owed is None

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -576,12 +577,14 @@ def test_what_was_lost_is_looked_at_and_told_once(netns: NetNs, requests: Reques
     many = {**WANTED.addresses, **dict(service(f"fd00:2::{number}") for number in range(1, 20))}
     with keeping(netns, Wanted(addresses=many), make_watch=partial(SocketWatch, largest=4096)) as kept:
         for _ in range(3):
-            told = len(kept.told("lost"))
+            told, since = len(kept.told("lost")), time.monotonic()
             requests.ask(
                 [*(newaddr(address, proto=SOMEBODY_ELSE) for address in burst), deladdr(*ONE), DELETE_LOOPBACK]
             )
+            unheard = time.monotonic() - since
             kept.quiet()
             assert len(kept.told("lost")) == told + 1
+            assert float(str(kept.told("lost")[-1].fields["seconds"])) >= unheard
             assert requests.addresses().keys() >= {LOOPBACK, ONE}
             requests.ask([deladdr(address) for address in burst])
             kept.quiet()

@@ -44,7 +44,7 @@ class Heard:
     def interests(self, kept: str) -> tuple[bytes, ...] | None:
         return self.only
 
-    def lost(self, kept: str | None) -> None:
+    def lost(self, kept: str | None, seconds: float) -> None:
         self.losses.append(kept)
 
     def limited(self, why: str) -> None:
