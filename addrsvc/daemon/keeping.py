@@ -21,10 +21,11 @@ from addrsvc.keeper.alone import Alone, NameWatch
 from addrsvc.keeper.config import Config, Loaded, load
 from addrsvc.keeper.events import Ring
 from addrsvc.keeper.keep import Keeper, Rules
+from addrsvc.keeper.kept import Kept
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.places import HOST, Place
 from addrsvc.keeper.settings import Method
-from addrsvc.keeper.watch import AutoWatch, NsidWatch, SocketWatch
+from addrsvc.keeper.watch import AutoWatch, SocketWatch, Watch
 from addrsvc.mirror.netns import NETNS_RUN_DIR
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ __all__ = ["KeeperThread", "NotRunning"]
 
 T = TypeVar("T")
 
-_WATCHES: Final = {Method.AUTO: AutoWatch, Method.SOCKETS: SocketWatch, Method.NSID: NsidWatch}
+_WATCHES: "Final[Mapping[Method, Callable[..., Watch[Kept]]]]" = {
+    Method.AUTO: AutoWatch,
+    Method.SOCKETS: SocketWatch,
+    Method.NSID: partial(AutoWatch, many=0),
+}
 
 _ASTRAY: Final = "the socket that was opened there is of a namespace that has lost this name: it has to be opened anew"
 _WISHED: Final = "it is there, and waits for systemd to open a socket in it, as addrsvc-netlink@.socket does"

@@ -130,6 +130,21 @@ def test_a_start_says_which_address_the_kernel_refuses_it_for_ever(systemd: Mach
     systemd.systemctl("stop", SERVICE)
 
 
+def test_what_it_is_to_have_and_may_not_have_is_told_and_keeps_nothing_waiting(systemd: Machine) -> None:
+    """The units as they are allow neither."""
+    systemd.write(CONFIGURATION, f'[daemon]\nrealtime = 5\n[watch]\nmethod = "nsid"\n{rules()}')
+    systemd.systemctl("start", SERVICE)
+
+    assert systemd.show(SERVICE, "NRestarts") == "0"
+    pid = main_pid(systemd)
+    (refused,) = until(lambda: systemd.journal(f"_PID={pid}", "ADDRSVC_EVENT=refused"))
+    assert refused["ADDRSVC_RECIPE"] == "SCHED_FIFO 5"
+    (limited,) = until(lambda: systemd.journal(f"_PID={pid}", "ADDRSVC_EVENT=limited"))
+    assert "CAP_NET_BROADCAST" in limited["ADDRSVC_WHY"]
+    delete(systemd)
+    assert until(lambda: "::1/128" in addresses(systemd))
+
+
 def test_it_starts_where_there_is_no_ipv6_socket_to_lend(systemd: Machine) -> None:
     """As where the kernel has no IPv6, and IPv4 addresses are to be kept: the sandbox refuses it in the same way."""
     systemd.write(DROP_IN, "[Service]\nExecStartPre=\nExecStartPre=addrsvc systemd lend-probe\n")
