@@ -1,22 +1,27 @@
 """Who breaks lo, and how: each in a namespace of the running kernel, with the time that the repair took."""
 
+import secrets
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import pytest
 
+from addrsvc.keeper.events import Event
 from addrsvc.keeper.kept import LOOPBACK
-from addrsvc.keeper.messages import deladdr
+from addrsvc.keeper.messages import DELETE_LOOPBACK, LO_UP, deladdr, newaddr
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.wanted import Wanted
-from addrsvc.mirror.netns import NetNs
+from addrsvc.mirror.netns import NetNs, create_named, remove_named
 from addrsvc.mirror.rtnl import RtnlKernel
 from addrsvc.uapi import IFF_UP
-from tests.keeper.keeping import Keeping, keeping, service
+from tests.keeper.keeping import Keeping, Rules, keeping, service
 
 WANTED = Wanted(addresses=dict([service("fd00::1"), service("192.0.2.1")]))
 KEYS = [LOOPBACK, *WANTED.addresses]
 
 Breaker = Callable[[RtnlKernel, Keeping], object]
+Told = Callable[[str, Event], None]
 
 
 def sysctl(name: str, *, is_seen: bool = False) -> Breaker:
@@ -69,6 +74,17 @@ def kept(netns: NetNs) -> Iterator[Keeping]:
         yield kept
 
 
+@pytest.fixture
+def told(record_property: Callable[[str, object], None]) -> Told:
+    """Prints how long a repair took."""
+
+    def tell(what: str, repaired: Event) -> None:
+        record_property("us", repaired.fields["us"])
+        print(f"{what}: repaired in {repaired.fields['us']} us")  # noqa: T201
+
+    return tell
+
+
 def is_whole(requests: Requests) -> bool:
     """Whether lo is up and has all that is wanted."""
     return bool(requests.lo().flags & IFF_UP) and requests.addresses().keys() >= set(KEYS)
@@ -79,9 +95,49 @@ def test_lo_is_brought_up_and_has_its_addresses_at_the_start(kept: Keeping, requ
     assert [event.fields["recipe"] for event in kept.told("repaired")] == ["lo up", "add"]
 
 
+def test_what_was_broken_before_the_start_is_repaired(netns: NetNs, requests: Requests, told: Told) -> None:
+    """An address of an older configuration goes, too."""
+    stale = bytes.fromhex("fd00") + bytes(13) + b"\x99"
+    assert requests.ask([LO_UP, DELETE_LOOPBACK, newaddr(stale)]) == []
+    with keeping(netns, WANTED) as kept:
+        *_, repaired = kept.told("repaired")
+        assert {event.fields["why"] for event in kept.told("repair", "withdrawn")} == {"start"}
+        assert requests.addresses().keys() >= set(KEYS)
+        assert (stale, 128) not in requests.addresses()
+        told("missing at the start", repaired)
+
+
+def test_a_namespace_that_is_made_again_has_all_that_is_wanted(cap_sys_admin: None, told: Told) -> None:
+    name = f"healing-{secrets.token_hex(4)}"
+
+    def made(kept: Keeping) -> Event:
+        with create_named(name) as netns, Requests.to(netns.fileno()) as requests:
+            event = kept.until_told("repaired", recipe="add")
+            assert is_whole(requests)
+            return event
+
+    with keeping(None, None) as kept, ExitStack() as stack:
+        stack.callback(remove_named, name)
+        kept.keeper.reconfigure(Named(WANTED, name=name))
+        made(kept)
+        remove_named(name)
+        kept.until_told("gone")
+        told("the namespace is made again", made(kept))
+
+
+@dataclass
+class Named(Rules):
+    """One namespace is looked for."""
+
+    name: str = ""
+
+    def selectors(self) -> tuple[str, ...]:
+        return (self.name,)
+
+
 @pytest.mark.parametrize("what", BREAKERS)
 def test_what_somebody_breaks_is_repaired(
-    what: str, kept: Keeping, rtnl: RtnlKernel, requests: Requests, record_property: Callable[[str, object], None]
+    what: str, kept: Keeping, rtnl: RtnlKernel, requests: Requests, told: Told
 ) -> None:
     breaks, why, recipe = BREAKERS[what]
 
@@ -94,5 +150,4 @@ def test_what_somebody_breaks_is_repaired(
     assert repair.fields["why"] == why
     (status,) = kept.statuses()
     assert status.state == "kept"
-    record_property("us", event.fields["us"])
-    print(f"{what}: repaired in {event.fields['us']} us")  # noqa: T201
+    told(what, event)
