@@ -3,8 +3,10 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -298,3 +300,26 @@ def test_an_event_is_really_injected_only_where_the_configuration_allows_it(
         assert typed("inject", "UP", "eth0", "--real")[0] == 1
 
     controlled(rules(netns), clients)
+
+
+@pytest.mark.parametrize("answered", [b"", b'{"parameters":{"plans":[]},"continues":true}\0', b'{"parameters":'])
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_an_answer_that_does_not_end_is_not_taken_for_a_whole_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str, answered: bytes
+) -> None:
+    """As when the service is killed while it answers."""
+
+    def answer() -> None:
+        conn, _ = listener.accept()
+        with conn:
+            conn.recv(1 << 16)
+            conn.sendall(answered)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "control"))
+        listener.listen()
+        answering = threading.Thread(target=answer)
+        answering.start()
+        code = main([command, "--control", str(tmp_path / "control")])
+        answering.join()
+    assert (code, *capfd.readouterr()) == (1, "", "Error: the service ended before it answered\n")

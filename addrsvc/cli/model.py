@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from addrsvc.cli.desk import open_desk
 from addrsvc.daemon.commands import INIT_NET
@@ -44,15 +44,12 @@ def _events_of_a_fresh_model(printer: Printer) -> int:
 
 
 def _follow(arguments: argparse.Namespace, printer: Printer) -> int:
-    from addrsvc.daemon.client import Client, control_to_ask
+    from addrsvc.daemon.client import Client, Ended, control_to_ask
 
-    try:
-        with Client(control_to_ask(arguments.control)) as client:
-            for reply in client.stream("monitor", {"replay": True}, output=sys.stdout.fileno()):
-                printer.print_lost(reply["lost"])
-                printer.print_all(reply["news"])
-    except KeyboardInterrupt:
-        pass
+    with suppress(KeyboardInterrupt, Ended), Client(control_to_ask(arguments.control)) as client:
+        for reply in client.stream("monitor", {"replay": True}, output=sys.stdout.fileno()):
+            printer.print_lost(reply["lost"])
+            printer.print_all(reply["news"])
     return 0
 
 

@@ -10,6 +10,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from stat import S_IWGRP
 from types import TracebackType
@@ -133,7 +134,7 @@ class Client:
         output: int | None = None,
         interface: str = INTERFACE,
     ) -> Iterator[dict[str, object]]:
-        """Run a command that answers many times, until the service has no more to say or ends.
+        """Run a command that answers many times, until the service has no more to say.
 
         Args:
             command: what to run.
@@ -143,13 +144,15 @@ class Client:
 
         Raises:
             BrokenPipeError: nobody reads `output` any more.
+            Ended: the service has ended and had more to say.
             AddrsvcError: as with `ask`.
         """
         self._send(command, parameters, interface, more=True)
-        while (reply := self._receive_if_any(output)) is not None:
+        continues: object = True
+        while continues:
+            reply = self._receive(output)
+            continues = reply.get("continues")
             yield _parameters(reply)
-            if not reply.get("continues"):
-                return
 
     def close(self) -> None:
         """Hang up."""
@@ -170,26 +173,20 @@ class Client:
         except ConnectionError:
             raise Ended("the service hung up") from None
 
-    def _receive(self) -> dict[str, object]:
-        reply = self._receive_if_any()
-        if reply is None:
-            raise Ended("the service ended before it answered")
-        return reply
-
-    def _receive_if_any(self, output: int | None = None) -> dict[str, object] | None:
+    def _receive(self, output: int | None = None) -> dict[str, object]:
         while b"\0" not in self._unread:
             if output is not None:
                 self._wait_beside(output)
-            try:
-                data = self._socket.recv(_CHUNK)
-            except ConnectionError:
-                return None
-            if not data:
-                return None
-            self._unread += data
+            self._unread += self._read()
         first, self._unread = self._unread.split(b"\0", 1)
         reply: dict[str, object] = json.loads(first)
         return reply
+
+    def _read(self) -> bytes:
+        with suppress(ConnectionError):
+            if data := self._socket.recv(_CHUNK):
+                return data
+        raise Ended("the service ended before it answered")
 
     def _wait_beside(self, output: int) -> None:
         """Wait for the service to speak; a pipe whose reader has gone says so by an error, unasked."""
