@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EEXIST
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from time import sleep
 from typing import Final
 
@@ -24,6 +25,8 @@ __all__ = ["Reflex", "Reflexes", "hold"]
 
 _MOST: Final = 8
 """How many namespaces have one: the kernel lets the one thread answer one after the other."""
+_PLENTY: Final = 512
+"""Where there are fewer descriptors than that they are for keeping namespaces, not for doing so sooner."""
 _DATAGRAM: Final = 1 << 12
 _BUFFER: Final = 1 << 14
 _MANY: Final = 64
@@ -123,7 +126,7 @@ class Reflexes:
 
     def add(self, kept: Kept) -> None:
         """Give a namespace one when there is time, if there are not too many."""
-        if kept.fd >= 0 and self._is_allowed and len(self._new) + len(self._all) < _MOST:
+        if kept.fd >= 0 and self._is_allowed and len(self._new) + len(self._all) < _MOST and _are_plenty():
             self._new.append(kept)
 
     def remove(self, kept: Kept) -> None:
@@ -167,6 +170,12 @@ class Reflexes:
         for kept in tuple(self._all):
             self.remove(kept)
         self._new.clear()
+
+
+def _are_plenty() -> bool:
+    """Whether nobody has to be sparing of descriptors."""
+    limit, _ = getrlimit(RLIMIT_NOFILE)
+    return limit == RLIM_INFINITY or limit >= _PLENTY
 
 
 def hold(kept: Kept) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from threading import Thread
 
 import pytest
@@ -202,6 +203,16 @@ def test_it_puts_nothing_on_a_lo_that_may_stay_down(netns: NetNs, requests: Requ
         aside(netns, LO_DOWN)
         kept.quiet()
         assert not requests.has(LOOPBACK[0])
+
+
+def test_where_there_are_few_descriptors_they_are_for_other_things(netns: NetNs) -> None:
+    limits = getrlimit(RLIMIT_NOFILE)
+    setrlimit(RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        with keeping(netns, WANTED) as kept:
+            assert not has_reflex(kept)
+    finally:
+        setrlimit(RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("what", ["Uring", "Reflex"])
