@@ -4,12 +4,15 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import translate
+from typing import Final
 
 from addrsvc.keeper.book import MISSING, Book, Held, Unusable
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.places import Place
 
 __all__ = ["Processes", "Source"]
+
+_HIDDEN: Final = "the process is not to be seen from here, which takes CAP_SYS_PTRACE and ProtectProc=default"
 
 
 class Source:
@@ -118,6 +121,8 @@ class Processes(Source):
             fd = super()._open(name)
         except Unusable:
             os.close(pidfd)
+            if not os.path.exists(os.path.join(self.directory, name)):
+                raise Unusable(_HIDDEN) from None
             raise
         self._pidfds[name] = pidfd
         self._loop.watch(pidfd, lambda: self._ended(name))

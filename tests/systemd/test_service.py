@@ -1,5 +1,6 @@
 """addrsvc.service under a real systemd: how it starts, who it is, who may talk to it, and how it stays alive."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -143,6 +144,15 @@ def test_what_it_is_to_have_and_may_not_have_is_told_and_keeps_nothing_waiting(s
     assert "CAP_NET_BROADCAST" in limited["ADDRSVC_WHY"]
     delete(systemd)
     assert until(lambda: "::1/128" in addresses(systemd))
+
+
+def test_a_process_that_the_sandbox_hides_is_waited_for_with_the_reason(systemd: Machine) -> None:
+    systemd.write(CONFIGURATION, '[[rule]]\nname = "it"\nnamespaces = ["host", "pid:1", "pid:4000000"]\n')
+    systemd.systemctl("start", SERVICE)
+
+    said = systemd.run("addrsvc", "status")
+    assert re.search("^pid:1 +waiting +the process is not to be seen from here, which takes CAP_SYS_PTRACE", said, re.M)
+    assert re.search("^pid:4000000 +waiting +there is no such process$", said, re.M)
 
 
 def test_it_starts_where_there_is_no_ipv6_socket_to_lend(systemd: Machine) -> None:
