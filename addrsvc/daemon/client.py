@@ -101,6 +101,7 @@ class Client:
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._unread = b""
+        self._path = path
         try:
             self._socket.connect(os.fspath(path))
         except OSError as error:
@@ -186,7 +187,7 @@ class Client:
         with suppress(ConnectionError):
             if data := self._socket.recv(_CHUNK):
                 return data
-        raise Ended("the service ended before it answered")
+        raise Ended(f"the service ended before it answered{_to_see_why(self._path)}")
 
     def _wait_beside(self, output: int) -> None:
         """Wait for the service to speak; a pipe whose reader has gone says so by an error, unasked."""
@@ -207,21 +208,34 @@ def _no_service(path: Path, error: OSError) -> str:
             return f"{path}: {error.strerror or error}"
 
 
+def _to_see_why(path: Path) -> str:
+    """What to add where a service has ended, if there is somewhere to look."""
+    unit = _unit(path)
+    return f" (see: journalctl -u {unit})" if unit else ""
+
+
 def _to_start(path: Path) -> str:
     """How there comes to be a service at a socket; a service manager starts one where its units are installed."""
-    instance = path.parent.name if path.parent.parent == SYSTEM_CONTROL.parent else ""
-    unit = f"addrsvc@{instance}.service" if instance else "addrsvc.service"
-    is_a_units = instance or path == SYSTEM_CONTROL
-    if is_a_units and any(os.path.lexists(f"{place}/systemd/system/{_template(unit)}") for place in _UNITS):
-        return f"systemctl start {unit.removesuffix('.service')}"
+    unit, instance = _unit(path), _instance(path)
+    if unit:
+        return f"systemctl start {unit}"
     keep = f"addrsvc run --keep --inside {instance}" if instance else "addrsvc run --keep"
     return keep if path == control_path() else f"{keep} --control {path}"
 
 
-def _template(unit: str) -> str:
-    """The file of an instance is that of all of them."""
-    name, at, _ = unit.partition("@")
-    return f"{name}@.service" if at else unit
+def _unit(path: Path) -> str:
+    """Whose socket it is, as systemctl(1) calls it; empty where it is no unit's."""
+    instance = _instance(path)
+    name = "addrsvc@" if instance else "addrsvc"
+    if not instance and path != SYSTEM_CONTROL:
+        return ""
+    is_installed = any(os.path.lexists(f"{place}/systemd/system/{name}.service") for place in _UNITS)
+    return f"{name}{instance}" if is_installed else ""
+
+
+def _instance(path: Path) -> str:
+    """Of which namespace alone a service is, by its socket; empty where it is not of one alone."""
+    return path.parent.name if path.parent.parent == SYSTEM_CONTROL.parent else ""
 
 
 _UNITS: Final = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")

@@ -186,7 +186,7 @@ def test_a_wrong_configuration_is_told_and_tried_once(systemd: Machine) -> None:
 
 def test_who_connects_to_one_that_cannot_start_is_not_kept_waiting(systemd: Machine) -> None:
     systemd.write(CONFIGURATION, "[[rule]]\nnmae = 1\n")
-    systemd.run("addrsvc", "status", code=1)
+    assert "(see: journalctl -u addrsvc)" in systemd.run("addrsvc", "status", code=1)
     assert until(lambda: state(systemd) == "failed")
     assert systemd.systemctl("is-active", "addrsvc.socket") == "active"
 
