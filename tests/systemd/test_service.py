@@ -94,6 +94,34 @@ def test_it_is_not_ready_before_and_says_at_once_what_it_waits_for(systemd: Mach
     assert "::1/128" in addresses(systemd)
 
 
+REFUSING = """
+import os, socket
+bind = socket.socket.bind
+def refused(self, address):
+    if self.family == socket.AF_INET6 and os.path.exists("/run/refusing/now"):
+        raise OSError(99, os.strerror(99))
+    return bind(self, address)
+socket.socket.bind = refused
+"""
+
+
+def test_it_is_not_ready_before_a_bind_to_the_loopback_address_succeeds(systemd: Machine) -> None:
+    """Though the address is there."""
+    systemd.write("/run/refusing/sitecustomize.py", REFUSING)
+    systemd.write("/run/refusing/now", "")
+    systemd.write(DROP_IN, "[Service]\nEnvironment=PYTHONPATH=/run/refusing\n")
+    systemd.systemctl("daemon-reload")
+    systemd.systemctl("start", "--no-block", SERVICE)
+    why = "; not ready: bind to ::1: Cannot assign requested address"
+    assert until(lambda: why in systemd.show(SERVICE, "StatusText"))
+    assert "::1/128" in addresses(systemd)
+    assert state(systemd) == "activating"
+
+    systemd.path("/run/refusing/now").unlink()
+    assert until(lambda: state(systemd) == "active")
+    assert systemd.show(SERVICE, "NRestarts") == "0"
+
+
 def test_a_start_that_waits_for_what_never_comes_fails_in_time_and_is_tried_again(systemd: Machine) -> None:
     """However little it waits for other namespaces: this is its own."""
     systemd.write(DROP_IN, "[Service]\nTimeoutStartSec=2\nWatchdogSec=1\n")
