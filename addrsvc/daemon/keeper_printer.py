@@ -126,16 +126,17 @@ def _value(value: object) -> str:
 
 def plan_lines(plans: Iterable[Row], *, done: bool) -> Iterator[str]:
     """What would be asked, or has been, namespace by namespace; those where that is nothing are counted."""
-    idle = 0
+    idle, is_all = 0, True
     for it in plans:
         if not (it["steps"] or it["left"] or it["error"]):
             idle += 1
             continue
+        is_all = False
         verb = "" if it["error"] else ("asked for" if done else "to ask for")
         yield f"{printable(it['netns'])}: {it['error'] or _count(len(it['steps']), 'change')} {verb}"
         yield from (f"  {step['text']}" for step in it["steps"])
         yield from (f"  left: {text}" for text in it["left"])
-    if idle:
+    if idle or is_all:
         yield f"{_count(idle, 'namespace')} as wanted"
 
 

@@ -69,6 +69,7 @@ class KeeperThread:
         inside: what the one namespace is called that is kept, where it is the one that this process is in.
 
     Attributes:
+        may_enter, inside: as they were given.
         loaded: the configuration in force.
         courier: tells the service manager what the keeper's thread has to say.
 
@@ -94,13 +95,13 @@ class KeeperThread:
         self.failure: BaseException | None = None
         self._files = files
         self._ended = ended
-        self._may_enter = may_enter
+        self.may_enter: Final = may_enter
         self._probe = probe
         self._sockets = sockets or {}
         self.courier: Final = Courier()
         self._vault = Vault(stored or {}, self.courier)
         self._unfinished = unfinished or {}
-        self._inside = inside
+        self.inside: Final = inside
         self._loop = Loop()
         self._keeper: Keeper | None = None
         self._vitals: Vitals | None = None
@@ -150,7 +151,7 @@ class KeeperThread:
         take_descriptors()
         _take_priority(config.daemon.realtime, self.ring)
         keeper = self._keeper = Keeper(
-            self._loop, self.ring, self._rules(config), may_enter=self._may_enter, here=self._inside or HOST,
+            self._loop, self.ring, self._rules(config), may_enter=self.may_enter, here=self.inside or HOST,
             sweep=config.watch.sweep,
             make_watch=partial(
                 _WATCHES[config.watch.method], largest=config.watch.receive_buffer, sockets=self._vault
@@ -159,12 +160,12 @@ class KeeperThread:
         keeper.mender.safe = ManagersSafe()
         with ExitStack() as stack:
             stack.callback(self._let_go, keeper)
-            if self._inside is not None:
-                stack.callback(NameWatch(self._loop, self._inside, self._name_gone).close)
+            if self.inside is not None:
+                stack.callback(NameWatch(self._loop, self.inside, self._name_gone).close)
             finish_all(self._unfinished, self.ring)
             for label, sock in self._sockets.items():
                 self._adopt(keeper, label, sock, stack)
-            if not self._may_enter:
+            if not self.may_enter:
                 self._wait_for_sockets(keeper.rules, stack)
             self._vitals = Vitals(
                 keeper, self._loop, self.ring, self.courier, patience=config.daemon.patience, probe=self._probe
@@ -219,11 +220,11 @@ class KeeperThread:
         keeper.close()
 
     def _name_gone(self) -> None:
-        self.ring.tell("gone", self._inside or HOST, None, why="its name leads to it no more")
+        self.ring.tell("gone", self.inside or HOST, None, why="its name leads to it no more")
         self._ended()
 
     def _rules(self, config: Config) -> Rules:
-        return config if self._inside is None else Alone(config, self._inside)
+        return config if self.inside is None else Alone(config, self.inside)
 
     # --- what others ask ----------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from addrsvc.daemon.asked import labels_of, statuses
 from addrsvc.daemon.authority import Peer, Right
 from addrsvc.daemon.commands import did_you_mean
 from addrsvc.daemon.keeping import KeeperThread
-from addrsvc.daemon.planning import applied, planned, plans
+from addrsvc.daemon.planning import applied, newcomers, planned, plans
 from addrsvc.daemon.reading import Reader, Told, ToldEvent, cursor_text, told_event
 from addrsvc.errors import ControlError, NotPermitted
 from addrsvc.keeper.conditions import key_of
@@ -156,7 +156,11 @@ def events(
 def plan(asking: Asking, *, netns: str | None = None, files: bool = False) -> Iterator[Plans]:
     """Show what would be asked of kernels if the service began now; with files, if it read its files again."""
     rules = asking.keeping.rules_on_disk() if files else None
-    yield from plans(_labels(asking, netns), partial(planned, asking.keeping, rules))
+    labels = _labels(asking, netns)
+    new = {} if rules is None or netns is not None else newcomers(asking.keeping, rules)
+    yield from plans(
+        (*labels, *new), lambda label: new[label] if label in new else planned(asking.keeping, rules, label)
+    )
 
 
 # --- changing ---------------------------------------------------------------------------------------------------------

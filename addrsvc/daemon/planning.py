@@ -1,21 +1,24 @@
 """What is asked of kernels by a service that keeps namespaces, or would be: found out, done, and put into rows."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from addrsvc.daemon.answers import ROWS, PlanRow, Plans, StepRow, replies
 from addrsvc.daemon.keeping import KeeperThread
 from addrsvc.keeper import mend
+from addrsvc.keeper.alone import Called
 from addrsvc.keeper.compare import Step
+from addrsvc.keeper.discover import Discovery
 from addrsvc.keeper.keep import Keeper, Rules
 from addrsvc.keeper.kept import Key, key_text
+from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.messages import LO_IFINDEX
 from addrsvc.keeper.rtnl import Requests
-from addrsvc.keeper.wanted import Wanted
+from addrsvc.keeper.wanted import NOTHING, Wanted
 from addrsvc.netlink.text import command_line
 
-__all__ = ["Planned", "applied", "looked", "plan_rows", "planned", "plans"]
+__all__ = ["Planned", "applied", "looked", "newcomers", "plan_rows", "planned", "planned_anew", "plans"]
 
 
 class Planned(NamedTuple):
@@ -76,6 +79,82 @@ def looked(requests: Requests, wanted: Wanted, ours: frozenset[Key]) -> Planned:
         return Planned(mend.plan(requests, wanted, ours))
     except OSError as error:
         return Planned(error=str(error))
+
+
+def newcomers(keeping: KeeperThread, rules: Rules) -> dict[str, Planned]:
+    """What would be asked of namespaces that these rules mean, and that are not kept yet."""
+    if keeping.inside is not None:
+        return {}
+    kept = keeping.ask(lambda keeper: frozenset(os.fstat(kept.fd).st_ino for kept in keeper if kept.fd >= 0))
+    return planned_anew(rules, None, may_enter=keeping.may_enter, but=kept)
+
+
+def planned_anew(rules: Rules, inside: str | None, *, may_enter: bool, but: Container[int] = ()) -> dict[str, Planned]:
+    """What a service would ask of each namespace if it began now.
+
+    Args:
+        rules: what it would want.
+        inside: what the one is called that it would keep, if it is the one that this thread is in.
+        may_enter: whether it may enter others.
+        but: the inodes of those that are left out.
+    """
+    seen = _Seen(rules, but)
+    with Loop() as loop:
+        discovery = Discovery(loop, seen if inside is None else Called(seen, inside), may_enter=may_enter)
+        seen.names = discovery.names
+        try:
+            discovery.select(rules.selectors())
+        finally:
+            discovery.close()
+    return seen.plans
+
+
+class _Seen:
+    """Looks at each namespace as it is found.
+
+    Args:
+        rules: what is wanted.
+        but: the inodes of those that are left out.
+
+    Attributes:
+        names: tells all names of one.
+        plans: what would be asked of each.
+    """
+
+    def __init__(self, rules: Rules, but: Container[int]) -> None:
+        self._rules = rules
+        self._but = but
+        self.names: Callable[[str], tuple[str, ...]] = lambda label: (label,)
+        self.plans: dict[str, Planned] = {}
+
+    def expected(self, label: str) -> None:
+        """There is time enough."""
+
+    def opened(self, label: str, netns_fd: int) -> None:
+        """Nothing is done."""
+
+    def found(self, label: str, netns_fd: int, door: object) -> None:
+        if os.fstat(netns_fd).st_ino in self._but:
+            return
+        wanted = self._rules.wanted(*self.names(label)) or NOTHING
+        try:
+            with Requests.to(netns_fd, label) as requests:
+                self.plans[label] = looked(requests, wanted, frozenset())
+        except OSError as error:
+            self.plans[label] = Planned(error=str(error))
+
+    def gone(self, label: str) -> None:
+        self.plans.pop(label, None)
+
+    def renamed(self, label: str, instead: str) -> None:
+        if label in self.plans:
+            self.plans[instead] = self.plans.pop(label)
+
+    def named(self, label: str) -> None:
+        """All names are known when it is found."""
+
+    def waiting(self, label: str, why: str) -> None:
+        """Nothing can be asked for where nothing is."""
 
 
 def applied(keeper: Keeper, label: str, cause: int) -> Planned:

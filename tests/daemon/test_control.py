@@ -25,7 +25,8 @@ from addrsvc.mirror.libc import MS_BIND, NotMounted, mount, umount
 from addrsvc.mirror.netns import NetNs, run_in
 from addrsvc.netlink.codec import encode
 from addrsvc.netlink.messages import LinkMsg
-from addrsvc.uapi import NLM_F_REQUEST, RTM_NEWLINK
+from addrsvc.pytest_plugin.namespaces import create
+from addrsvc.uapi import IFF_UP, NLM_F_REQUEST, RTM_NEWLINK
 from tests.daemon.controlled import NOBODY, Controlled, controlled, selector
 from tests.daemon.test_server import served
 from tests.keeper.used import wait_for_routes
@@ -205,6 +206,27 @@ def test_a_plan_says_what_would_be_asked_and_asks_for_nothing(netns: NetNs, requ
             "ip addr del fd00::1/128 dev lo",
         ]
         assert requests.addresses() == before
+
+    controlled(rules(netns), clients)
+
+
+def test_a_plan_of_the_files_is_about_namespaces_that_are_not_kept_yet_too(netns: NetNs, requests: Requests) -> None:
+    def clients(it: Controlled) -> None:
+        with create("other") as other:
+            both = f'"{selector(netns)}", "{selector(other)}"'
+            it.config.write_text(rules(netns).replace(f'"{selector(netns)}"', both))
+            (answer,) = it.all("plan", files=True)
+            assert {row["netns"]: [step["text"] for step in row["steps"]] for row in answer["plans"]} == {
+                selector(netns): [],
+                selector(other): [
+                    "ip link set dev lo up",
+                    "ip addr add fd00::1/128 dev lo proto 173 nodad noprefixroute",
+                ],
+            }
+            (answer,) = it.all("plan", files=True, netns=selector(netns))
+            assert [row["netns"] for row in answer["plans"]] == [selector(netns)]
+            with Requests.to(other.fileno()) as asking:
+                assert not asking.lo().flags & IFF_UP
 
     controlled(rules(netns), clients)
 

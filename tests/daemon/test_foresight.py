@@ -110,3 +110,8 @@ def test_it_is_only_about_what_is_kept(capsys: pytest.CaptureFixture[str]) -> No
 
     assert main(["run", "--dry-run"]) == 1
     assert "--dry-run: it is with --keep" in capsys.readouterr().err
+
+
+def test_that_there_is_nothing_to_look_at_is_told(netns: NetNs, tmp_path: Path) -> None:
+    told = dry_run(netns, tmp_path, config=CONFIG.replace('"host"]', '"nowhere"]'))
+    assert (told.returncode, told.stdout, told.stderr) == (0, "0 namespaces as wanted\n", "")
