@@ -271,7 +271,7 @@ class KeeperThread:
             ConfigError: it is wrong; the one before stays in force.
         """
         with self._reloading:
-            is_told = reloading()
+            is_told = self._is_ready() and reloading()  # that it is ready again would end a start that waits
             try:
                 loaded = load(self._files())
                 cause = self.ask(
@@ -288,6 +288,9 @@ class KeeperThread:
             finally:
                 if is_told:
                     notify("READY=1")
+
+    def _is_ready(self) -> bool:
+        return self._vitals is not None and self._vitals.is_ready
 
     def tell(self, event: str, netns: str, **values: object) -> None:
         """Have something told soon; nobody waits for it."""

@@ -192,6 +192,27 @@ def test_another_namespace_is_waited_for_a_while_only_and_is_kept_all_the_same(
         until(lambda: manager.has_heard("STATUS=Keeping 2 of 2 addresses in 1 namespace"))
 
 
+def test_a_reload_makes_nothing_ready_that_waits_still(thread: KeeperThread, manager: Manager, netns: NetNs) -> None:
+    from addrsvc.mirror.rtnl import RtnlKernel
+
+    with RtnlKernel(netns) as somebody:
+        somebody.link_set("lo", up=True)
+        somebody.sysctl("net.ipv6.conf.lo.disable_ipv6", 1)
+        thread.start()
+        thread.serving()
+        until(lambda: told(thread, "not ready"))
+        thread.reload()
+        assert not manager.has_heard("READY=1")
+
+        somebody.sysctl("net.ipv6.conf.lo.disable_ipv6", 0)
+        until(lambda: manager.has_heard("READY=1"))
+        assert not manager.has_heard("RELOADING=1")
+    thread.reload()
+    assert manager.told.count("READY=1") == 1
+    assert manager.has_heard("RELOADING=1")
+    assert manager.told.count("READY=1") == 2
+
+
 def test_the_status_of_one_that_is_ready_tells_what_is_missing(
     thread: KeeperThread, manager: Manager, netns: NetNs
 ) -> None:
