@@ -226,7 +226,6 @@ class Keeper:
 
     def _release(self, kept: Kept) -> None:
         """Let another service keep it."""
-        hold(kept)
         if kept.is_claimed:
             release(kept.fd)
         kept.is_claimed = False

@@ -590,6 +590,22 @@ def test_what_was_lost_is_looked_at_and_told_once(netns: NetNs, requests: Reques
             kept.quiet()
 
 
+@pytest.mark.parametrize("make_watch", [SocketWatch, NsidWatch])
+def test_what_is_wanted_later_is_heard_of_though_there_was_noise_before(
+    netns: NetNs, requests: Requests, make_watch: MakeWatch
+) -> None:
+    noise = bytes((10, 1, 0, 1))
+    with keeping(netns, WANTED, make_watch=make_watch) as kept:
+        for _ in range(20):
+            requests.ask([newaddr(noise), deladdr(noise)])
+        kept.quiet()
+        kept.want(Wanted(addresses=dict([service("fd00::77")])))
+        kept.quiet()
+        kept.skip()
+        requests.ask([deladdr(*service("fd00::77")[0])])
+        kept.until_told("repaired", recipe="add", address="fd00::77/128")
+
+
 def test_what_is_of_no_interest_overruns_nothing(netns: NetNs, requests: Requests) -> None:
     burst = [bytes((10, 1, 0, number)) for number in range(1, 201)]
     with keeping(netns, WANTED, make_watch=partial(SocketWatch, largest=4096)) as kept:

@@ -1,5 +1,6 @@
 """::1 is put back by the kernel itself, as long as that is what would be decided, and told as if we had done it."""
 
+import sys
 from collections.abc import Iterator
 from functools import partial
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
@@ -14,7 +15,7 @@ from addrsvc.keeper.rtnl import Requests, open_rtnl
 from addrsvc.keeper.wanted import FightLimits, Lo, Loopback, Reaction, Wanted
 from addrsvc.keeper.watch import SocketWatch
 from addrsvc.mirror.netns import NetNs
-from addrsvc.uapi import RTNLGRP_IPV6_IFADDR
+from addrsvc.uapi import RTM_DELADDR, RTNLGRP_IPV6_IFADDR
 from tests.keeper.keeping import LABEL, Keeping, keeping, service
 from tests.keeper.test_uring import forbidden
 from tests.waiting import until
@@ -149,6 +150,41 @@ def test_what_was_answered_to_a_pretender_is_not_taken_for_what_comes_of_the_nex
         kept.quiet()
 
 
+def test_who_knows_what_the_kernel_will_say_and_says_it_before_keeps_nothing_from_being_repaired(
+    netns: NetNs, kept: Keeping, requests: Requests
+) -> None:
+    with open_rtnl(netns.fileno(), groups=(RTNLGRP_IPV6_IFADDR,)) as listening:
+        delete(netns)
+        kept.until_told("repaired", recipe="restore ::1")
+        kept.quiet()
+        _, made = listening.recv(1 << 12), listening.recv(1 << 12)
+        foretold = made[:4] + int(RTM_DELADDR).to_bytes(2, sys.byteorder) + made[6:]
+        pretend(netns, foretold)
+        listening.recv(1 << 12)
+        delete(netns)
+        assert listening.recv(1 << 12) == foretold
+    kept.until_told("repaired", recipe="restore ::1")
+    assert requests.has(LOOPBACK[0])
+
+
+def test_what_it_has_answered_is_told_whatever_else_is_wanted_meanwhile(netns: NetNs, kept: Keeping) -> None:
+    delete(netns)
+    kept.want(Wanted(fights=FightLimits(reversals=50)))
+    cause = kept.until_told("RTM_DELADDR", address="::1/128").seq
+    assert kept.until_told("repaired", recipe="restore ::1").cause == cause
+
+
+def test_any_number_of_namespaces_may_have_one_after_the_other(blue: NetNs, red: NetNs) -> None:
+    with keeping(blue, WANTED) as kept:
+        for _ in range(10):
+            kept.found(red, "red")
+            kept.quiet()
+            there = kept.keeper.get("red")
+            assert there is not None
+            assert there.reflex is not None
+            kept.keeper.gone("red")
+
+
 def test_any_number_of_deletions_while_it_does_not_wait_ends_nothing(netns: NetNs, requests: Requests) -> None:
     limits = FightLimits(reversals=3, within=0.2, first_wait=0.2, longest_wait=0.2)
     with keeping(netns, Wanted(fights=limits)) as kept:
@@ -176,6 +212,7 @@ def test_it_waits_again_after_addresses_were_taken_away(netns: NetNs, requests: 
         kept.quiet()
         for _ in range(10):
             kept.loop.turn()
+        assert [event.fields.get("own") for event in kept.told("RTM_DELADDR")] == [True] * (count > 1)
         delete(netns)
         until(lambda: requests.has(LOOPBACK[0]))
 

@@ -205,6 +205,25 @@ def test_what_is_of_no_interest_is_not_even_queued_when_there_is_much_of_it(
     watch.close()
 
 
+@pytest.mark.parametrize(
+    ("address", "peer"), [("fd00::9", "fd01::9/128"), ("192.0.2.9", "192.0.2.10/32")], ids=["IPv6", "IPv4"]
+)
+def test_an_address_of_interest_is_heard_of_though_there_is_another_one_at_its_other_end(
+    loop: Loop, heard: Heard, blue: NetNs, address: str, peer: str
+) -> None:
+    change(blue, LO_UP)
+    heard.only = (V6, V4)
+    watch = SocketWatch[str](loop, heard)
+    watch.attach("blue", blue.fileno())
+    make_noise(blue)
+    turn_until(loop, lambda: heard.kinds.count(("blue", RTM_DELADDR)) == 40)  # the kernel may not tell all that came
+    heard.messages.clear()
+    ip(blue, "address", "add", address, "peer", peer, "dev", "lo")
+    ip(blue, "address", "del", address, "peer", peer, "dev", "lo")
+    turn_until(loop, lambda: heard.kinds[-1:] == [("blue", RTM_DELADDR)])
+    watch.close()
+
+
 def test_other_addresses_may_be_of_interest_later(loop: Loop, heard: Heard, blue: NetNs) -> None:
     change(blue, LO_UP)
     heard.only = (V6,)
