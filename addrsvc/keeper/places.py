@@ -9,6 +9,7 @@ Both are written alike; in a selector the last part may be a glob::
     /srv/ns/red     a file anywhere else
 """
 
+from functools import lru_cache
 from os.path import join, normpath, split
 from typing import Final, NamedTuple
 
@@ -38,6 +39,7 @@ class Place(NamedTuple):
     name: str
 
     @classmethod
+    @lru_cache(maxsize=4096)  # each namespace is asked for by its name several times when it is found
     def of(cls, text: str) -> "Place":
         """What a label or a selector means.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from errno import EEXIST
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
-from time import sleep
+from time import monotonic, sleep
 from typing import Final
 
 from addrsvc.keeper.bpf import hear_deleted
@@ -33,6 +33,8 @@ _MANY: Final = 64
 """More than such a buffer takes; there are more only if somebody sends as fast as they are read."""
 _REST: Final = 0.0001
 """Seconds; a thread of real-time priority would keep all others from running for as long as it has something to do."""
+_REST_EVERY: Final = 0.01
+"""So seldom, at most: where many have lost ::1 at once there is no time for it."""
 
 
 class Reflex:
@@ -123,6 +125,7 @@ class Reflexes:
         self._is_allowed = True
         self._new: list[Kept] = []
         self._all: list[Kept] = []
+        self._next_rest = 0.0
 
     def add(self, kept: Kept) -> None:
         """Give a namespace one when there is time, if there are not too many."""
@@ -143,7 +146,8 @@ class Reflexes:
 
     def rest(self) -> None:
         """Sleep for a moment if an answer was just given: the kernel finishes it in a thread of the same processor."""
-        if self._uring is not None and self._uring.collect():
+        if self._uring is not None and self._uring.collect() and (now := monotonic()) > self._next_rest:
+            self._next_rest = now + _REST_EVERY
             sleep(_REST)
 
     def turn(self) -> None:
