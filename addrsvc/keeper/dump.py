@@ -91,15 +91,19 @@ _LENGTHS: Final = {AF_INET: 4, AF_INET6: 16}
 # --- addresses --------------------------------------------------------------------------------------------------------
 
 _ROWS: Final = {
-    (AF_INET6, 72): Struct("=8s8x 12s 16s 12s8x 8s"),
-    (AF_INET6, 80): Struct("=8s8x 12s 16s 12s8x 16s"),
-    (AF_INET6, 88): Struct("=8s8x 12s 16s 20s8x 16s"),
-    (AF_INET, 76): Struct("=8s8x 8s12x 4s 8s 20s8x"),
-    (AF_INET, 84): Struct("=8s8x 8s12x 4s 8s 28s8x"),
-    (AF_INET, 92): Struct("=8s8x 8s12x 4s 8s 36s8x"),
+    (AF_INET6, 72): Struct("=28s 16s 12s8x 8s"),
+    (AF_INET6, 80): Struct("=28s 16s 12s8x 16s"),
+    (AF_INET6, 88): Struct("=28s 16s 20s8x 16s"),
+    (AF_INET, 76): Struct("=24s12x 4s 8s 20s8x"),
+    (AF_INET, 84): Struct("=24s12x 4s 8s 28s8x"),
+    (AF_INET, 92): Struct("=24s12x 4s 8s 36s8x"),
 }
-"""By family and length of a message: start, ifaddrmsg, address, and what follows it in two parts without the times
-of day; with a mark it is 8 bytes longer, with a metric 8 more.  Where an IPv4 address is, IFA_LOCAL is meant."""
+"""By family and length of a message: what stands before the address, the address, and what follows it in two parts
+without the times of day; with a mark it is 8 bytes longer, with a metric 8 more.  Where an IPv4 address is, IFA_LOCAL
+is meant."""
+_START_IS: Final = slice(8)
+_ABOUT_IS: Final = slice(_NLMSGHDR.size, None)
+_PREFIXLEN_AT: Final = _NLMSGHDR.size + 1
 _FAMILY_AT: Final = _NLMSGHDR.size
 
 
@@ -122,20 +126,20 @@ def read_addresses(data: bytes, into: Addresses) -> int:
 
 def _read_run(data: bytes, at: int, row: Struct, into: Addresses) -> int:
     """Read messages of one length; gives where another one begins."""
-    start = header = behind = rest = b""
+    before = behind = rest = b""
     present, prefixlen = None, 0
     whole = (len(data) - at) // row.size * row.size
-    for row_start, row_header, address, row_behind, row_rest in row.iter_unpack(memoryview(data)[at : at + whole]):
-        if row_rest != rest or row_behind != behind or row_header != header or row_start != start:
-            if start and row_start != start:
+    for row_before, address, row_behind, row_rest in row.iter_unpack(memoryview(data)[at : at + whole]):
+        if row_rest != rest or row_behind != behind or row_before != before:
+            if before and row_before[_START_IS] != before[_START_IS]:
                 return at
-            start, header, behind, rest = row_start, row_header, row_behind, row_rest
+            before, behind, rest = row_before, row_behind, row_rest
             key, present = read_address(data, at) or (None, None)
             if key is not None and present is not None:
                 into[key] = present
                 if key[0] != address or not _is_timed(row_behind):  # it is laid out otherwise, in spite of the length
                     return at + row.size
-            prefixlen = row_header[1]
+            prefixlen = row_before[_PREFIXLEN_AT]
         elif present is not None:
             into[address, prefixlen] = present
         at += row.size
@@ -150,14 +154,14 @@ def read_address(data: bytes, at: int = 0) -> tuple[Key, Present] | None:
     row = _ROWS.get((data[at + _FAMILY_AT], length))
     if row is None or len(data) - at < length:
         return _walk(data, at)
-    _, header, address, *behind = row.unpack_from(data, at)
-    like = (header, *behind)
+    before, address, *behind = row.unpack_from(data, at)
+    like = (before[_ABOUT_IS], *behind)
     if not _is_timed(behind[0]):
         return _walk(data, at)
     if (present := _KNOWN.get(like)) is not None:
-        return (address, header[1]), present
+        return (address, before[_PREFIXLEN_AT]), present
     found = _walk(data, at)
-    if found is not None and found[0] == (address, header[1]):
+    if found is not None and found[0] == (address, before[_PREFIXLEN_AT]):
         if len(_KNOWN) >= _MANY:
             _KNOWN.clear()
         _KNOWN[like] = found[1]
