@@ -353,7 +353,7 @@ def started(made: namespaces.Bench) -> None:
 def noticed(made: namespaces.Bench) -> None:
     for name, more in (("as it comes", ""), ("realtime", namespaces.REAL_TIME)):
         with namespaces.daemon(f"{made.prefix}new-*", more=more):
-            count = sum(namespaces.noticed(made, number) for number in range(NOTICED))
+            count = namespaces.noticed(made, NOTICED)
         say(f"ip netns add had lo up when it ended, {name}: {count} of {NOTICED}")
     say()
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -29,7 +29,7 @@ from addrsvc.keeper.messages import DELETE_LOOPBACK
 from addrsvc.keeper.rtnl import Requests
 from addrsvc.keeper.wanted import FightLimits, Wanted
 from addrsvc.keeper.watch import AutoWatch, NsidWatch, SocketWatch, Watch
-from addrsvc.mirror.netns import NETNS_RUN_DIR, create_named, open_netns, remove_named
+from addrsvc.mirror.netns import NETNS_RUN_DIR, NoNetns, create_named, open_netns, remove_named
 
 PATIENCE: Final = 60.0
 _REST: Final = 0.1
@@ -308,13 +308,18 @@ def started(selector: str, method: str) -> tuple[float, int]:
 # --- noticed ----------------------------------------------------------------------------------------------------------
 
 
-def noticed(made: Bench, number: int) -> bool:
-    """Whether a namespace that ``ip netns add`` makes has its lo up when that command has ended."""
-    name = f"{made.prefix}new-{number}"
+def noticed(made: Bench, count: int) -> int:
+    """How many of so many namespaces that ``ip netns add`` makes, one by one, have their lo up when it has ended.
+
+    They go when all of them were made: the end of one holds RTNL, for which whoever brings lo up has to wait.
+    """
+    names = [f"{made.prefix}new-{number}" for number in range(count)]
     try:
-        return bool(made.ask("spawn", name))
+        return sum(made.ask("spawn", name) for name in names)
     finally:
-        remove_named(name)
+        for name in names:
+            with suppress(NoNetns):
+                remove_named(name)
 
 
 # --- bursts -----------------------------------------------------------------------------------------------------------

@@ -250,5 +250,5 @@ def test_what_is_measured_of_many_namespaces_is_done(made: namespaces.Bench, way
 
 
 def test_a_namespace_that_ip_makes_is_looked_at_when_that_has_ended(made: namespaces.Bench) -> None:
-    assert namespaces.noticed(made, 0) is False
+    assert namespaces.noticed(made, 2) == 0
     assert made.ask("attach") > 0
