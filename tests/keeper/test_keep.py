@@ -424,6 +424,7 @@ def test_what_no_rule_names_any_more_loses_what_is_ours_and_keeps_the_rest(netns
 def test_an_address_with_connections_is_withdrawn_when_they_have_ended(netns: NetNs, requests: Requests) -> None:
     wanted = Wanted(addresses=dict([service("fd00::1", drain=30.0)]))
     with keeping(netns, wanted) as kept:
+        wait_for_routes(netns, ONE[0])
         listener = run_in(netns, lambda: socket.create_server(("fd00::1", 0), family=socket.AF_INET6))
         here = run_in(netns, lambda: socket.socket(socket.AF_INET6))
         with listener:
@@ -441,6 +442,7 @@ def test_an_address_with_connections_is_withdrawn_when_they_have_ended(netns: Ne
 def test_an_address_that_drains_is_preferred_again_when_it_is_wanted_again(netns: NetNs, requests: Requests) -> None:
     wanted = Wanted(addresses=dict([service("fd00::1", drain=30.0)]))
     with keeping(netns, wanted) as kept:
+        wait_for_routes(netns, ONE[0])
         listener = run_in(netns, lambda: socket.create_server(("fd00::1", 0), family=socket.AF_INET6))
         here = run_in(netns, lambda: socket.socket(socket.AF_INET6))
         with listener, here:
