@@ -4,16 +4,15 @@ import os
 import select
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from addrsvc.keeper.book import Door, Listener
 from addrsvc.keeper.loop import Loop
 from addrsvc.keeper.places import HOST, Place
 from addrsvc.keeper.wanted import Wanted
+from addrsvc.mirror.netns import THIS_ONE
 
 __all__ = ["Alone", "Called", "NameWatch", "Rules"]
-
-_THIS_ONE: Final = "/proc/thread-self/ns/net"
 
 
 class Rules(Protocol):
@@ -117,7 +116,7 @@ class NameWatch:
         self._gone: Callable[[], object] | None = gone
         self._back = back
         self._other = 0
-        self._netns = netns or os.stat(_THIS_ONE)
+        self._netns = netns or os.stat(THIS_ONE)
         self._mountinfo = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         if not self._leads_there():
             self._gone = None

@@ -2,18 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from errno import EACCES, EMFILE, ENFILE, EPERM
-from fcntl import ioctl
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Final, Protocol
 
 from addrsvc.keeper.places import HOST, Place
-from addrsvc.mirror.libc import CLONE_NEWNET
+from addrsvc.mirror.netns import is_netns
 
 __all__ = ["MISSING", "Book", "Held", "Listener", "Unusable"]
-
-_NS_GET_NSTYPE: Final = 0xB703
 
 MISSING: Final = "there is no such namespace"
 _NOT_ONE: Final = "it is not, or not yet, a network namespace"
@@ -233,14 +231,8 @@ def _opened(path: str, nsfs: int) -> int:
     except OSError as error:
         kind = _NoDescriptor if error.errno in (EMFILE, ENFILE) else Unusable
         raise kind(_REFUSALS.get(error.errno or 0, MISSING)) from None
-    if not _is_netns(fd):
-        os.close(fd)
-        raise Unusable(_NOT_ONE)
-    return fd
-
-
-def _is_netns(fd: int) -> bool:
-    try:
-        return ioctl(fd, _NS_GET_NSTYPE) == CLONE_NEWNET
-    except OSError:  # another file has taken its place since it was looked at
-        return False
+    with suppress(OSError):  # another file has taken its place since it was looked at
+        if is_netns(fd):
+            return fd
+    os.close(fd)
+    raise Unusable(_NOT_ONE)

@@ -8,10 +8,9 @@ from typing import Final
 
 from addrsvc.keeper.mend import LO_UP_STEP
 from addrsvc.keeper.rtnl import Requests, is_lo_down
+from addrsvc.mirror.netns import THIS_ONE
 
 __all__ = ["Entrance", "rehearse"]
-
-_THIS_ONE: Final = "/proc/thread-self/ns/net"
 
 
 class Entrance:
@@ -63,7 +62,7 @@ def rehearse(label: str) -> None:
     Soon after that another one is entered much faster: what was used a moment ago need not be fetched from memory.
     """
     with suppress(OSError):
-        fd = os.open(_THIS_ONE, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(THIS_ONE, os.O_RDONLY | os.O_CLOEXEC)
         try:
             Entrance(fd, label, raises=False).close()
         finally:

@@ -10,13 +10,11 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from addrsvc.mirror.libc import CLONE_NEWNET, setns
-from addrsvc.mirror.netns import NetNs, run_in
+from addrsvc.mirror.netns import THIS_ONE, NetNs, run_in
 
 __all__ = ["inside"]
 
 T = TypeVar("T")
-
-_THIS_ONE: Final = "/proc/thread-self/ns/net"
 
 
 def inside(netns_fd: int | None, function: Callable[[], T], label: str = "network namespace") -> T:
@@ -57,7 +55,7 @@ class _Home:
     """The namespace that a thread was in when it first visited another one."""
 
     def __init__(self) -> None:
-        self.fd = os.open(_THIS_ONE, os.O_RDONLY | os.O_CLOEXEC)
+        self.fd = os.open(THIS_ONE, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:  # which outlives this module
         close(self.fd)

@@ -11,6 +11,7 @@ from typing import Final
 
 from addrsvc.errors import KernelError
 from addrsvc.keeper.rtnl import open_rtnl
+from addrsvc.mirror.netns import THIS_ONE
 from addrsvc.uapi import (
     NETNSA_FD,
     NETNSA_NSID,
@@ -44,7 +45,7 @@ class Ids:
     def __init__(self) -> None:
         self._sock = open_rtnl()
         self._send, self._recv = self._sock.send, self._sock.recv
-        self._here = os.stat("/proc/thread-self/ns/net").st_ino
+        self._here = os.stat(THIS_ONE).st_ino
 
     def of(self, netns_fd: int) -> bytes:
         """The id of a namespace; HERE for the one that asks.

@@ -14,7 +14,7 @@ from os.path import join, normpath, split
 from typing import Final, NamedTuple
 
 from addrsvc.errors import ControlError
-from addrsvc.mirror.netns import HOST, NETNS_RUN_DIR
+from addrsvc.mirror.netns import HOST, NETNS_RUN_DIR, THIS_ONE
 
 __all__ = ["DOCKER_DIR", "HOST", "PROC", "Place", "opened_by"]
 
@@ -71,7 +71,7 @@ class Place(NamedTuple):
         """The file that leads to it."""
         if self.directory == PROC:
             return f"{PROC}/{self.name}/ns/net"
-        return join(self.directory, self.name) if self.directory else f"{PROC}/thread-self/ns/net"
+        return join(self.directory, self.name) if self.directory else THIS_ONE
 
     @property
     def is_glob(self) -> bool:

@@ -30,8 +30,8 @@ from addrsvc.mirror.libc import (
 )
 
 __all__ = [
-    "HOST", "NETNS_RUN_DIR", "Identity", "NetNs", "NoNetns", "claim", "create_anonymous", "create_named",
-    "create_rootless", "has_cap_sys_admin", "leads_to", "open_netns", "remove_named", "run_in",
+    "HOST", "NETNS_RUN_DIR", "THIS_ONE", "Identity", "NetNs", "NoNetns", "claim", "create_anonymous", "create_named",
+    "create_rootless", "has_cap_sys_admin", "is_netns", "leads_to", "open_netns", "remove_named", "run_in",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -43,7 +43,8 @@ NETNS_RUN_DIR: Final = Path("/run/netns")
 HOST: Final = "host"
 """The word for the namespace that the calling thread is in: "this one", not that of process 1."""
 
-_THIS_ONE: Final = "/proc/thread-self/ns/net"
+THIS_ONE: Final = "/proc/thread-self/ns/net"
+"""The namespace that the calling thread is in."""
 _NS_GET_USERNS: Final = 0xB701
 _NS_GET_NSTYPE: Final = 0xB703
 _CAP_SYS_ADMIN: Final = 1 << 21
@@ -118,7 +119,7 @@ def open_netns(spec: str) -> NetNs:
     with _refusals(label, "opening", "CAP_SYS_PTRACE"):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     netns = NetNs(fd, label)
-    if not _is_netns(fd):
+    if not is_netns(fd):
         netns.close()
         raise NoNetns(f"{path} is not a network namespace")
     return netns
@@ -140,33 +141,21 @@ def leads_to(spec: str) -> Identity | None:
 def claim(netns: NetNs) -> None:
     """Be the only one who mirrors onto a namespace, until the last handle that was made of this one is closed.
 
-    It is a flock(2) on the namespace itself: whatever name it was opened by, it is one lock, and it ends with the
-    process, however that ends.
+    It is the lock of `addrsvc.mirror.lock`.
 
     Raises:
         ControlError: another one does.
     """
-    from fcntl import LOCK_EX, LOCK_NB, flock
+    from addrsvc.mirror.lock import lock, owner
 
-    try:
-        flock(netns.fileno(), LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        raise ControlError(f"{netns.label} is mirrored onto already{_by_whom(netns.inode)}") from None
-
-
-def _by_whom(inode: int) -> str:
-    """`` by process 4711``, or nothing where the kernel does not tell."""
-    with suppress(OSError):
-        for line in Path("/proc/locks").read_text().splitlines():
-            fields = line.split()
-            if "FLOCK" in fields and fields[-3].endswith(f":{inode}"):
-                return f" by process {fields[-4]}"
-    return ""
+    if not lock(netns.fileno()):
+        pid = owner(netns.fileno())
+        raise ControlError(f"{netns.label} is mirrored onto already{f' by process {pid}' if pid else ''}")
 
 
 def _path(spec: str) -> str:
     if spec == HOST:
-        return _THIS_ONE
+        return THIS_ONE
     if "/" in spec:
         return spec
     return f"/proc/{spec}/ns/net" if spec.isdecimal() else str(_named(spec))
@@ -185,7 +174,8 @@ def _named(name: str) -> Path:
     return NETNS_RUN_DIR / name
 
 
-def _is_netns(fd: int) -> bool:
+def is_netns(fd: int) -> bool:
+    """Whether a descriptor is of a network namespace."""
     from fcntl import ioctl
 
     try:
@@ -244,7 +234,7 @@ def run_in(netns: NetNs, function: Callable[[], T]) -> T:
 
 
 def _is_here(netns: NetNs) -> bool:
-    return os.path.samestat(os.stat(_THIS_ONE), os.fstat(netns.fileno()))
+    return os.path.samestat(os.stat(THIS_ONE), os.fstat(netns.fileno()))
 
 
 def has_cap_sys_admin() -> bool:
@@ -334,7 +324,7 @@ def _unshared_with_user() -> Descriptor:
     die_with_parent()
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         Path("/proc/thread-self", name).write_text(text)
-    return Descriptor(os.open(_THIS_ONE, os.O_RDONLY | os.O_CLOEXEC))
+    return Descriptor(os.open(THIS_ONE, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def create_named(name: str) -> NetNs:
@@ -375,8 +365,8 @@ def _unshared(label: str, mounted_on: Path | None = None) -> NetNs:
     with _refusals(label, "creating", "CAP_SYS_ADMIN"):
         unshare(CLONE_NEWNET)
         if mounted_on is not None:
-            mount(_THIS_ONE, mounted_on, MS_BIND)
-        return NetNs(os.open(_THIS_ONE, os.O_RDONLY | os.O_CLOEXEC), label)
+            mount(THIS_ONE, mounted_on, MS_BIND)
+        return NetNs(os.open(THIS_ONE, os.O_RDONLY | os.O_CLOEXEC), label)
 
 
 def _share_run_dir() -> None:
